@@ -1,0 +1,200 @@
+//! The checked settings: every value is within its range and fits the others.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::domain::Catalogue;
+
+/// All settings of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `node.id`: names this node in the cluster; made at start when not set.
+    pub node_id: String,
+    /// `[server]`
+    pub server: Server,
+    /// `[api]`
+    pub api: Api,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[redis]`
+    pub redis: Redis,
+    /// `[cluster]`
+    pub cluster: Cluster,
+    /// `[delivery]`
+    pub delivery: Delivery,
+    /// `[queue]`
+    pub queue: Queue,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
+    /// The event types, from `events.catalogue_file` or the embedded catalogue.
+    pub catalogue: Catalogue,
+}
+
+/// Where the node listens and how it stops.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// `server.bind`
+    pub bind: IpAddr,
+    /// `server.port`; 0 = any free one.
+    pub port: u16,
+    /// `server.management_port`; 0 = any free one.
+    pub management_port: u16,
+    /// `server.workers`: threads that answer the API; already resolved, at least 1.
+    pub workers: usize,
+    /// `server.base_path`: a second place where the routes answer, `/…` without a slash at the end.
+    pub base_path: String,
+    /// `server.drain_seconds`: from SIGTERM to exit.
+    pub drain: Duration,
+}
+
+/// What the API takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Api {
+    /// `api.max_event_bytes`: the largest body of a publish, in bytes.
+    pub max_event_bytes: usize,
+    /// `api.rate_limit_per_minute`: requests of one user, publishing apart.
+    pub rate_limit_per_minute: u32,
+    /// `api.publish_rate_limit_per_second`: publishes of one user; 0 = no limit.
+    pub publish_rate_limit_per_second: u32,
+}
+
+/// Whose tokens are taken, and what their roles mean.
+#[derive(Clone, PartialEq)]
+pub struct Auth {
+    /// `auth.jwt_secret`: the HS256 key, at least 32 bytes.
+    pub jwt_secret: String,
+    /// `auth.issuer`: the required `iss`.
+    pub issuer: Option<String>,
+    /// `auth.audience`: the required `aud`.
+    pub audience: Option<String>,
+    /// `auth.read_only_roles`
+    pub read_only_roles: Vec<String>,
+    /// `auth.publisher_roles`
+    pub publisher_roles: Vec<String>,
+    /// `auth.admin_roles`
+    pub admin_roles: Vec<String>,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("jwt_secret", &"***")
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How Redis is reached, or that the node runs its own.
+#[derive(Clone, PartialEq)]
+pub struct Redis {
+    /// `redis.url`; `None` = a private `redis-server` under `data_dir`.
+    pub url: Option<String>,
+    /// `redis.prefix`: what every key begins with.
+    pub prefix: String,
+    /// `redis.data_dir`
+    pub data_dir: PathBuf,
+    /// `redis.require_persistence`: refuse a Redis that may forget.
+    pub require_persistence: bool,
+    /// `redis.connect_timeout_ms`
+    pub connect_timeout: Duration,
+    /// `redis.command_timeout_ms`: the longest wait for one answer.
+    pub command_timeout: Duration,
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.url.as_ref().map(|_| "***");
+        f.debug_struct("Redis").field("url", &url).field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// How the work is divided. The first three are fixed at the first start on a Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// `cluster.partitions`
+    pub partitions: u16,
+    /// `cluster.webhooks_per_shard`
+    pub webhooks_per_shard: u32,
+    /// `cluster.shards_per_tenant`
+    pub shards_per_tenant: u8,
+    /// `cluster.threads`: threads that run partitions; already resolved, at least 1.
+    pub threads: usize,
+    /// `cluster.handover_seconds`: how long attempts in flight may finish at a hand-over.
+    pub handover: Duration,
+}
+
+/// How events are sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// `delivery.require_https`
+    pub require_https: bool,
+    /// `delivery.allowed_networks`: networks that the address guard lets through although they are not public.
+    pub allowed_networks: Vec<IpNet>,
+    /// `delivery.default_rate_limit_per_second`; 0 = none.
+    pub default_rate_limit_per_second: u32,
+    /// `delivery.max_in_flight`: attempts of this node at once.
+    pub max_in_flight: usize,
+    /// `delivery.response_capture_bytes`
+    pub response_capture_bytes: usize,
+    /// `delivery.max_age_days`
+    pub max_age: Duration,
+    /// `delivery.memory_budget_bytes`: bodies kept in memory, per node.
+    pub memory_budget_bytes: usize,
+}
+
+/// Bounds of what waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// `queue.max_pending_per_webhook`
+    pub max_pending_per_webhook: u64,
+    /// `queue.max_undispatched_bytes`: per partition.
+    pub max_undispatched_bytes: u64,
+    /// `queue.max_pending_bytes_per_tenant`: per partition that holds webhooks of the tenant.
+    pub max_pending_bytes_per_tenant: u64,
+}
+
+/// Quotas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `limits.webhooks_per_user`
+    pub webhooks_per_user: u64,
+    /// `limits.webhooks_per_tenant`
+    pub webhooks_per_tenant: u64,
+}
+
+/// What the delivery log keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `log.max_attempts`: rows per webhook.
+    pub max_attempts: u64,
+    /// `log.retention_days`
+    pub retention: Duration,
+    /// `log.payload_retention_days`
+    pub payload_retention: Duration,
+}
+
+/// What the node tells about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// `telemetry.log_level`: a `tracing` filter such as `info` or `salesos_webhooks=debug`.
+    pub log_level: String,
+    /// `telemetry.log_format`
+    pub log_format: LogFormat,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}

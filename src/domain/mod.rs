@@ -1,0 +1,18 @@
+//! The vocabulary: what the words of the service mean, as plain values.
+//!
+//! No I/O, no clock, no randomness: a value of this module means the same on every node and in every test.
+//! Everything else imports from here; this module imports nothing of the crate.
+
+pub mod attempt;
+pub mod catalogue;
+pub mod event;
+pub mod ids;
+pub mod time;
+pub mod webhook;
+
+pub use attempt::{AttemptResult, AttemptRow, ErrorKind, Failure};
+pub use catalogue::{Catalogue, EventType};
+pub use event::{Event, EventBody};
+pub use ids::{AttemptId, EntryId, EventId, Partition, Shard, Tenant, UserId, WebhookId};
+pub use time::Millis;
+pub use webhook::{Backoff, DisabledReason, Pattern, Retries, Secret, Status, Webhook};

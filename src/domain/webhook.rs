@@ -1,0 +1,261 @@
+//! One user's subscription: where to send, what to send, and how patiently.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::BadName;
+use super::{Millis, Tenant, UserId, WebhookId};
+
+/// A webhook, complete. The API's camelCase view of it is made in `api::webhooks`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Webhook {
+    /// Names it everywhere; carries its shard.
+    pub id: WebhookId,
+    /// Counts the changes; the ETag. A writer states the version it read.
+    pub version: u64,
+    /// While false nothing is queued for it and nothing is sent.
+    pub is_active: bool,
+    /// Why it was switched off by the service, if it was.
+    pub disabled_reason: Option<DisabledReason>,
+    /// When its record last changed.
+    pub updated_at: Millis,
+    /// What its owner chose.
+    pub settings: Settings,
+}
+
+/// The part of a webhook that only the API writes, stored as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Whose events it receives.
+    pub tenant: Tenant,
+    /// Who may see and change it.
+    pub owner: UserId,
+    /// 1..=255 characters.
+    pub name: String,
+    /// Up to 1000 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Absolute http or https URL, up to 2048 characters, without credentials.
+    pub url: String,
+    /// What it subscribes to: 1..=100 patterns, no duplicates.
+    pub events: Vec<Pattern>,
+    /// The owner's own headers, by lower-case or mixed-case name as given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// What to do after a failed attempt.
+    pub retries: Retries,
+    /// 1..=60, bounds the whole attempt.
+    pub timeout_seconds: u32,
+    /// 1..=10000; `None` = `delivery.default_rate_limit_per_second`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit_per_second: Option<u32>,
+    /// 1..=256 attempts in flight.
+    pub max_concurrency: u32,
+    /// One at a time, in publish order.
+    #[serde(default)]
+    pub ordered: bool,
+    /// Signs what is sent.
+    pub secret: Secret,
+    /// The former secret and when it stops being used beside the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_secret: Option<(Secret, Millis)>,
+    /// When it was created.
+    pub created_at: Millis,
+}
+
+impl Settings {
+    /// The former secret while its grace period lasts.
+    pub fn previous_secret_at(&self, now: Millis) -> Option<&Secret> {
+        self.previous_secret.as_ref().filter(|(_, expires)| now < *expires).map(|(secret, _)| secret)
+    }
+}
+
+/// What follows a failed attempt (contract, section 5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retries {
+    /// 0..=20 retries after the first attempt; without effect when `schedule` is set.
+    pub attempts: u32,
+    /// 0..=86400.
+    pub delay_seconds: u32,
+    /// How the delay grows.
+    pub backoff: Backoff,
+    /// Seconds before each retry; overrides the three above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Vec<u32>>,
+}
+
+/// How the delay between attempts grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backoff {
+    /// delay, delay, delay
+    #[default]
+    Fixed,
+    /// delay, 2 × delay, 3 × delay
+    Linear,
+    /// delay, 2 × delay, 4 × delay
+    Exponential,
+}
+
+/// What a webhook subscribes to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pattern {
+    /// `*`
+    Everything,
+    /// `lead.*`
+    Family(String),
+    /// `lead.created`
+    Exact(String),
+}
+
+impl Pattern {
+    /// Whether an event of that type is subscribed to.
+    pub fn matches(&self, event_type: &str) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Family(family) => event_type.split_once('.').is_some_and(|(head, _)| head == family),
+            Self::Exact(name) => name == event_type,
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => f.write_str("*"),
+            Self::Family(family) => write!(f, "{family}.*"),
+            Self::Exact(name) => f.write_str(name),
+        }
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        match text {
+            "*" => Ok(Self::Everything),
+            _ => match text.strip_suffix(".*") {
+                Some(family) if !family.is_empty() && !family.contains(['*', '.']) => {
+                    Ok(Self::Family(family.into()))
+                }
+                None if !text.is_empty() && !text.contains('*') => Ok(Self::Exact(text.into())),
+                _ => Err(BadName("event pattern")),
+            },
+        }
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A signing secret: `whsec_` + base64 of 24..=64 bytes. Never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// Why the service itself switched a webhook off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisabledReason {
+    /// The endpoint answered 410 Gone.
+    Gone,
+}
+
+impl DisabledReason {
+    /// The word that stands for it in a stored record.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+        }
+    }
+
+    /// The reason of that stored word.
+    pub fn from_code(code: &str) -> Option<Self> {
+        (code == "gone").then_some(Self::Gone)
+    }
+}
+
+impl fmt::Display for DisabledReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("the endpoint answered 410 Gone"),
+        }
+    }
+}
+
+/// The state a person sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Events are queued and sent.
+    Active,
+    /// Switched off by its owner.
+    Inactive,
+    /// Switched off by the service; see `disabledReason`.
+    Disabled,
+}
+
+impl Webhook {
+    /// The state a person sees (contract, section 5).
+    pub fn status(&self) -> Status {
+        match (self.disabled_reason, self.is_active) {
+            (Some(_), _) => Status::Disabled,
+            (None, true) => Status::Active,
+            (None, false) => Status::Inactive,
+        }
+    }
+
+    /// How long one attempt may take, all of it.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(u64::from(self.settings.timeout_seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_what_they_say() {
+        let cases =
+            [("*", true, true, true), ("lead.*", true, true, false), ("lead.created", true, false, false)];
+        for (pattern, created, updated, other) in cases {
+            let parsed: Pattern = pattern.parse().expect(pattern);
+            assert_eq!(parsed.matches("lead.created"), created, "{pattern}");
+            assert_eq!(parsed.matches("lead.updated"), updated, "{pattern}");
+            assert_eq!(parsed.matches("leadership.created"), other, "{pattern}");
+            assert_eq!(parsed.to_string(), pattern);
+        }
+    }
+
+    #[test]
+    fn half_wildcards_are_no_patterns() {
+        for bad in ["", ".*", "le*d.created", "lead.cr*", "**", "lead.x.*", "*.created"] {
+            assert!(bad.parse::<Pattern>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        assert_eq!(format!("{:?}", Secret("whsec_abc".into())), "Secret(***)");
+    }
+}

@@ -1,0 +1,5 @@
+//! map
+pub mod config;
+pub mod domain;
+pub mod policy;
+pub mod store;

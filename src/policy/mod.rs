@@ -1,0 +1,3 @@
+//! The decisions, pure: values in, values out. Time, randomness and load arrive as arguments.
+
+pub mod partition;

@@ -1,0 +1,24 @@
+//! A user's statistics: the hash that the outcome script keeps and `GET /api/webhooks/stats` reads.
+//!
+//! All figures of one user (tenant and `sub`) in one partition lie in one hash, `stats:<owner hash>`; a user with
+//! webhooks in several partitions has one in each and the reader adds them up. The hash is bounded: hours lie in rings
+//! that are written over.
+//!
+//! | field | holds |
+//! |---|---|
+//! | `pending`, `delivered`, `dead` | deliveries (event × webhook pairs), all time |
+//! | `ok`, `fail` | attempts, all time |
+//! | `e:<type>:ok`, `e:<type>:fail` | attempts of that event type, all time |
+//! | `<s>:h`, `<s>:ok`, `<s>:fail` | ring of 168 hours, `s` = hour mod 168: the hour it stands for, its attempts |
+//! | `<s>:lh`, `<s>:sum`, `<s>:n`, `<s>:b<i>` | ring of 24 hours, `s` = hour mod 24: the hour it stands for, the sum of response times in ms, their count, and the count in each bucket of [`BOUNDS_MS`] |
+
+/// Upper bounds (inclusive, ms) of the response-time buckets; a last bucket holds what is slower.
+pub const BOUNDS_MS: [u32; 28] = [
+    1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000,
+    7000, 10_000, 20_000, 30_000,
+];
+
+/// The bucket of a response time: an index into [`BOUNDS_MS`], or its length for what is slower than all.
+pub fn bucket_of(elapsed_ms: u32) -> usize {
+    BOUNDS_MS.partition_point(|bound| *bound < elapsed_ms)
+}
