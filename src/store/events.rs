@@ -208,8 +208,8 @@ pub enum EntryKind {
     Event(Event),
     /// The webhook's record was written: read it again.
     Changed(WebhookId),
-    /// The webhook is gone: drop what is queued for it. Holds the hashes of its owner and its tenant.
-    Deleted(WebhookId, String, String),
+    /// The webhook is gone: drop what is queued for it. Holds the hash of its owner, and its tenant.
+    Deleted(WebhookId, String, Tenant),
     /// One stored event goes to one webhook again. Holds the event's hash.
     Resend(WebhookId, EventId, String),
     /// Not what we write: its fields as text, to be set aside.
@@ -305,7 +305,7 @@ fn read_kind(fields: &[(String, Vec<u8>)]) -> Option<EntryKind> {
             body: Bytes::copy_from_slice(bytes("b")?),
         })),
         "changed" => Some(EntryKind::Changed(webhook()?)),
-        "deleted" => Some(EntryKind::Deleted(webhook()?, field("o")?.to_owned(), field("t")?.to_owned())),
+        "deleted" => Some(EntryKind::Deleted(webhook()?, field("o")?.to_owned(), field("n")?.parse().ok()?)),
         "resend" => Some(EntryKind::Resend(webhook()?, field("e")?.parse().ok()?, field("h")?.to_owned())),
         _ => None,
     }

@@ -9,7 +9,7 @@
 //! | after the partition's prefix | type | holds |
 //! |---|---|---|
 //! | `lease` | hash | `token`, `beat` |
-//! | `events` | stream | what awaits dispatch: events (`k`=`event`, `e` id, `h` hash, `t` type, `n` tenant, `b` body) and control entries (`k`=`changed`, `w` webhook; `k`=`deleted`, `w`, `o` owner hash, `t` tenant hash; `k`=`resend`, `w`, `e`, `h`, `t`) |
+//! | `events` | stream | what awaits dispatch: events (`k`=`event`, `e` id, `h` hash, `t` type, `n` tenant, `b` body) and control entries (`k`=`changed`, `w` webhook; `k`=`deleted`, `w`, `o` owner hash, `n` tenant; `k`=`resend`, `w`, `e`, `h`, `t`) |
 //! | `usage` | hash | `undispatched` bytes; `t:<tenant hash>` pending bytes of a tenant |
 //! | `event:<hash of tenant, event id>` | hash | `body`, `type`, `at` (publish, ms), `open`, `dead`, `to:<webhook>` = `pending`, or how it ended: `<delivered\|dead\|dropped> <ms> <attempts>` |
 //! | `idem:<hash of tenant, key>` | string | `<fingerprint> <event id> <publish ms> <shards>` |
