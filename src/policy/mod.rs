@@ -5,3 +5,4 @@ pub mod lease;
 pub mod matching;
 pub mod pace;
 pub mod partition;
+pub mod signing;
