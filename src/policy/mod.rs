@@ -1,4 +1,6 @@
 //! The decisions, pure: values in, values out. Time, randomness and load arrive as arguments.
 
+pub mod address;
 pub mod partition;
+pub mod retry;
 pub mod signing;
