@@ -60,7 +60,7 @@ pub(super) fn shown(key: &str, value: &toml::Value) -> String {
 }
 
 /// `text` without the password, if it is a URL; nothing of it otherwise, since the password could be anywhere in it.
-pub(super) fn redacted_url(text: &str) -> String {
+pub fn redacted_url(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return "(not a URL)".into() };
     let no_authority = url.password().is_some() && url.set_password(Some("***")).is_err();
     if no_authority || url.query().is_some() {

@@ -16,6 +16,6 @@ mod raw;
 pub use checked::{
     Api, Auth, Cluster, Config, Delivery, Limits, Log, LogFormat, Queue, Redis, Server, Telemetry,
 };
-pub use fault::{Fault, Faults};
+pub use fault::{Fault, Faults, redacted_url};
 pub use layers::Layers;
 pub use load::{Machine, environment, load};

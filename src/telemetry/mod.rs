@@ -1,0 +1,3 @@
+//! What the node tells about itself: log lines and metrics.
+
+pub mod logging;
