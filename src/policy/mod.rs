@@ -1,5 +1,6 @@
 //! The decisions, pure: values in, values out. Time, randomness and load arrive as arguments.
 
+pub mod due;
 pub mod lane;
 pub mod lease;
 pub mod matching;
