@@ -2,10 +2,14 @@
 //!
 //! Nothing outside this module names a key or sends a command.
 
+pub mod attempts;
 pub mod connection;
+mod entries;
 pub mod keys;
 pub mod script;
 pub mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use connection::{Error, Redis};
 pub use keys::Keys;
