@@ -4,8 +4,11 @@
 
 pub mod attempts;
 pub mod connection;
-mod entries;
+pub mod events;
 pub mod keys;
+pub mod leases;
+pub mod mailboxes;
+pub mod outcomes;
 pub mod script;
 pub mod stats;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use redis::{Pipeline, Value};
 
 use super::decode;
 use crate::domain::{AttemptId, AttemptRow, EntryId, Millis, Partition, Tenant, WebhookId};
-use crate::store::entries::Entry;
+use crate::store::events::{RawEntry, entries_of};
 use crate::store::keys::event_hash;
 use crate::store::{Error, Keys, Redis};
 
@@ -113,8 +113,8 @@ impl AttemptLog<'_> {
         if id.0.ms < self.shown.not_before.0 {
             return Ok(None);
         }
-        let mut entries: Vec<Entry> = self.redis.query(&exactly(&self.key("log"), id.0)).await?;
-        let stored = entries.iter_mut().filter_map(stored).collect();
+        let entries = entries_of(self.redis.query(&exactly(&self.key("log"), id.0)).await?)?;
+        let stored = entries.into_iter().filter_map(stored).collect();
         let Some(logged) = self.complete(stored).await?.pop() else { return Ok(None) };
         let Payload::TooLong = logged.payload else { return Ok(Some(logged)) };
         let whole: Option<Vec<u8>> = self.redis.query(&self.body_of(&logged.row)).await?;
@@ -140,8 +140,8 @@ impl AttemptLog<'_> {
         let mut ends = Pipeline::new();
         ends.cmd("XLEN").arg(&log);
         ends.cmd("XRANGE").arg(&log).arg("-").arg("+").arg("COUNT").arg(1);
-        let (length, oldest): (u64, Vec<Entry>) = self.redis.pipeline(&ends).await?;
-        let all_young = oldest.first().is_none_or(|entry| entry.id.ms >= self.shown.not_before.0);
+        let (length, oldest): (u64, Value) = self.redis.pipeline(&ends).await?;
+        let all_young = entries_of(oldest)?.iter().all(|(id, _)| id.ms >= self.shown.not_before.0);
         Ok(all_young.then_some(length.min(self.shown.max_attempts)))
     }
 
@@ -160,11 +160,11 @@ impl AttemptLog<'_> {
         let mut before = "+".to_owned();
         while unread > 0 {
             let asked = unread.min(CHUNK);
-            let mut chunk = self.chunk(&before, asked).await?;
-            let Some(last) = chunk.last() else { break };
-            before = format!("({}", last.id);
+            let chunk = self.chunk(&before, asked).await?;
+            let Some((last, _)) = chunk.last() else { break };
+            before = format!("({last}");
             unread = if chunk.len() < asked { 0 } else { unread - asked };
-            for row in chunk.iter_mut().filter_map(stored).filter(|(_, text)| filter.matches(text)) {
+            for row in chunk.into_iter().filter_map(stored).filter(|(_, text)| filter.matches(text)) {
                 if (window.skip..end).contains(&passed) {
                     found.push(row);
                 }
@@ -174,10 +174,10 @@ impl AttemptLog<'_> {
         Ok((found, u64::try_from(passed).unwrap_or(u64::MAX)))
     }
 
-    async fn chunk(&self, before: &str, count: usize) -> Result<Vec<Entry>, Error> {
+    async fn chunk(&self, before: &str, count: usize) -> Result<Vec<RawEntry>, Error> {
         let mut range = redis::cmd("XREVRANGE");
         range.arg(self.key("log")).arg(before).arg(self.shown.not_before.0).arg("COUNT").arg(count);
-        self.redis.query(&range).await
+        entries_of(self.redis.query(&range).await?)
     }
 
     /// Reads the rows and fetches what lies beside them. A row that is not ours is left out: the others are still of use.
@@ -211,8 +211,7 @@ impl AttemptLog<'_> {
         let mut lengths: Vec<Value> = self.redis.pipeline(&reads).await?;
         let answers = lengths.split_off(rows.len());
         for (row, answer) in rows.iter_mut().filter(|row| row.body_beside).zip(answers) {
-            let entries: Vec<Entry> = redis::from_redis_value(answer).map_err(redis::RedisError::from)?;
-            row.response_body = entries.into_iter().next().and_then(|mut entry| entry.text("b"));
+            row.response_body = entries_of(answer)?.pop().and_then(|entry| text(entry, "b"));
         }
         Ok(redis::from_redis_value(Value::Array(lengths)).map_err(redis::RedisError::from)?)
     }
@@ -249,6 +248,13 @@ fn exactly(key: &str, id: EntryId) -> redis::Cmd {
     range
 }
 
-fn stored(entry: &mut Entry) -> Option<Stored> {
-    entry.text("r").map(|text| (entry.id, text))
+fn stored(entry: RawEntry) -> Option<Stored> {
+    let id = entry.0;
+    text(entry, "r").map(|text| (id, text))
+}
+
+/// Field `name` of an entry, when it is there and is text.
+fn text((_, fields): RawEntry, name: &str) -> Option<String> {
+    let (_, value) = fields.into_iter().find(|(field, _)| field == name)?;
+    String::from_utf8(value).ok()
 }
