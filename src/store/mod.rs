@@ -4,6 +4,7 @@
 
 pub mod connection;
 pub mod keys;
+pub mod private;
 pub mod script;
 pub mod stats;
 
