@@ -1,4 +1,5 @@
 //! map
+pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod policy;

@@ -1,3 +1,8 @@
 //! The decisions, pure: values in, values out. Time, randomness and load arrive as arguments.
 
+pub mod lane;
+pub mod lease;
+pub mod matching;
+pub mod pace;
 pub mod partition;
+pub mod signing;

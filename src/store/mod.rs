@@ -3,7 +3,11 @@
 //! Nothing outside this module names a key or sends a command.
 
 pub mod connection;
+pub mod events;
 pub mod keys;
+pub mod leases;
+pub mod mailboxes;
+pub mod outcomes;
 pub mod private;
 pub mod script;
 pub mod stats;
