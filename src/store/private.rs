@@ -163,8 +163,9 @@ impl Private {
         }
         match state {
             State::Ready => Ok(()),
-            _ if self.is_running() => Err(Error::Silent(self.place.file(LOG))),
-            _ => Err(Error::Ended(self.place.file(LOG))),
+            // It may be on its way out.
+            _ if wait(GRACE, || !self.is_running()) => Err(Error::Ended(self.place.file(LOG))),
+            _ => Err(Error::Silent(self.place.file(LOG))),
         }
     }
 
@@ -298,10 +299,11 @@ impl Place {
         if UnixStream::connect(self.file(SOCKET)).is_err() {
             return State::Absent;
         }
-        match self.command("PING").map_err(|error| error.kind()) {
+        match self.command("PING") {
             Ok(()) => State::Ready,
-            Err(ErrorKind::Server(ServerErrorKind::BusyLoading)) => State::Loading,
-            Err(_) => State::Silent,
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading) => State::Loading,
+            Err(error) if error.is_timeout() => State::Silent,
+            Err(_) => State::Absent,
         }
     }
 
