@@ -9,6 +9,7 @@ pub mod keys;
 pub mod leases;
 pub mod mailboxes;
 pub mod outcomes;
+pub mod private;
 pub mod script;
 pub mod stats;
 #[cfg(test)]
