@@ -152,7 +152,7 @@ pub fn outcome(
         Next::Dead | Next::Expired => Disposition::Dead,
     };
     let row = row(webhook, &event_type, &verdict, result);
-    let response_body = result.and_then(|result| result.response_body.as_deref());
+    let response_body = result.and_then(|result| result.response_body.clone());
     Outcome {
         webhook: webhook.id.clone(),
         owner_hash,

@@ -24,7 +24,7 @@ use crate::policy::matching::Subscriptions;
 use crate::store::events::{self, Chunk, Dispatched, Entry, EntryKind, Instruction, MAX_TARGETS};
 use crate::store::mailboxes::{self, Purge};
 use crate::store::outcomes::{self, Outcome};
-use crate::store::{Error, keys, webhooks};
+use crate::store::{Error, keys, record};
 use crate::telemetry::events as facts;
 
 /// Entries in one dispatch call.
@@ -328,7 +328,7 @@ impl PartitionActor {
         paused: Option<Millis>,
         ctx: &mut Context<Self>,
     ) {
-        let webhook = record.and_then(|text| webhooks::decode(&id, &text).ok());
+        let webhook = record.and_then(|text| record::decode(&id, &text).ok());
         let instruction = match webhook {
             Some(webhook) => {
                 self.subscribe(&webhook);
@@ -615,7 +615,7 @@ async fn load(local: &Local, partition: Partition) -> Result<Loaded, Error> {
     loop {
         let (next, records) = mailboxes::scan_records(&local.redis, &local.keys, partition, cursor).await?;
         for (id, text) in records {
-            match id.parse().ok().and_then(|id| webhooks::decode(&id, &text).ok()) {
+            match id.parse().ok().and_then(|id| record::decode(&id, &text).ok()) {
                 Some(webhook) => loaded.webhooks.push(webhook),
                 None => facts::unreadable_record(&id),
             }

@@ -21,7 +21,7 @@ use crate::domain::{AttemptResult, EntryId, Millis, Partition, Webhook, WebhookI
 use crate::policy::lane::{self, Delivery, Effect, Input, Known, Lane, Limits, Verdict};
 use crate::store::mailboxes;
 use crate::store::outcomes::Outcome;
-use crate::store::{self, keys, webhooks};
+use crate::store::{self, keys, record};
 use crate::telemetry::events as facts;
 
 type Body = Rc<RidingBody>;
@@ -292,7 +292,7 @@ async fn load(start: (Rc<Local>, Partition, WebhookId)) -> Option<(Webhook, Opti
     let mut backoff = Backoff::default();
     loop {
         match mailboxes::record_and_pause(&local.redis, &local.keys, partition, &id).await {
-            Ok((record, paused)) => return Some((webhooks::decode(&id, &record?).ok()?, paused)),
+            Ok((record, paused)) => return Some((record::decode(&id, &record?).ok()?, paused)),
             Err(error) if error.is_transient() => {
                 facts::redis_failed(partition, "read a record", &error);
                 backoff.wait().await;

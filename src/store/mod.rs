@@ -10,6 +10,7 @@ pub mod leases;
 pub mod mailboxes;
 pub mod outcomes;
 pub mod private;
+pub mod record;
 pub mod script;
 pub mod stats;
 #[cfg(test)]
