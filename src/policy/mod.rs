@@ -1,6 +1,7 @@
 //! The decisions, pure: values in, values out. Time, randomness and load arrive as arguments.
 
 pub mod address;
+pub mod due;
 pub mod json;
 pub mod lane;
 pub mod lease;
