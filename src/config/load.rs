@@ -42,6 +42,7 @@ pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) ->
 }
 
 /// The environment of this process; names and values that are not Unicode are not ours and are left out.
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
