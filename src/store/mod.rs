@@ -6,6 +6,8 @@ pub mod connection;
 pub mod keys;
 pub mod script;
 pub mod stats;
+#[cfg(test)]
+pub mod testing;
 
 pub use connection::{Error, Redis};
 pub use keys::Keys;
