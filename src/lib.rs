@@ -1,4 +1,5 @@
 //! map
+pub mod api;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -11,6 +12,6 @@ pub mod receiver;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
-pub mod token;
 
+pub mod token;
 pub use serve::run;
