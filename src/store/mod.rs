@@ -8,6 +8,7 @@ pub mod keys;
 pub mod leases;
 pub mod mailboxes;
 pub mod outcomes;
+pub mod preflight;
 pub mod private;
 pub mod script;
 pub mod stats;
