@@ -266,7 +266,9 @@ impl<B: Clone> Lane<B> {
             Input::MailboxRead(deliveries) => self.mailbox_read(deliveries),
             Input::RetriesRead(retries) => self.retries_read(retries),
             Input::ReadFailed => self.read_failed(now),
-            Input::Attempted { entry, result, jitter } => self.attempted(entry, &result, jitter, now, &mut effects),
+            Input::Attempted { entry, result, jitter } => {
+                self.attempted(entry, &result, jitter, now, &mut effects)
+            }
             Input::Unsendable { entry, for_good } => self.unsendable(entry, for_good, now, &mut effects),
             Input::Recorded { entry, recorded } => self.recorded(entry, recorded),
             Input::Changed { limits, paused_until } => self.changed(limits, paused_until),
@@ -377,7 +379,8 @@ impl<B: Clone> Lane<B> {
         } else {
             self.after_failure(attempt, result.retry_after, jitter, now)
         };
-        let paused_until = result.retry_after.map(|pause| now + pause).filter(|until| *until > self.paused_until);
+        let paused_until =
+            result.retry_after.map(|pause| now + pause).filter(|until| *until > self.paused_until);
         self.paused_until = paused_until.unwrap_or(self.paused_until);
         let disable = gone.then_some(DisabledReason::Gone);
         self.limits.active &= disable.is_none();
@@ -474,7 +477,8 @@ impl<B: Clone> Lane<B> {
         while self.may_start(now) {
             let Some((delivery, was_retry)) = self.next_to_start(now) else { return };
             let waited = now.since(Millis(delivery.entry.ms));
-            let flight = InFlight { event: delivery.event.clone(), attempt: delivery.attempt, was_retry, next: None };
+            let flight =
+                InFlight { event: delivery.event.clone(), attempt: delivery.attempt, was_retry, next: None };
             self.sending += 1;
             self.in_flight.insert(delivery.entry, flight);
             if waited > self.limits.max_age {
@@ -566,7 +570,8 @@ impl<B: Clone> Lane<B> {
         let floor = self.floor();
         let retry = self.retries.first_key_value().map(|((due, _), _)| *due);
         let head_is_free = !self.limits.ordered || retry.is_none();
-        let fresh = (floor > now && head_is_free && (!self.window.is_empty() || self.is_behind())).then_some(floor);
+        let fresh =
+            (floor > now && head_is_free && (!self.window.is_empty() || self.is_behind())).then_some(floor);
         let unread = (!self.retries_complete && floor > now).then_some(floor);
         let retry = retry.map(|due| due.max(floor)).filter(|due| *due > now);
         [fresh, unread, retry].into_iter().flatten().min()

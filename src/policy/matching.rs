@@ -53,7 +53,8 @@ impl Subscriptions {
             let subscribed = |(_, (patterns, _)): &(&WebhookId, &(Vec<Pattern>, Arc<str>))| {
                 patterns.iter().any(|pattern| pattern.matches(event_type))
             };
-            let target = |(id, (_, owner)): (&WebhookId, &(Vec<Pattern>, Arc<str>))| (id.clone(), owner.clone());
+            let target =
+                |(id, (_, owner)): (&WebhookId, &(Vec<Pattern>, Arc<str>))| (id.clone(), owner.clone());
             webhooks.iter().filter(subscribed).map(target).collect()
         })
     }
@@ -122,7 +123,12 @@ mod tests {
     fn a_change_holds_for_the_next_event() {
         let mut table = table(&[(1, "org:a", &["lead.created"]), (2, "org:a", &["lead.*"])]);
         assert_eq!(matched(&mut table, "org:a", "lead.created"), [id(1), id(2)]);
-        table.insert(&tenant("org:a"), id(1), vec!["quote.*".parse().expect("a pattern")], Arc::from("owner"));
+        table.insert(
+            &tenant("org:a"),
+            id(1),
+            vec!["quote.*".parse().expect("a pattern")],
+            Arc::from("owner"),
+        );
         assert_eq!(matched(&mut table, "org:a", "lead.created"), [id(2)]);
         table.remove(&id(2));
         table.remove(&id(2));

@@ -43,7 +43,11 @@ impl Pace {
         let at_least_one = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(at_least_one(per_second)).allow_burst(at_least_one(per_second / 10));
         let clock = SetClock::default();
-        Self { limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock, started: Cell::new(None) }
+        Self {
+            limiter: RateLimiter::direct_with_clock(quota, clock.clone()),
+            clock,
+            started: Cell::new(None),
+        }
     }
 
     /// Takes one start, or tells how long to wait for one, at least a millisecond.

@@ -2,6 +2,7 @@
 //!
 //! Nothing outside this module names a key or sends a command.
 
+pub mod attempts;
 pub mod connection;
 pub mod events;
 pub mod keys;
@@ -10,8 +11,11 @@ pub mod mailboxes;
 pub mod outcomes;
 pub mod preflight;
 pub mod private;
+pub mod record;
 pub mod script;
 pub mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use connection::{Error, Redis};
 pub use keys::Keys;

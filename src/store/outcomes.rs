@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::script::{Call, Script};
 use super::{Error, Keys, Redis, stats};
-use crate::domain::{DisabledReason, EntryId, EventId, Millis, Partition, WebhookId};
+use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Partition, WebhookId};
 
 static OUTCOME: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/outcome.lua")));
 
@@ -53,6 +53,8 @@ pub struct Outcome {
     pub event_type: Arc<str>,
     /// The number of this attempt, from 1.
     pub attempt: u32,
+    /// Why the attempt failed; `None` is success.
+    pub error_kind: Option<ErrorKind>,
     /// What follows.
     pub disposition: Disposition,
     /// The log row as stored, and the answer's body where it lies beside the row.
