@@ -85,20 +85,28 @@ where
 }
 
 /// An endpoint that answers every request with the same bytes and hands over the requests as text.
-async fn answering(answer: impl Into<Vec<u8>>) -> (String, mpsc::UnboundedReceiver<String>) {
+async fn answering(answer: impl Into<Vec<u8>>) -> (String, mpsc::Receiver<String>) {
+    let (url, received, _) = answering_and_counting(answer).await;
+    (url, received)
+}
+
+/// The same, with the count of connections.
+async fn answering_and_counting(
+    answer: impl Into<Vec<u8>>,
+) -> (String, mpsc::Receiver<String>, Arc<AtomicUsize>) {
     let answer: Arc<[u8]> = answer.into().into();
-    let (requests, received) = mpsc::unbounded_channel();
-    let (address, _) = endpoint(move |mut socket| {
+    let (requests, received) = mpsc::channel(16);
+    let (address, connections) = endpoint(move |mut socket| {
         let (answer, requests) = (Arc::clone(&answer), requests.clone());
         async move {
             while let Some(request) = read_request(&mut socket).await {
-                requests.send(request).ok();
+                requests.try_send(request).ok();
                 socket.write_all(&answer).await.ok();
             }
         }
     })
     .await;
-    (format!("http://{address}/hook?a=b"), received)
+    (format!("http://{address}/hook?a=b"), received, connections)
 }
 
 /// Head and body of one request; `None` when the connection ends first.
@@ -164,7 +172,8 @@ async fn an_endpoint_gets_exactly_the_documented_request() {
 
 #[tokio::test]
 async fn every_attempt_sends_the_same_bytes_over_a_kept_connection() {
-    let (url, mut received) = answering(http("500 Internal Server Error", "", "no")).await;
+    let (url, mut received, connections) =
+        answering_and_counting(http("500 Internal Server Error", "", "no")).await;
     let (sender, settings, id) = (sender(), settings(&url), "evt_1".parse().expect("an id"));
     let mut bodies = Vec::new();
     for number in 1..=3 {
@@ -174,6 +183,7 @@ async fn every_attempt_sends_the_same_bytes_over_a_kept_connection() {
         bodies.push(request.split_once("\r\n\r\n").expect("a body").1.to_owned());
     }
     assert!(bodies.iter().all(|body| body.as_bytes() == event().bytes));
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -401,6 +411,7 @@ async fn a_proxy_in_the_environment_is_ignored() {
 
 #[tokio::test]
 #[ignore = "the child of a_proxy_in_the_environment_is_ignored"]
+#[allow(clippy::disallowed_methods, reason = "the parent test speaks to it through the environment")]
 async fn the_child_reaches_its_endpoint() {
     let url = std::env::var(ENDPOINT).expect("set by the parent");
     let result = attempt(&sender(), &settings(&url)).await;
