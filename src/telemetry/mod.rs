@@ -1,3 +1,4 @@
-//! What the node tells about itself: metrics for machines, log lines for people.
+//! What the node tells about itself: log lines and metrics, written together so that they cannot disagree.
 
+pub mod events;
 pub mod metrics;

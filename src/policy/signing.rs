@@ -1,0 +1,175 @@
+//! What proves to a receiver that a request is ours: made when sending, checked by `listen` and by receivers.
+//!
+//! Two families, both over the body's exact bytes:
+//! - the hexadecimal one of `X-Webhook-Signature`: HMAC-SHA256 with the whole secret string as key;
+//! - Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`, key = the secret's base64 part, decoded.
+//!
+//! Signatures are compared in constant time, so that a guess learns nothing from how long the answer took.
+//!
+//! Sources: RFC 2104 (HMAC); the Standard Webhooks specification, sections "Signature scheme" and "Webhook headers
+//! (sending metadata to consumers)".
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::domain::Secret;
+
+/// Secrets are read with or without `=` at the end: both spellings are in use.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What a secret begins with; not part of the Standard Webhooks key.
+const SECRET_PREFIX: &str = "whsec_";
+
+/// The scheme of a symmetric Standard Webhooks signature.
+const STANDARD_VERSION: &str = "v1,";
+
+/// `X-Webhook-Signature`: lower-case hexadecimal HMAC-SHA256 of `body`, keyed with the whole secret string.
+pub fn hex_signature(secret: &Secret, body: &[u8]) -> String {
+    hex::encode(mac(secret.0.as_bytes(), &[body]))
+}
+
+/// One entry of `webhook-signature`: `v1,<base64>` over `id.timestamp.body`.
+pub fn standard_signature(secret: &Secret, id: &str, timestamp_secs: u64, body: &[u8]) -> String {
+    let timestamp = timestamp_secs.to_string();
+    let parts = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
+    format!("{STANDARD_VERSION}{}", BASE64.encode(mac(&standard_key(secret), &parts)))
+}
+
+/// The value of `webhook-signature`: made with `secret` and, while a former one is still in use, with that too, newest
+/// first and a space between, so that a receiver that knows either accepts it.
+pub fn standard_header(
+    secret: &Secret,
+    former: Option<&Secret>,
+    id: &str,
+    timestamp_secs: u64,
+    body: &[u8],
+) -> String {
+    let newest = standard_signature(secret, id, timestamp_secs, body);
+    match former {
+        Some(former) => format!("{newest} {}", standard_signature(former, id, timestamp_secs, body)),
+        None => newest,
+    }
+}
+
+/// Whether `signature` is [`hex_signature`] of `body`.
+pub fn verify_hex(secret: &Secret, body: &[u8], signature: &str) -> bool {
+    same(hex_signature(secret, body).as_bytes(), signature.as_bytes())
+}
+
+/// Whether any of the space-separated entries of a `webhook-signature` value is [`standard_signature`] of the rest.
+///
+/// Entries of other schemes count as wrong. How old the timestamp may be is for the caller to decide.
+pub fn verify_standard(secret: &Secret, id: &str, timestamp_secs: u64, body: &[u8], header: &str) -> bool {
+    let expected = standard_signature(secret, id, timestamp_secs, body);
+    header.split(' ').fold(false, |found, entry| found | same(expected.as_bytes(), entry.as_bytes()))
+}
+
+/// The secret's base64 part, decoded. A secret that is not base64 (none is ever made) is used as it is written rather
+/// than panicking or signing with an empty key that anyone could use.
+fn standard_key(secret: &Secret) -> Vec<u8> {
+    let text = secret.0.strip_prefix(SECRET_PREFIX).unwrap_or(&secret.0);
+    BASE64.decode(text).unwrap_or_else(|_| text.as_bytes().to_vec())
+}
+
+/// HMAC-SHA256 of `parts`, one after another.
+fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
+}
+
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ID: &str = "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk";
+    const AT: u64 = 1_649_367_553;
+    const BODY: &[u8] = br#"{"email":"test@example.com","username":"test_user"}"#;
+    const SIGNATURE: &str = "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=";
+
+    fn secret() -> Secret {
+        Secret("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".into())
+    }
+
+    fn other() -> Secret {
+        Secret("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".into())
+    }
+
+    #[test]
+    fn the_published_standard_webhooks_vector_is_met() {
+        assert_eq!(standard_signature(&secret(), ID, AT, BODY), SIGNATURE);
+        assert!(verify_standard(&secret(), ID, AT, BODY, SIGNATURE));
+    }
+
+    #[test]
+    fn the_hexadecimal_family_uses_the_whole_secret_string() {
+        // RFC 4231, test case 2.
+        let signature = hex_signature(&Secret("Jefe".into()), b"what do ya want for nothing?");
+        assert_eq!(signature, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert_ne!(
+            hex_signature(&secret(), BODY),
+            hex_signature(&Secret(secret().0.replace("whsec_", "")), BODY)
+        );
+    }
+
+    #[test]
+    fn padding_of_a_secret_is_optional() {
+        let bare = Secret(other().0.trim_end_matches('=').into());
+        assert_eq!(standard_signature(&bare, ID, AT, BODY), standard_signature(&other(), ID, AT, BODY));
+    }
+
+    #[test]
+    fn either_secret_verifies_while_both_are_in_use() {
+        let header = standard_header(&other(), Some(&secret()), ID, AT, BODY);
+        assert_eq!(header, format!("{} {SIGNATURE}", standard_signature(&other(), ID, AT, BODY)));
+        assert!(verify_standard(&other(), ID, AT, BODY, &header));
+        assert!(verify_standard(&secret(), ID, AT, BODY, &header));
+        assert_eq!(standard_header(&secret(), None, ID, AT, BODY), SIGNATURE);
+    }
+
+    #[test]
+    fn headers_that_say_something_else_do_not_verify() {
+        for header in
+            ["", " ", "v1,", "v1", "v1a,x v2,y", &SIGNATURE[3..], &SIGNATURE.to_lowercase(), "v1, x"]
+        {
+            assert!(!verify_standard(&secret(), ID, AT, BODY, header), "{header}");
+        }
+        assert!(verify_standard(&secret(), ID, AT, BODY, &format!("v1a,foreign  v2,x {SIGNATURE}")));
+        assert!(!verify_hex(&secret(), BODY, &hex_signature(&secret(), BODY).to_uppercase()));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_signed_verifies_and_anything_else_does_not(
+            body: Vec<u8>,
+            id in "[A-Za-z0-9_-]{1,64}",
+            at in 0_u64..1 << 40,
+            flip: prop::sample::Index,
+        ) {
+            let header = standard_signature(&secret(), &id, at, &body);
+            prop_assert!(verify_standard(&secret(), &id, at, &body, &header));
+            prop_assert!(!verify_standard(&other(), &id, at, &body, &header));
+            prop_assert!(!verify_standard(&secret(), &id, at + 1, &body, &header));
+            let hex = hex_signature(&secret(), &body);
+            prop_assert!(verify_hex(&secret(), &body, &hex));
+            if !body.is_empty() {
+                let mut changed = body.clone();
+                changed[flip.index(body.len())] ^= 1;
+                prop_assert!(!verify_hex(&secret(), &changed, &hex));
+                prop_assert!(!verify_standard(&secret(), &id, at, &changed, &header));
+            }
+        }
+    }
+}
