@@ -12,10 +12,9 @@ use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpServer, web};
 
-use super::app::{App, Shared};
+use super::app::{App, SetUpError, Shared};
 use super::health::{self, Readiness};
 use super::{request, routes};
-use crate::store;
 
 /// The longest time from connecting, or from the first byte of a further request, to the end of its head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -56,9 +55,9 @@ pub enum BindError {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// The connection to Redis cannot be set up.
-    #[error("the connection to redis cannot be set up")]
-    Redis(#[from] store::Error),
+    /// The workers cannot be set up.
+    #[error(transparent)]
+    SetUp(#[from] SetUpError),
 }
 
 /// Binds both ports. Signals are left to the caller, who stops the servers through their handles.
