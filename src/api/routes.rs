@@ -24,10 +24,7 @@ fn api(routes: &mut ServiceConfig) {
         .service(resource("/webhooks").get(webhooks::list).post(webhooks::create))
         .service(resource("/webhooks/events").get(webhooks::catalogue))
         .service(
-            resource("/webhooks/{id}")
-                .get(webhooks::show)
-                .patch(webhooks::update)
-                .delete(webhooks::delete),
+            resource("/webhooks/{id}").get(webhooks::show).patch(webhooks::update).delete(webhooks::delete),
         )
         .service(resource("/webhooks/{id}/regenerate-secret").post(webhooks::regenerate_secret))
         .service(resource("/webhooks/{id}/activate").post(webhooks::switch_on))

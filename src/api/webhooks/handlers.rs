@@ -60,7 +60,9 @@ pub async fn list(app: Data<App>, caller: Reader, request: HttpRequest) -> Resul
         }
     };
     let figures = webhooks.figures(shown.iter().map(|webhook| &webhook.id)).await?;
-    let view = |(webhook, figures)| if all { View::of(webhook, figures).with_owner(webhook) } else { View::of(webhook, figures) };
+    let view = |(webhook, figures)| {
+        if all { View::of(webhook, figures).with_owner(webhook) } else { View::of(webhook, figures) }
+    };
     let views: Vec<View<'_>> = shown.iter().zip(figures).map(view).collect();
     Ok(HttpResponse::Ok().insert_header(("X-Total-Count", total)).json(views))
 }
@@ -117,7 +119,12 @@ pub async fn update(
 }
 
 /// `DELETE /api/webhooks/{id}`: what was queued for it is dropped, its log goes.
-pub async fn delete(app: Data<App>, caller: Writer, id: Id, condition: IfMatch) -> Result<HttpResponse, Error> {
+pub async fn delete(
+    app: Data<App>,
+    caller: Writer,
+    id: Id,
+    condition: IfMatch,
+) -> Result<HttpResponse, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Stop).await?;
     condition.check(&webhook)?;
     webhooks_of(&app, &caller).delete(&webhook).await?;
@@ -154,13 +161,23 @@ pub async fn regenerate_secret(
 }
 
 /// `POST /api/webhooks/{id}/activate`
-pub async fn switch_on(app: Data<App>, caller: Writer, id: Id, condition: IfMatch) -> Result<HttpResponse, Error> {
+pub async fn switch_on(
+    app: Data<App>,
+    caller: Writer,
+    id: Id,
+    condition: IfMatch,
+) -> Result<HttpResponse, Error> {
     let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, activate).await?;
     shown(&app, &caller, &webhook).await
 }
 
 /// `POST /api/webhooks/{id}/deactivate`
-pub async fn switch_off(app: Data<App>, caller: Writer, id: Id, condition: IfMatch) -> Result<HttpResponse, Error> {
+pub async fn switch_off(
+    app: Data<App>,
+    caller: Writer,
+    id: Id,
+    condition: IfMatch,
+) -> Result<HttpResponse, Error> {
     let webhook = change(&app, &caller, &id.0, Purpose::Stop, &condition, deactivate).await?;
     shown(&app, &caller, &webhook).await
 }

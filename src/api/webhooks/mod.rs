@@ -2,4 +2,6 @@
 
 pub mod handlers;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 pub mod view;

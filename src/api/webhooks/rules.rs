@@ -138,7 +138,7 @@ fn backoff(fields: &mut Fields<'_>) -> Option<Backoff> {
 }
 
 fn schedule(fields: &mut Fields<'_>, name: &str) -> Option<Vec<u32>> {
-    let delays = fields.take(name).and_then(elements_of).and_then(|elements| {
+    let delays = elements_of(fields.take(name)?).and_then(|elements| {
         let delay = |element: &&RawValue| integer_of(element).filter(|seconds| *seconds <= DAY);
         let few = elements.len() <= MAX_RETRIES as usize;
         few.then(|| elements.iter().map(delay).collect()).flatten()
@@ -222,8 +222,10 @@ fn header(name: &str, value: &RawValue, seen: &[HeaderName]) -> Result<(HeaderNa
         return Err("given twice (names are compared without case)");
     }
     let text = string_of(value).ok_or("must be a string")?;
-    // Space around a value is not part of it (RFC 9110 section 5.5), so it would not arrive.
-    let legal = text.trim_matches([' ', '\t']) == text && HeaderValue::from_str(&text).is_ok();
+    // Space around a value is not part of it (RFC 9110 section 5.5), so it would not arrive; nor would what is not
+    // ASCII arrive as what it was, as receivers disagree on its encoding.
+    let legal =
+        text.trim_matches([' ', '\t']) == text && text.is_ascii() && HeaderValue::from_str(&text).is_ok();
     if legal { Ok((parsed, text)) } else { Err("not a legal header value") }
 }
 
@@ -296,7 +298,10 @@ mod tests {
             ),
             (json!({"events": ["string"]}), "events.0: unknown event type \"string\""),
             (json!({"events": ["test"]}), "events.0: unknown event type \"test\""),
-            (json!({"events": ["lead.cr*"]}), "events.0: unknown event type \"lead.cr*\", did you mean \"lead.created\"?"),
+            (
+                json!({"events": ["lead.cr*"]}),
+                "events.0: unknown event type \"lead.cr*\", did you mean \"lead.created\"?",
+            ),
             (json!({"events": [7]}), "events.0: must be a string"),
             (json!({"headers": []}), "headers must be an object"),
             (json!({"headers": null}), "headers must be an object"),
@@ -305,7 +310,10 @@ mod tests {
             (json!({"headers": {"X-A": "ümlaut"}}), "headers.X-A: not a legal header value"),
             (json!({"headers": {"X-A": " x"}}), "headers.X-A: not a legal header value"),
             (json!({"headers": {"X-A": 1}}), "headers.X-A: must be a string"),
-            (json!({"headers": {"X-A": "1", "x-a": "2"}}), "headers.x-a: given twice (names are compared without case)"),
+            (
+                json!({"headers": {"X-A": "1", "x-a": "2"}}),
+                "headers.x-a: given twice (names are compared without case)",
+            ),
             (json!({"headers": {"X-A": "x".repeat(8190)}}), "headers must be at most 8192 bytes long in all"),
             (json!({"isActive": "true"}), "isActive must be a boolean"),
             (json!({"retryAttempts": 21}), "retryAttempts must be an integer from 0 to 20"),
@@ -343,9 +351,18 @@ mod tests {
 
     #[test]
     fn headers_of_the_connection_and_of_the_service_are_reserved() {
-        for name in ["Host", "CONTENT-TYPE", "content-length", "Transfer-Encoding", "User-Agent", "webhook-id",
-            "X-Webhook-Signature", "Connection", "TE", "upgrade"]
-        {
+        for name in [
+            "Host",
+            "CONTENT-TYPE",
+            "content-length",
+            "Transfer-Encoding",
+            "User-Agent",
+            "webhook-id",
+            "X-Webhook-Signature",
+            "Connection",
+            "TE",
+            "upgrade",
+        ] {
             let expected = format!("headers.{name}: this header is set by the service");
             assert_eq!(faults(&json!({"headers": {name: "x"}})), [expected]);
         }
