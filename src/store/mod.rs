@@ -9,6 +9,7 @@ pub mod keys;
 pub mod leases;
 pub mod mailboxes;
 pub mod outcomes;
+pub mod preflight;
 pub mod private;
 pub mod record;
 pub mod script;
