@@ -186,4 +186,26 @@ mod tests {
         let management = error_with(|server, port| server.management_port = port);
         assert!(management.contains("WEBHOOKS_SERVER__MANAGEMENT_PORT"), "{management}");
     }
+
+    #[actix_web::test]
+    async fn both_servers_listen_where_they_say_and_stop_when_told() {
+        let second = Duration::from_secs(1);
+        let nowhere = Address::new("unix:///nowhere.sock", second, second).unwrap();
+        let layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
+        let readiness = Arc::new(Readiness::default());
+        let servers = bind(&Shared::new(Arc::new(config()), nowhere, layout), &readiness).unwrap();
+        let handles = [servers.api.handle(), servers.management.handle()];
+        let running = [servers.api, servers.management].map(actix_web::rt::spawn);
+        let get = |url: String| async move { reqwest::get(url).await.unwrap().status().as_u16() };
+        assert_eq!(get(format!("http://{}/health/live", servers.management_address)).await, 200);
+        assert_eq!(get(format!("http://{}/health/ready", servers.management_address)).await, 503);
+        assert_eq!(get(format!("http://{}/api/webhooks", servers.api_address)).await, 401);
+        assert_eq!(get(format!("http://{}/metrics", servers.api_address)).await, 404);
+        for handle in handles {
+            handle.stop(true).await;
+        }
+        for server in running {
+            server.await.unwrap().unwrap();
+        }
+    }
 }

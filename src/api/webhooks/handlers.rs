@@ -55,8 +55,12 @@ pub async fn list(app: Data<App>, caller: Reader, request: HttpRequest) -> Resul
         (Some(wanted), page) => {
             let mut matching = webhooks.read(&listed, whose, clock::now()).await?;
             matching.retain(|webhook| webhook.is_active == wanted);
-            let shown = page.map_or(matching.as_slice(), |page| page.slice(&matching)).to_vec();
-            (matching.len(), shown)
+            let total = matching.len();
+            let shown = match page {
+                Some(page) => page.slice(&matching).to_vec(),
+                None => matching,
+            };
+            (total, shown)
         }
     };
     let figures = webhooks.figures(shown.iter().map(|webhook| &webhook.id)).await?;
