@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::auth::Authenticator;
 use super::rate_limit::RateLimits;
 use crate::config::Config;
+use crate::delivery::{self, Sender};
+use crate::policy::address::Guard;
 use crate::policy::partition::Layout;
 use crate::store;
 
@@ -47,15 +49,32 @@ pub struct App {
     pub authenticator: Arc<Authenticator>,
     /// Counts requests.
     pub rate_limits: Arc<RateLimits>,
+    /// The addresses that webhooks may have.
+    pub guard: Guard,
+    /// Looks where a URL leads and sends tests; belongs to this thread.
+    pub sender: Sender,
+}
+
+/// A worker cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// The connection to Redis cannot be set up.
+    #[error("the connection to redis cannot be set up")]
+    Redis(#[from] store::Error),
+    /// The HTTP client cannot be set up.
+    #[error(transparent)]
+    Sender(#[from] delivery::Error),
 }
 
 impl App {
     /// The App of the calling worker thread.
     ///
     /// # Errors
-    /// As [`store::Redis::new`].
-    pub fn for_worker(shared: &Shared) -> Result<Self, store::Error> {
+    /// See [`SetUpError`]; nothing connects yet.
+    pub fn for_worker(shared: &Shared) -> Result<Self, SetUpError> {
         Ok(Self {
+            guard: Guard { allowed: shared.config.delivery.allowed_networks.clone() },
+            sender: Sender::new(&shared.config.delivery)?,
             redis: store::Redis::new(shared.address.clone())?,
             keys: store::Keys::new(&shared.config.redis.prefix),
             config: shared.config.clone(),

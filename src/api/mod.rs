@@ -3,6 +3,7 @@
 //!
 //! [`routes`] lists every route, [`request`] is what happens around each, [`server`] binds the ports.
 
+pub mod access;
 pub mod app;
 pub mod auth;
 pub mod body;
@@ -16,6 +17,7 @@ pub mod routes;
 pub mod server;
 #[cfg(test)]
 pub mod testing;
+pub mod webhooks;
 
 pub use app::{App, Shared};
 pub use error::Error;

@@ -68,7 +68,8 @@ pub async fn around(
     Ok(response)
 }
 
-/// The response with the body that the contract asks of an error.
+/// The response with the body that the contract asks of an error. Whatever else had a failing status (the framework's own
+/// refusals) gets that body too.
 fn written(response: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse<BoxBody> {
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;

@@ -12,10 +12,9 @@ use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpServer, web};
 
-use super::app::{App, Shared};
+use super::app::{App, SetUpError, Shared};
 use super::health::{self, Readiness};
 use super::{request, routes};
-use crate::store;
 
 /// The longest time from connecting, or from the first byte of a further request, to the end of its head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -56,9 +55,9 @@ pub enum BindError {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// The connection to Redis cannot be set up.
-    #[error("the connection to redis cannot be set up")]
-    Redis(#[from] store::Error),
+    /// The workers cannot be set up.
+    #[error(transparent)]
+    SetUp(#[from] SetUpError),
 }
 
 /// Binds both ports. Signals are left to the caller, who stops the servers through their handles.
@@ -186,5 +185,27 @@ mod tests {
         assert!(api.contains("server.port") && api.contains("WEBHOOKS_SERVER__PORT"), "{api}");
         let management = error_with(|server, port| server.management_port = port);
         assert!(management.contains("WEBHOOKS_SERVER__MANAGEMENT_PORT"), "{management}");
+    }
+
+    #[actix_web::test]
+    async fn both_servers_listen_where_they_say_and_stop_when_told() {
+        let second = Duration::from_secs(1);
+        let nowhere = Address::new("unix:///nowhere.sock", second, second).unwrap();
+        let layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
+        let readiness = Arc::new(Readiness::default());
+        let servers = bind(&Shared::new(Arc::new(config()), nowhere, layout), &readiness).unwrap();
+        let handles = [servers.api.handle(), servers.management.handle()];
+        let running = [servers.api, servers.management].map(actix_web::rt::spawn);
+        let get = |url: String| async move { reqwest::get(url).await.unwrap().status().as_u16() };
+        assert_eq!(get(format!("http://{}/health/live", servers.management_address)).await, 200);
+        assert_eq!(get(format!("http://{}/health/ready", servers.management_address)).await, 503);
+        assert_eq!(get(format!("http://{}/api/webhooks", servers.api_address)).await, 401);
+        assert_eq!(get(format!("http://{}/metrics", servers.api_address)).await, 404);
+        for handle in handles {
+            handle.stop(true).await;
+        }
+        for server in running {
+            server.await.unwrap().unwrap();
+        }
     }
 }

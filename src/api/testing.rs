@@ -20,7 +20,7 @@ use crate::config::*;
 use crate::domain::{Catalogue, EventType};
 use crate::policy::partition::Layout;
 use crate::store::connection::Address;
-use crate::store::testing::PrivateRedis;
+use crate::store::testing::TestRedis;
 
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 pub const LAYOUT: Layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
@@ -141,8 +141,8 @@ pub struct Client {
 
 impl Client {
     /// The API with a Redis of its own.
-    pub async fn with(config: Config, redis: &PrivateRedis) -> Self {
-        Self::at(config, redis.address()).await
+    pub async fn with(config: Config, redis: &TestRedis) -> Self {
+        Self::at(config, redis.redis.address().clone()).await
     }
 
     /// The API without any Redis.

@@ -1,6 +1,5 @@
-//! A Redis of its own for each test: nothing of Redis is mocked, and no test meets another's keys.
+//! A Redis for one test: a real server of its own on a unix socket, gone when the test ends.
 
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,78 +7,55 @@ use std::time::Duration;
 
 use super::Redis;
 use super::connection::Address;
-use crate::clock;
 
-/// Stops and removes itself when dropped.
-pub struct PrivateRedis {
+/// A running server and a way to it.
+pub struct TestRedis {
+    /// Commands to it.
+    pub redis: Redis,
     server: Child,
     directory: PathBuf,
 }
 
-impl PrivateRedis {
-    /// Starts one and waits until it listens. It dies with the calling thread, also on `kill -9`.
-    pub fn start() -> Self {
+impl TestRedis {
+    /// Starts one and waits until it answers.
+    pub async fn start() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("webhooks-test-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a temporary directory");
-        let server = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "redis-server", "--port", "0", "--save", "", "--unixsocket"])
-            .arg(directory.join("redis.sock"))
+        let name = format!("sw-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).expect("a directory for the socket");
+        let socket = directory.join("redis.sock");
+        let server = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--stream-node-max-bytes", "512", "--unixsocket"])
+            .arg(&socket)
             .arg("--dir")
             .arg(&directory)
             .stdout(Stdio::null())
             .spawn()
-            .expect("setpriv and redis-server are installed");
-        let started = Self { server, directory };
-        started.wait();
+            .expect("redis-server is installed");
+        let url = format!("unix://{}", socket.display());
+        let limit = Duration::from_secs(5);
+        let redis =
+            Redis::new(Address::new(&url, limit, limit).expect("a good URL")).expect("a good address");
+        let started = Self { redis, server, directory };
+        started.answers().await;
         started
     }
 
-    fn wait(&self) {
-        let deadline = clock::monotonic() + Duration::from_secs(20);
-        while UnixStream::connect(self.directory.join("redis.sock")).is_err() {
-            assert!(clock::monotonic() < deadline, "redis-server did not start");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    /// Waits for the first answer, at most 10 s.
+    async fn answers(&self) {
+        let ping = async {
+            while self.redis.query::<String>(&redis::cmd("PING")).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ping).await.expect("redis-server answers");
     }
+}
 
-    /// Where it is.
-    pub fn address(&self) -> Address {
-        let url = format!("unix://{}", self.directory.join("redis.sock").display());
-        Address::new(&url, Duration::from_secs(5), Duration::from_secs(5)).expect("a unix socket's URL")
-    }
-
-    /// Commands to it.
-    pub fn client(&self) -> Redis {
-        Redis::new(self.address()).expect("no TLS to set up")
-    }
-
-    /// Ends it now: what comes next finds no Redis.
-    pub fn stop(&mut self) {
+impl Drop for TestRedis {
+    fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
-    }
-}
-
-impl Drop for PrivateRedis {
-    fn drop(&mut self) {
-        self.stop();
         let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-/// The same with a connection to it.
-pub struct TestRedis {
-    /// Commands to it.
-    pub redis: Redis,
-    _server: PrivateRedis,
-}
-
-impl TestRedis {
-    /// Starts one and waits until it listens.
-    pub async fn start() -> Self {
-        let server = PrivateRedis::start();
-        Self { redis: server.client(), _server: server }
     }
 }
