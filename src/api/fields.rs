@@ -73,6 +73,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether no fault has been noted.
+    pub fn is_faultless(&self) -> bool {
+        self.faults.is_empty()
+    }
+
     /// Notes each of `names` that is not given.
     pub fn require(&mut self, names: &[&str]) {
         for name in names {

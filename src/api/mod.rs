@@ -10,6 +10,7 @@ pub mod body;
 pub mod error;
 pub mod fields;
 pub mod health;
+pub mod publish;
 pub mod query;
 pub mod rate_limit;
 pub mod request;

@@ -6,6 +6,7 @@
 use actix_web::web::{self, ServiceConfig, resource};
 
 use super::error::Error;
+use super::publish;
 use super::webhooks::handlers as webhooks;
 
 /// Mounts the routes twice, the longer prefix first: `/api` is also a prefix of `/api/api`.
@@ -29,7 +30,9 @@ fn api(routes: &mut ServiceConfig) {
         .service(resource("/webhooks/{id}/regenerate-secret").post(webhooks::regenerate_secret))
         .service(resource("/webhooks/{id}/activate").post(webhooks::switch_on))
         .service(resource("/webhooks/{id}/deactivate").post(webhooks::switch_off))
-        .service(resource("/webhooks/{id}/reset-failures").post(webhooks::reset_failures));
+        .service(resource("/webhooks/{id}/reset-failures").post(webhooks::reset_failures))
+        .service(resource("/events").post(publish::one))
+        .service(resource("/events/batch").post(publish::batch));
 }
 
 async fn not_found() -> Result<&'static str, Error> {
