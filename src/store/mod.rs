@@ -16,6 +16,7 @@ pub mod script;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod webhooks;
 
 pub use connection::{Error, Redis};
 pub use keys::Keys;

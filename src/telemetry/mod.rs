@@ -1,4 +1,5 @@
 //! What the node tells about itself: log lines and metrics, written together so that they cannot disagree.
 
 pub mod events;
+pub mod logging;
 pub mod metrics;
