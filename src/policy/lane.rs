@@ -586,3 +586,6 @@ impl<B: Clone> Lane<B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
