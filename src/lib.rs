@@ -1,7 +1,17 @@
 //! map
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod development;
 pub mod domain;
+pub mod listen;
 pub mod policy;
+pub mod receiver;
+pub mod serve;
 pub mod store;
+pub mod telemetry;
+pub mod token;
+
+pub use serve::run;

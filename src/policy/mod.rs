@@ -1,7 +1,12 @@
 //! The decisions, pure: values in, values out. Time, randomness and load arrive as arguments.
 
 pub mod address;
+pub mod due;
 pub mod json;
+pub mod lane;
+pub mod lease;
+pub mod matching;
+pub mod pace;
 pub mod partition;
 pub mod retry;
 pub mod signing;

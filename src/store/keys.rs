@@ -9,7 +9,7 @@
 //! | after the partition's prefix | type | holds |
 //! |---|---|---|
 //! | `lease` | hash | `token`, `beat` |
-//! | `events` | stream | events and control entries awaiting dispatch |
+//! | `events` | stream | what awaits dispatch: events (`k`=`event`, `e` id, `h` hash, `t` type, `n` tenant, `b` body) and control entries (`k`=`changed`, `w` webhook; `k`=`deleted`, `w`, `o` owner hash, `n` tenant; `k`=`resend`, `w`, `e`, `h`, `t`) |
 //! | `usage` | hash | `undispatched` bytes; `t:<tenant hash>` pending bytes of a tenant |
 //! | `event:<hash of tenant, event id>` | hash | `body`, `type`, `at` (publish, ms), `open`, `dead`, `to:<webhook>` = `pending`, or how it ended: `<delivered\|dead\|dropped> <ms> <attempts>` |
 //! | `idem:<hash of tenant, key>` | string | `<fingerprint> <event id> <publish ms> <shards>` |
@@ -18,12 +18,12 @@
 //! | `all:<tenant hash>` | sorted set | home only: the tenant's webhooks by creation ms |
 //! | `owned:<hash of tenant, user>` | sorted set | home only: a user's webhooks by creation ms |
 //! | `webhooks` | hash | webhook id → record (`store::webhooks`) |
-//! | `mbox:<webhook>` | stream | `e` = event id, `h` = event hash |
+//! | `mbox:<webhook>` | stream | `e` = event id; the entry has the id that its events entry had |
 //! | `retry:<webhook>` | sorted set | due ms → `<entry id> <attempt> <event id>` |
 //! | `wake` | sorted set | webhook → when it wants attention next (ms, 0 = now) |
 //! | `log:<webhook>` | stream | `r` = `AttemptRow` as JSON |
 //! | `answer:<webhook>` | stream | same ids as `log`: `b` = an answer's body too long for the row |
-//! | `dead:<webhook>` | stream | `e` event id, `h` event hash, `t` type, `n` attempts |
+//! | `dead:<webhook>` | stream | `e` event id, `t` type, `n` attempts |
 //! | `count:<webhook>` | hash | `ok`, `fail` (attempts), `delivered`, `dead` (deliveries), `row` (consecutive failures), `last`, `last_ok`, `last_fail` (ms), `paused` (until, ms) |
 //! | `stats:<hash of tenant, user>` | hash | see `store::stats` |
 //! | `testing:<webhook>` | string | a test is running |

@@ -2,10 +2,19 @@
 //!
 //! Nothing outside this module names a key or sends a command.
 
+pub mod attempts;
 pub mod connection;
+pub mod events;
 pub mod keys;
+pub mod leases;
+pub mod mailboxes;
+pub mod outcomes;
+pub mod private;
+pub mod record;
 pub mod script;
 pub mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use connection::{Error, Redis};
 pub use keys::Keys;

@@ -36,9 +36,12 @@ impl Script {
         Call { script: self, command }
     }
 
-    /// The text that Redis runs.
-    pub fn text(&self) -> &str {
-        &self.text
+    /// Makes the script known to Redis, for calls that travel in a pipeline and cannot load it themselves.
+    ///
+    /// # Errors
+    /// As [`Redis::query`].
+    pub async fn load(&self, redis: &Redis) -> Result<(), Error> {
+        redis.query::<String>(redis::cmd("SCRIPT").arg("LOAD").arg(&self.text)).await.map(drop)
     }
 }
 
@@ -56,6 +59,11 @@ impl Call<'_> {
         self
     }
 
+    /// The bare command, for a pipeline.
+    pub fn into_command(self) -> Cmd {
+        self.command
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -63,7 +71,7 @@ impl Call<'_> {
     pub async fn run<T: redis::FromRedisValue>(&self, redis: &Redis) -> Result<T, Error> {
         match redis.query(&self.command).await {
             Err(Error::NoScript) => {
-                redis.query::<String>(redis::cmd("SCRIPT").arg("LOAD").arg(&self.script.text)).await?;
+                self.script.load(redis).await?;
                 redis.query(&self.command).await
             }
             answer => answer,

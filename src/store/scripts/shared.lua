@@ -1,8 +1,114 @@
--- Functions that several scripts share. Put before each script's own text.
+-- Functions that several scripts share; put before each script's own text.
 -- Every script: KEYS[1] = a key of the partition (routes the call), ARGV[1] = the partition's prefix.
 local P = ARGV[1]
 
--- Nothing may change in the queues of a partition but by the holder of its lease.
+-- Nothing changes in the queues of a partition but by the holder of its lease.
 local function fenced(token)
   return redis.call('HGET', P .. 'lease', 'token') ~= token
+end
+
+local FENCED = 'FENCED the lease of the partition has another token'
+
+-- Counters are summed here and written once at the end, however many items a call has.
+local sums = {}
+local function add(key, field, n)
+  local fields = sums[key]
+  if not fields then
+    fields = {}
+    sums[key] = fields
+  end
+  fields[field] = (fields[field] or 0) + n
+end
+
+local function write_sums()
+  for key, fields in pairs(sums) do
+    for field, n in pairs(fields) do
+      if n ~= 0 then redis.call('HINCRBY', key, field, n) end
+    end
+  end
+end
+
+-- Empties a slot of an hour ring that still stands for an earlier hour.
+local turned = {}
+local function turn_ring(key, mark, hour, fields)
+  local memo = key .. mark
+  if turned[memo] then return end
+  turned[memo] = true
+  if redis.call('HGET', key, mark) ~= hour then
+    redis.call('HDEL', key, unpack(fields))
+    redis.call('HSET', key, mark, hour)
+  end
+end
+
+local BUCKETS = 28 -- 0..28: as store::stats::BOUNDS_MS, and one for what is slower
+local function latency_fields(slot)
+  local fields = { slot .. ':sum', slot .. ':n' }
+  for i = 0, BUCKETS do fields[#fields + 1] = slot .. ':b' .. i end
+  return fields
+end
+
+-- One attempt in the counters of its webhook and of its owner. `bucket` is '' when no request was made.
+local function count_attempt(webhook, owner, event_type, word, now, elapsed, bucket)
+  local stats = P .. 'stats:' .. owner
+  add(P .. 'count:' .. webhook, word, 1)
+  add(stats, word, 1)
+  add(stats, 'e:' .. event_type .. ':' .. word, 1)
+  local hour = math.floor(now / 3600000)
+  local week = hour % 168
+  turn_ring(stats, week .. ':h', tostring(hour), { week .. ':ok', week .. ':fail' })
+  add(stats, week .. ':' .. word, 1)
+  if bucket == '' then return end
+  local day = hour % 24
+  turn_ring(stats, day .. ':lh', tostring(hour), latency_fields(day))
+  add(stats, day .. ':sum', elapsed)
+  add(stats, day .. ':n', 1)
+  add(stats, day .. ':b' .. bucket, 1)
+end
+
+-- One more delivery of an event is open: its record lives on and its bytes count as pending for the tenant.
+local function open_deliveries(event, tenant, n, ttl)
+  local key = P .. 'event:' .. event
+  if redis.call('HINCRBY', key, 'open', n) == n then
+    add(P .. 'usage', 't:' .. tenant, redis.call('HSTRLEN', key, 'body'))
+    redis.call('EXPIRE', key, ttl)
+  end
+end
+
+-- A delivery of an event has ended: `how` is delivered, dead or dropped.
+local function close_delivery(event, tenant, webhook, how, now, attempts, ttl, dead_ttl)
+  local key = P .. 'event:' .. event
+  if redis.call('EXISTS', key) == 0 then return end
+  local ended = how .. ' ' .. now .. ' ' .. attempts
+  if how == 'dead' then
+    redis.call('HSET', key, 'to:' .. webhook, ended, 'dead', 1)
+  else
+    redis.call('HSET', key, 'to:' .. webhook, ended)
+  end
+  if redis.call('HINCRBY', key, 'open', -1) <= 0 then
+    add(P .. 'usage', 't:' .. tenant, -redis.call('HSTRLEN', key, 'body'))
+    redis.call('EXPIRE', key, redis.call('HEXISTS', key, 'dead') == 1 and dead_ttl or ttl)
+  end
+end
+
+-- When a webhook wants attention next; false when nothing waits for it.
+local function next_wake(webhook, now, paused)
+  local due
+  if redis.call('XLEN', P .. 'mbox:' .. webhook) > 0 then
+    due = 0
+  else
+    due = tonumber(redis.call('ZRANGE', P .. 'retry:' .. webhook, 0, 0, 'WITHSCORES')[2])
+  end
+  if due and paused > now and paused > due then due = paused end
+  return due or false
+end
+
+-- Puts a webhook's next time into the wake index, or takes it out. Returns that time, or -1.
+local function rewake(webhook, active, now, paused)
+  local due = active and next_wake(webhook, now, paused)
+  if not due then
+    redis.call('ZREM', P .. 'wake', webhook)
+    return -1
+  end
+  redis.call('ZADD', P .. 'wake', string.format('%.0f', due), webhook)
+  return due
 end

@@ -1,0 +1,198 @@
+//! One attempt from its start to its record: fetch the body, send, decide, record, report. Five steps in a row.
+//!
+//! A task of its own for each attempt. If it is dropped on the way (the partition is lost, the node dies) the delivery
+//! is still where it waited in Redis, and whoever owns the partition next makes the attempt again.
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use futures_util::FutureExt;
+
+use super::local::{Local, RidingBody};
+use super::partition::{PartitionActor, Record};
+use super::webhook::{Attempted, Recorded, WebhookActor};
+use crate::clock;
+use crate::domain::{AttemptResult, AttemptRow, EntryId, ErrorKind, EventBody, Failure, Millis, Partition, Webhook};
+use crate::policy::lane::{Delivery, Next, Verdict};
+use crate::store::outcomes::{Disposition, Outcome, Source};
+use crate::store::{attempts, keys, mailboxes};
+use crate::telemetry::events as facts;
+
+/// What an attempt needs.
+pub struct Attempt {
+    /// The things of the arbiter.
+    pub local: Rc<Local>,
+    /// Where the delivery is queued.
+    pub partition: Partition,
+    /// The webhook as its record says now.
+    pub webhook: Arc<Webhook>,
+    /// Who decides what follows.
+    pub actor: Addr<WebhookActor>,
+    /// Who records it.
+    pub owner: Addr<PartitionActor>,
+    /// What to deliver.
+    pub delivery: Delivery<Arc<RidingBody>>,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum End {
+    /// A request was made: the event's type, and what came of it.
+    Sent(Arc<str>, Box<AttemptResult>),
+    /// None could be made; `for_good` when the body is gone.
+    Unsendable {
+        /// Whether it can never be made.
+        for_good: bool,
+    },
+}
+
+/// Makes the attempt and records it.
+pub async fn run(attempt: Attempt) {
+    let entry = attempt.delivery.entry;
+    let end = make(&attempt).await;
+    let Ok(Some(outcome)) = attempt.actor.send(Attempted { entry, end }).await else { return };
+    record(*outcome, entry, &attempt.owner, &attempt.actor).await;
+}
+
+/// Has an outcome recorded and tells its webhook.
+pub async fn record(outcome: Outcome, entry: EntryId, owner: &Addr<PartitionActor>, actor: &Addr<WebhookActor>) {
+    // An owner that is gone has lost the partition: the next one repeats what was not recorded.
+    let Ok(recorded) = owner.send(Record(outcome)).await else { return };
+    let _ = actor.send(Recorded { entry, recorded }).await;
+}
+
+async fn make(attempt: &Attempt) -> End {
+    let Attempt { local, delivery, .. } = attempt;
+    let Ok(_permit) = local.permits.acquire().await else { return End::Unsendable { for_good: false } };
+    let fetched;
+    let body = match &delivery.body {
+        Some(riding) => riding.body(),
+        None => match fetch(attempt).await {
+            Ok(body) => {
+                fetched = body;
+                &fetched
+            }
+            Err(end) => return end,
+        },
+    };
+    if !local.lease_is_valid() {
+        return End::Unsendable { for_good: false };
+    }
+    let result = send(attempt, body).await;
+    End::Sent(body.event_type.clone(), Box::new(result))
+}
+
+async fn fetch(attempt: &Attempt) -> Result<EventBody, End> {
+    let Attempt { local, partition, webhook, delivery, .. } = attempt;
+    let tenant = &webhook.settings.tenant;
+    match mailboxes::body(&local.redis, &local.keys, *partition, tenant, &delivery.event).await {
+        Ok(Some(body)) => Ok(body),
+        Ok(None) => Err(End::Unsendable { for_good: true }),
+        Err(error) => {
+            facts::redis_failed(*partition, "read a body", &error);
+            Err(End::Unsendable { for_good: false })
+        }
+    }
+}
+
+async fn send(attempt: &Attempt, body: &EventBody) -> AttemptResult {
+    let Attempt { local, webhook, delivery, .. } = attempt;
+    let at = clock::now();
+    let sending = local.sender.attempt(&webhook.settings, &delivery.event, body, delivery.attempt, at);
+    let _on_its_way = OnItsWay::new();
+    let result = AssertUnwindSafe(sending).catch_unwind().await.unwrap_or_else(|_| panicked(at));
+    facts::attempted(&webhook.id, delivery.attempt, &result);
+    result
+}
+
+/// A fault of ours in making the request costs that attempt and nothing else.
+fn panicked(at: Millis) -> AttemptResult {
+    let message = "an internal error prevented the attempt".to_owned();
+    AttemptResult {
+        at,
+        elapsed: Duration::ZERO,
+        status: None,
+        response_body: None,
+        failure: Some(Failure { kind: ErrorKind::Cancelled, message }),
+        retry_after: None,
+    }
+}
+
+/// Counts an attempt as in flight while it lives, also when its task is dropped.
+struct OnItsWay;
+
+impl OnItsWay {
+    fn new() -> Self {
+        facts::attempt_started();
+        Self
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        facts::attempt_ended();
+    }
+}
+
+/// What is recorded of a verdict; `result` is `None` when no request was made.
+pub fn outcome(
+    webhook: &Webhook,
+    owner_hash: Arc<str>,
+    tenant_hash: Arc<str>,
+    event_type: Arc<str>,
+    verdict: Verdict,
+    result: Option<&AttemptResult>,
+) -> Outcome {
+    let disposition = match verdict.next {
+        Next::Delivered => Disposition::Delivered,
+        Next::Retry(due) => Disposition::Retry(due),
+        Next::Dead | Next::Expired => Disposition::Dead,
+    };
+    let row = row(webhook, &event_type, &verdict, result);
+    let response_body = result.and_then(|result| result.response_body.clone());
+    Outcome {
+        webhook: webhook.id.clone(),
+        owner_hash,
+        tenant_hash,
+        entry: verdict.entry,
+        source: if verdict.was_retry { Source::Retries } else { Source::Mailbox },
+        event_hash: keys::event_hash(&webhook.settings.tenant, &verdict.event),
+        event: verdict.event,
+        event_type,
+        attempt: verdict.attempt,
+        disposition,
+        error_kind: row.error_kind,
+        row: attempts::encode(row, response_body),
+        elapsed: result.map(|result| result.elapsed),
+        paused_until: verdict.paused_until,
+        disable: verdict.disable,
+        active: verdict.active,
+    }
+}
+
+fn row(webhook: &Webhook, event_type: &str, verdict: &Verdict, result: Option<&AttemptResult>) -> AttemptRow {
+    let expired = || Failure { kind: ErrorKind::Expired, message: "it waited too long to be delivered".to_owned() };
+    let failure = match result {
+        Some(result) => result.failure.clone(),
+        None => Some(expired()),
+    };
+    AttemptRow {
+        id: None,
+        event_id: verdict.event.clone(),
+        event_type: event_type.to_owned(),
+        url: webhook.settings.url.clone(),
+        at: result.map_or_else(clock::now, |result| result.at),
+        attempt: verdict.attempt,
+        elapsed_ms: result.map_or(0, |result| u32::try_from(result.elapsed.as_millis()).unwrap_or(u32::MAX)),
+        status: result.and_then(|result| result.status),
+        error_kind: failure.as_ref().map(|failure| failure.kind),
+        error_message: failure.map(|failure| failure.message),
+        next_retry_at: if let Next::Retry(due) = verdict.next { Some(due) } else { None },
+        response_body: None,
+        body_beside: false,
+        custom_headers: webhook.settings.headers.keys().cloned().collect(),
+    }
+}

@@ -1,0 +1,156 @@
+//! What everything on one arbiter shares: its connection to Redis, its HTTP client, its limits.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use crate::clock;
+use crate::config::Config;
+use crate::delivery::Sender;
+use crate::domain::EventBody;
+use crate::policy::partition::Layout;
+use crate::store::events::DispatchLimits;
+use crate::store::outcomes::OutcomeLimits;
+use crate::store::{Keys, Redis};
+
+/// How many dead deliveries a webhook keeps.
+const DEAD_MAX: u64 = 100_000;
+/// How long the body of an event with a dead delivery is kept.
+const DEAD_PAYLOAD: Duration = Duration::from_secs(7 * 24 * 3600);
+/// By how much the record of an event outlives the oldest delivery of it.
+const OUTLIVES: Duration = Duration::from_secs(24 * 3600);
+
+/// The things of one arbiter; made on its thread.
+#[derive(Debug)]
+pub struct Local {
+    /// Commands of this thread.
+    pub redis: Redis,
+    /// Names of keys.
+    pub keys: Keys,
+    /// Which partition is whose home.
+    pub layout: Layout,
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The HTTP client of this thread.
+    pub sender: Sender,
+    /// Attempts of the whole node at once.
+    pub permits: Arc<Semaphore>,
+    /// Bodies that ride along in memory.
+    pub bodies: Arc<BodyMeter>,
+    /// Until when the leases of this arbiter may be relied on.
+    pub lease_valid_until: Cell<Instant>,
+}
+
+impl Local {
+    /// Whether an attempt may be started: no other node can have taken the lease yet.
+    pub fn lease_is_valid(&self) -> bool {
+        clock::monotonic() < self.lease_valid_until.get()
+    }
+
+    /// What the dispatch script is told of lifetimes and bounds.
+    pub fn dispatch_limits(&self) -> DispatchLimits {
+        let config = &self.config;
+        DispatchLimits {
+            open: config.delivery.max_age + OUTLIVES,
+            closed: config.log.payload_retention,
+            max_pending: config.queue.max_pending_per_webhook,
+            log_max: config.log.max_attempts,
+            dead_max: DEAD_MAX,
+        }
+    }
+
+    /// What the outcome script is told of lifetimes and bounds.
+    pub fn outcome_limits(&self) -> OutcomeLimits {
+        let closed = self.config.log.payload_retention;
+        OutcomeLimits {
+            log_max: self.config.log.max_attempts,
+            dead_max: DEAD_MAX,
+            closed,
+            dead: closed.max(DEAD_PAYLOAD),
+        }
+    }
+}
+
+/// Counts the bytes of bodies that ride along with deliveries, up to a budget; bodies beyond it are fetched from Redis
+/// when their attempt starts.
+#[derive(Debug)]
+pub struct BodyMeter {
+    held: AtomicUsize,
+    budget: usize,
+}
+
+impl BodyMeter {
+    /// A meter that lets `budget` bytes ride along.
+    pub fn new(budget: usize) -> Arc<Self> {
+        Arc::new(Self { held: AtomicUsize::new(0), budget })
+    }
+
+    /// Lets a body ride along if the budget has room.
+    pub fn admit(self: &Arc<Self>, body: EventBody) -> Option<Arc<RidingBody>> {
+        let size = body.bytes.len();
+        // Only this arbiter admits, so nobody adds between the look and the addition.
+        if self.held.load(Ordering::Relaxed) + size > self.budget {
+            return None;
+        }
+        self.held.fetch_add(size, Ordering::Relaxed);
+        Some(Arc::new(RidingBody { body, meter: self.clone() }))
+    }
+}
+
+/// A body that counts against the budget until the last delivery that holds it has ended.
+#[derive(Debug)]
+pub struct RidingBody {
+    body: EventBody,
+    meter: Arc<BodyMeter>,
+}
+
+impl RidingBody {
+    /// The body.
+    pub fn body(&self) -> &EventBody {
+        &self.body
+    }
+}
+
+impl Drop for RidingBody {
+    fn drop(&mut self) {
+        self.meter.held.fetch_sub(self.body.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+/// Waits between repeats of a call that failed: from 50 ms, doubling to 2 s.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// Waits, longer each time.
+    pub async fn wait(&mut self) {
+        const FIRST_MS: u64 = 50;
+        const MOST_DOUBLINGS: u32 = 5;
+        let ms = FIRST_MS << self.failures.min(MOST_DOUBLINGS);
+        self.failures = self.failures.saturating_add(1);
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_ride_along_up_to_the_budget_and_free_it_when_they_end() {
+        let body = |n: usize| EventBody { event_type: Arc::from("lead.created"), bytes: vec![0; n].into() };
+        let meter = BodyMeter::new(100);
+        let first = meter.admit(body(60)).expect("there is room");
+        assert!(meter.admit(body(41)).is_none());
+        let shared = first.clone();
+        drop(first);
+        assert!(meter.admit(body(41)).is_none(), "still held by another delivery");
+        drop(shared);
+        assert!(meter.admit(body(100)).is_some());
+    }
+}

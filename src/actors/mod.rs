@@ -1,0 +1,11 @@
+//! What runs: one actor for each owned partition and one for each webhook that has work.
+//!
+//! Actors translate: a message becomes an input of a pure machine (`policy`), its effects become calls of `store` and
+//! `delivery`. All actors of a partition live on one thread (an arbiter) and share what is in [`local::Local`].
+
+pub mod arbiter;
+pub mod attempt;
+pub mod local;
+pub mod partition;
+pub mod reader;
+pub mod webhook;

@@ -1,0 +1,252 @@
+//! The command line: what the program can be asked to do.
+//!
+//! Commands write what they were asked for to standard output and everything else to standard error; they end with 0,
+//! or with 1 and the reason.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use tokio::sync::oneshot;
+
+use crate::config::{self, Config, Layers};
+use crate::serve::{Addresses, ServeOptions};
+use crate::token::{self, Bearer};
+use crate::{clock, development, listen, serve, telemetry};
+
+/// The settings file when `--config` names none; it need not exist.
+const DEFAULT_FILE: &str = "config/default.toml";
+/// The longest life of a token.
+const LONGEST_TTL: Duration = Duration::from_secs(3650 * 86_400);
+
+/// Self-hosted webhook delivery: signed, at least once, in time, whatever dies on the way.
+#[derive(Debug, Parser)]
+#[command(name = "salesos-webhooks", version)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Where the settings come from.
+#[derive(Debug, Args)]
+struct Settings {
+    /// The settings file [default: config/default.toml]; the environment (WEBHOOKS_<SECTION>__<KEY>) wins over it
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Settings for trying things out: a token secret is made when none is set, and `serve` proves a delivery to itself
+    #[arg(long, global = true)]
+    development: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node (the default)
+    Serve,
+    /// Print a token for the API, signed with auth.jwt_secret
+    Token(TokenArgs),
+    /// Check the settings and say what is wrong with them, all at once
+    CheckConfig,
+    /// Receive, verify and print deliveries on this machine; the webhook is deleted at the end
+    Listen(ListenArgs),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Args)]
+struct TokenArgs {
+    /// The user (`sub`)
+    #[arg(long, value_name = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    sub: String,
+    /// The organization (`organizationId`); without one the token acts in the user's private tenant
+    #[arg(long, value_name = "ORGANIZATION", value_parser = organization)]
+    org: Option<String>,
+    /// The role, such as `service` to publish or `ADMIN`
+    #[arg(long)]
+    role: Option<String>,
+    /// What it may do, space-separated: webhooks:read webhooks:write events:publish events:publish:any
+    #[arg(long, value_name = "SCOPES")]
+    scope: Option<String>,
+    /// How long it is good: a number and s, m, h or d
+    #[arg(long, default_value = "24h", value_parser = ttl)]
+    ttl: Duration,
+}
+
+#[derive(Debug, Args)]
+struct ListenArgs {
+    /// A token that may create and delete webhooks
+    #[arg(long)]
+    token: String,
+    /// The event types to subscribe to, comma-separated: lead.created, lead.*, or * for all
+    #[arg(long, default_value = "*", value_delimiter = ',')]
+    events: Vec<String>,
+    /// The base URL of the API
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// Where to receive; port 0 is any free one
+    #[arg(long, default_value = "127.0.0.1:0")]
+    bind: SocketAddr,
+}
+
+/// Does what was asked. Needs an actix system around it.
+///
+/// # Errors
+/// What kept it from being done, in words for the person who asked.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve_node(cli.settings.load()?, cli.settings.development).await,
+        Command::Token(args) => say(&args.issue(&cli.settings.load()?)?),
+        Command::CheckConfig => say(&summary(&cli.settings.load()?)),
+        Command::Listen(ListenArgs { token, events, url, bind }) => {
+            listen::listen(listen::Options { token, events, api: url, bind }).await
+        }
+        Command::Version => say(concat!("salesos-webhooks ", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+async fn serve_node(config: Config, development: bool) -> anyhow::Result<()> {
+    telemetry::logging::start(&config.telemetry).context("the log cannot be started")?;
+    if !development {
+        return serve::run(config, ServeOptions::default()).await;
+    }
+    let (on_ready, ready) = oneshot::channel();
+    let mut serving = Box::pin(serve::run(config.clone(), ServeOptions { on_ready: Some(on_ready) }));
+    tokio::select! {
+        ended = &mut serving => return ended,
+        greeted = greet_when_ready(&config, ready) => greeted?,
+    }
+    serving.await
+}
+
+async fn greet_when_ready(config: &Config, ready: oneshot::Receiver<Addresses>) -> anyhow::Result<()> {
+    match ready.await {
+        Ok(addresses) => development::greet(config, addresses).await,
+        // The node ended before it was ready: its own error says why.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+impl Settings {
+    fn load(&self) -> anyhow::Result<Config> {
+        let mut layers = Layers::default();
+        match &self.config {
+            Some(file) => layers.put_file(file),
+            None if self.development => {
+                layers.put_text("the development settings", config::layers::DEVELOPMENT);
+            }
+            None if Path::new(DEFAULT_FILE).exists() => layers.put_file(Path::new(DEFAULT_FILE)),
+            None => {}
+        }
+        layers.put_environment(config::environment());
+        if self.development && layers.is_unset("auth.jwt_secret") {
+            let data_dir = layers.text("redis.data_dir").unwrap_or_default();
+            let made = development::secret(Path::new(data_dir));
+            let secret = made.with_context(|| format!("the token secret cannot be kept in {data_dir}"))?;
+            layers.set("auth.jwt_secret", &secret, "made by --development");
+        }
+        Ok(layers.check()?)
+    }
+}
+
+impl TokenArgs {
+    fn issue(&self, config: &Config) -> anyhow::Result<String> {
+        let bearer = Bearer {
+            user: &self.sub,
+            organization: self.org.as_deref(),
+            role: self.role.as_deref(),
+            scope: self.scope.as_deref(),
+        };
+        Ok(token::issue(&config.auth, &bearer, clock::now(), self.ttl)?)
+    }
+}
+
+/// The settings in a few lines, without secrets.
+fn summary(config: &Config) -> String {
+    let Config { server, redis, cluster, .. } = config;
+    let redis = match &redis.url {
+        Some(url) => config::redacted_url(url),
+        None => format!("a private redis-server in {}", redis.data_dir.display()),
+    };
+    format!(
+        "ok\n  api          http://{}, also under {}\n  management   http://{}\n  redis        {redis}\n  \
+         cluster      {} partitions, {} threads here, {} for the API\n  events       {} types",
+        SocketAddr::new(server.bind, server.port),
+        server.base_path,
+        SocketAddr::new(server.bind, server.management_port),
+        cluster.partitions,
+        cluster.threads,
+        server.workers,
+        config.catalogue.types().len(),
+    )
+}
+
+/// A span of time in words: `90s`, `15m`, `24h`, `30d`.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a number and s, m, h or d, from 1s to 3650d, such as 24h".to_owned();
+    let split = text.len().checked_sub(1).filter(|end| text.is_char_boundary(*end)).ok_or_else(expected)?;
+    let (number, unit) = text.split_at(split);
+    let seconds_per_unit: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(expected()),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds_per_unit));
+    let ttl = Duration::from_secs(seconds.ok_or_else(expected)?);
+    if (Duration::from_secs(1)..=LONGEST_TTL).contains(&ttl) { Ok(ttl) } else { Err(expected()) }
+}
+
+/// What the API takes as an organization.
+fn organization(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("an organization has a name".into()),
+        _ if text.starts_with("user:") => Err("may not begin with user:".into()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// `println!` would panic when nobody reads any more.
+fn say(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_may_stand_before_and_after_the_command() {
+        for line in ["x --config a.toml serve --development", "x serve --config a.toml --development"] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect("it is a good line");
+            assert!(cli.settings.development && cli.settings.config == Some("a.toml".into()), "{line}");
+        }
+        assert!(Cli::try_parse_from(["x"]).expect("serve is the default").command.is_none());
+    }
+
+    #[test]
+    fn spans_of_time_are_read_with_their_unit() {
+        for (text, seconds) in [("1s", 1), ("15m", 900), ("24h", 86_400), ("30d", 2_592_000)] {
+            assert_eq!(ttl(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "h", "24", "0s", "-1h", "1.5h", "4000d", "99999999999999999999d", "1 h", "5µ"] {
+            assert!(ttl(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_organization_cannot_pass_for_a_user() {
+        assert!(organization("user:u1").is_err() && organization("").is_err());
+        assert_eq!(organization("demo"), Ok("demo".into()));
+    }
+}

@@ -1,0 +1,173 @@
+//! A client of the service's own API, as small as `listen` and the proof of `make run` need it.
+//!
+//! It talks to one node, follows no redirect, uses no proxy, and reads no more of an answer than [`MOST_ANSWER_BYTES`].
+
+use std::time::Duration;
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::domain::Secret;
+
+/// The longest wait for one answer.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// The most of an answer that is read.
+const MOST_ANSWER_BYTES: usize = 1 << 20;
+
+/// Why a request to the API came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody answered: is the service running?
+    #[error("no answer from {base}")]
+    Unreachable {
+        /// Where it was looked for.
+        base: String,
+        /// The client's word.
+        source: reqwest::Error,
+    },
+    /// The service said no, and why.
+    #[error("the service answered {status}: {message}")]
+    Refused {
+        /// The status code.
+        status: StatusCode,
+        /// Its message.
+        message: String,
+    },
+    /// It is some other service.
+    #[error("the answer of {base} is not one of SalesOS Webhooks")]
+    Foreign {
+        /// Who answered.
+        base: String,
+    },
+}
+
+/// A webhook that was just created: its id and its secret, which is shown this once.
+#[derive(Debug)]
+pub struct Created {
+    /// `wh_…`
+    pub id: String,
+    /// Verifies what it receives.
+    pub secret: Secret,
+}
+
+/// Speaks to the API at one base URL with one token.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Client {
+    /// A client of the API under `base` (`http://127.0.0.1:8080`), with or without a slash at its end.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be set up (no TLS roots on this machine).
+    pub fn new(base: &str, token: &str) -> Result<Self, Error> {
+        let base = base.trim_end_matches('/').to_owned();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(|source| Error::Unreachable { base: base.clone(), source: source.without_url() })?;
+        Ok(Self { http, base, token: token.to_owned() })
+    }
+
+    /// Creates a webhook.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn create_webhook(&self, name: &str, url: &str, events: &[String]) -> Result<Created, Error> {
+        let body = json!({ "name": name, "url": url, "events": events });
+        let answer = self.call(Method::POST, "/api/webhooks", Some(&body)).await?;
+        match (answer["id"].as_str(), answer["secret"].as_str()) {
+            (Some(id), Some(secret)) => Ok(Created { id: id.into(), secret: Secret(secret.into()) }),
+            _ => Err(Error::Foreign { base: self.base.clone() }),
+        }
+    }
+
+    /// Deletes a webhook and what is queued for it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn delete_webhook(&self, id: &str) -> Result<(), Error> {
+        self.call(Method::DELETE, &format!("/api/webhooks/{id}"), None).await.map(drop)
+    }
+
+    /// Publishes an event and gives its id.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn publish(&self, event_type: &str, data: &Value) -> Result<String, Error> {
+        let body = json!({ "type": event_type, "data": data });
+        let answer = self.call(Method::POST, "/api/events", Some(&body)).await?;
+        answer["id"].as_str().map(str::to_owned).ok_or_else(|| Error::Foreign { base: self.base.clone() })
+    }
+
+    /// The newest rows of a webhook's log, newest first, as the API gives them.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn deliveries(&self, id: &str) -> Result<Vec<Value>, Error> {
+        let mut answer = self.call(Method::GET, &format!("/api/webhooks/{id}/deliveries"), None).await?;
+        match answer["logs"].take() {
+            Value::Array(rows) => Ok(rows),
+            _ => Err(Error::Foreign { base: self.base.clone() }),
+        }
+    }
+
+    /// One request; an empty answer is `null`.
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        let answer = request.send().await.map_err(|source| self.unreachable(source))?;
+        let status = answer.status();
+        let bytes = self.read(answer).await?;
+        let answer = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
+        match answer {
+            Ok(answer) if status.is_success() => Ok(answer),
+            Ok(answer) => Err(Error::Refused { status, message: message_of(&answer) }),
+            Err(_) => Err(Error::Foreign { base: self.base.clone() }),
+        }
+    }
+
+    async fn read(&self, mut answer: Response) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|source| self.unreachable(source))? {
+            if bytes.len() + chunk.len() > MOST_ANSWER_BYTES {
+                return Err(Error::Foreign { base: self.base.clone() });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> Error {
+        Error::Unreachable { base: self.base.clone(), source: source.without_url() }
+    }
+}
+
+/// The `message` of an error body: one text, or one for each fault.
+fn message_of(answer: &Value) -> String {
+    match &answer["message"] {
+        Value::String(message) => message.clone(),
+        Value::Array(messages) => messages.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "),
+        _ => "no message".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_an_error_body_is_read() {
+        assert_eq!(message_of(&json!({"message": "no"})), "no");
+        assert_eq!(message_of(&json!({"message": ["a is bad", "b too"]})), "a is bad; b too");
+        assert_eq!(message_of(&Value::Null), "no message");
+    }
+}

@@ -1,0 +1,3 @@
+//! Which node owns which partition.
+
+pub mod leases;

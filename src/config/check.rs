@@ -1,0 +1,375 @@
+//! Holds every setting against its range and against the others. Pure: what the machine contributes is an argument.
+//!
+//! All faults are found before any is reported. A relation between two keys is judged only when both are within their
+//! own ranges, so that one mistake is one fault. The ranges here are the ones that `config/default.toml` documents.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use redis::IntoConnectionInfo;
+use tracing_subscriber::EnvFilter;
+
+use super::checked::*;
+use super::fault::{Fault, Faults};
+use super::layers::Layers;
+use super::load::Machine;
+use super::raw::{self, Raw};
+use crate::domain::Catalogue;
+
+const MEBIBYTE: i64 = 1 << 20;
+const GIBIBYTE: i64 = 1 << 30;
+const SECONDS_PER_DAY: u64 = 86_400;
+/// RFC 7518, section 3.2: an HS256 key has at least the size of the hash.
+const SHORTEST_JWT_SECRET: usize = 32;
+
+/// The settings `raw` of `layers`, checked, with the catalogue that they name.
+///
+/// # Errors
+/// Every fault of every key.
+pub(super) fn check(
+    layers: &Layers,
+    raw: Raw,
+    catalogue: Result<Catalogue, Vec<Fault>>,
+    machine: &Machine,
+) -> Result<Config, Faults> {
+    let mut check = Check { layers, faults: layers.faults.clone() };
+    let catalogue = catalogue.unwrap_or_else(|faults| {
+        check.faults.extend(faults);
+        Catalogue::default()
+    });
+    let config = Config {
+        node_id: check.node_id(raw.node.id, machine),
+        server: check.server(raw.server, machine),
+        api: check.api(&raw.api),
+        auth: check.auth(raw.auth),
+        redis: check.redis(raw.redis),
+        cluster: check.cluster(&raw.cluster, machine),
+        delivery: check.delivery(&raw.delivery),
+        queue: check.queue(&raw.queue),
+        limits: check.limits(&raw.limits),
+        log: check.log(&raw.log),
+        telemetry: check.telemetry(raw.telemetry),
+        catalogue,
+    };
+    check.relations(&config);
+    if check.faults.is_empty() { Ok(config) } else { Err(Faults(check.faults)) }
+}
+
+struct Check<'a> {
+    layers: &'a Layers,
+    faults: Vec<Fault>,
+}
+
+/// One section each: the value within its range, or a fault and a stand-in that nobody will see.
+impl Check<'_> {
+    fn node_id(&mut self, id: String, machine: &Machine) -> String {
+        if id.is_empty() {
+            return machine.node_id.clone();
+        }
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        self.demand(
+            "node.id",
+            id.len() <= 64 && id.bytes().all(legal),
+            "1 to 64 letters, digits, '.', '_' or '-'",
+        );
+        id
+    }
+
+    fn server(&mut self, raw: raw::Server, machine: &Machine) -> Server {
+        let base_path = raw.base_path;
+        self.demand(
+            "server.base_path",
+            is_base_path(&base_path),
+            "a path such as /api: a slash first, none at the end",
+        );
+        Server {
+            bind: self.parse("server.bind", &raw.bind, "an IP address", IpAddr::from([127, 0, 0, 1])),
+            port: self.within("server.port", raw.port, 0..=65_535),
+            management_port: self.within("server.management_port", raw.management_port, 0..=65_535),
+            workers: self.threads("server.workers", raw.workers, machine),
+            base_path,
+            drain: self.seconds("server.drain_seconds", raw.drain_seconds, 1..=600),
+        }
+    }
+
+    fn api(&mut self, raw: &raw::Api) -> Api {
+        let publish_limit = raw.publish_rate_limit_per_second;
+        Api {
+            max_event_bytes: self.within("api.max_event_bytes", raw.max_event_bytes, 1024..=16 * MEBIBYTE),
+            rate_limit_per_minute: self.within(
+                "api.rate_limit_per_minute",
+                raw.rate_limit_per_minute,
+                1..=10_000_000,
+            ),
+            publish_rate_limit_per_second: self.within(
+                "api.publish_rate_limit_per_second",
+                publish_limit,
+                0..=1_000_000,
+            ),
+        }
+    }
+
+    fn auth(&mut self, raw: raw::Auth) -> Auth {
+        self.jwt_secret(&raw.jwt_secret);
+        Auth {
+            jwt_secret: raw.jwt_secret,
+            issuer: Some(raw.issuer).filter(|text| !text.is_empty()),
+            audience: Some(raw.audience).filter(|text| !text.is_empty()),
+            read_only_roles: self.roles("auth.read_only_roles", raw.read_only_roles),
+            publisher_roles: self.roles("auth.publisher_roles", raw.publisher_roles),
+            admin_roles: self.roles("auth.admin_roles", raw.admin_roles),
+        }
+    }
+
+    fn jwt_secret(&mut self, secret: &str) {
+        let problem = match secret.len() {
+            0 => "is not set; set WEBHOOKS_AUTH__JWT_SECRET to at least 32 random bytes (openssl rand -base64 32)".into(),
+            length if length < SHORTEST_JWT_SECRET => {
+                format!("is {length} bytes long (not shown); expected at least {SHORTEST_JWT_SECRET}")
+            }
+            _ => return,
+        };
+        self.faults.push(Fault::new(self.layers.subject("auth.jwt_secret"), problem));
+    }
+
+    fn roles(&mut self, key: &str, roles: Vec<String>) -> Vec<String> {
+        self.demand(key, roles.iter().all(|role| !role.trim().is_empty()), "names of roles, none empty");
+        roles
+    }
+
+    fn redis(&mut self, raw: raw::Redis) -> Redis {
+        let url = Some(raw.url).filter(|url| !url.is_empty());
+        let readable = url.as_deref().is_none_or(|url| url.into_connection_info().is_ok());
+        self.demand(
+            "redis.url",
+            readable,
+            "redis://host:port/db, rediss://… for TLS, unix:///path, or empty",
+        );
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
+        let prefix_fits = (1..=32).contains(&raw.prefix.len()) && raw.prefix.bytes().all(legal);
+        self.demand("redis.prefix", prefix_fits, "1 to 32 letters, digits, '.', '_', ':' or '-', no braces");
+        self.demand("redis.data_dir", !raw.data_dir.is_empty(), "the path of a directory");
+        Redis {
+            url,
+            prefix: raw.prefix,
+            data_dir: raw.data_dir.into(),
+            require_persistence: raw.require_persistence,
+            connect_timeout: self.milliseconds(
+                "redis.connect_timeout_ms",
+                raw.connect_timeout_ms,
+                50..=60_000,
+            ),
+            command_timeout: self.milliseconds(
+                "redis.command_timeout_ms",
+                raw.command_timeout_ms,
+                50..=60_000,
+            ),
+        }
+    }
+
+    fn cluster(&mut self, raw: &raw::Cluster, machine: &Machine) -> Cluster {
+        Cluster {
+            partitions: self.within("cluster.partitions", raw.partitions, 1..=1024),
+            webhooks_per_shard: self.within("cluster.webhooks_per_shard", raw.webhooks_per_shard, 1..=1000),
+            shards_per_tenant: self.within("cluster.shards_per_tenant", raw.shards_per_tenant, 1..=255),
+            threads: self.threads("cluster.threads", raw.threads, machine),
+            handover: self.seconds("cluster.handover_seconds", raw.handover_seconds, 1..=300),
+        }
+    }
+
+    fn delivery(&mut self, raw: &raw::Delivery) -> Delivery {
+        let default_rate = raw.default_rate_limit_per_second;
+        let memory = MEBIBYTE..=64 * GIBIBYTE;
+        Delivery {
+            require_https: raw.require_https,
+            allowed_networks: self.networks(&raw.allowed_networks),
+            default_rate_limit_per_second: self.within(
+                "delivery.default_rate_limit_per_second",
+                default_rate,
+                0..=10_000,
+            ),
+            max_in_flight: self.within("delivery.max_in_flight", raw.max_in_flight, 1..=65_536),
+            response_capture_bytes: self.within(
+                "delivery.response_capture_bytes",
+                raw.response_capture_bytes,
+                0..=65_536,
+            ),
+            max_age: self.days("delivery.max_age_days", raw.max_age_days, 1..=365),
+            memory_budget_bytes: self.within("delivery.memory_budget_bytes", raw.memory_budget_bytes, memory),
+        }
+    }
+
+    fn networks(&mut self, texts: &[String]) -> Vec<IpNet> {
+        let networks: Vec<IpNet> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+        let all = networks.len() == texts.len();
+        self.demand("delivery.allowed_networks", all, "networks as CIDR, such as 10.20.0.0/16 or fd00::/8");
+        networks
+    }
+
+    fn queue(&mut self, raw: &raw::Queue) -> Queue {
+        let [pending, undispatched, tenant] =
+            [raw.max_pending_per_webhook, raw.max_undispatched_bytes, raw.max_pending_bytes_per_tenant];
+        let per_tenant = MEBIBYTE..=1024 * GIBIBYTE;
+        Queue {
+            max_pending_per_webhook: self.within("queue.max_pending_per_webhook", pending, 1..=10_000_000),
+            max_undispatched_bytes: self.within(
+                "queue.max_undispatched_bytes",
+                undispatched,
+                MEBIBYTE..=64 * GIBIBYTE,
+            ),
+            max_pending_bytes_per_tenant: self.within(
+                "queue.max_pending_bytes_per_tenant",
+                tenant,
+                per_tenant,
+            ),
+        }
+    }
+
+    fn limits(&mut self, raw: &raw::Limits) -> Limits {
+        Limits {
+            webhooks_per_user: self.within("limits.webhooks_per_user", raw.webhooks_per_user, 1..=100_000),
+            webhooks_per_tenant: self.within(
+                "limits.webhooks_per_tenant",
+                raw.webhooks_per_tenant,
+                1..=1_000_000,
+            ),
+        }
+    }
+
+    fn log(&mut self, raw: &raw::Log) -> Log {
+        Log {
+            max_attempts: self.within("log.max_attempts", raw.max_attempts, 1..=1_000_000),
+            retention: self.days("log.retention_days", raw.retention_days, 1..=365),
+            payload_retention: self.days("log.payload_retention_days", raw.payload_retention_days, 1..=365),
+        }
+    }
+
+    fn telemetry(&mut self, raw: raw::Telemetry) -> Telemetry {
+        let expected = "error, warn, info, debug, trace or off, or parts such as info,salesos_webhooks=debug";
+        self.demand("telemetry.log_level", is_log_filter(&raw.log_level), expected);
+        self.demand(
+            "telemetry.log_format",
+            ["json", "text"].contains(&raw.log_format.as_str()),
+            "json or text",
+        );
+        let log_format = if raw.log_format == "json" { LogFormat::Json } else { LogFormat::Text };
+        Telemetry { log_level: raw.log_level, log_format }
+    }
+
+    fn relations(&mut self, config: &Config) {
+        let max_event = u64::try_from(config.api.max_event_bytes).unwrap_or(u64::MAX);
+        let memory = u64::try_from(config.delivery.memory_budget_bytes).unwrap_or(u64::MAX);
+        let Server { port, management_port, .. } = config.server;
+        let (queue, log, limits) = (&config.queue, &config.log, &config.limits);
+        let rules = [
+            ("server.management_port", "different from", "server.port", port == 0 || port != management_port),
+            (
+                "server.drain_seconds",
+                "more than",
+                "cluster.handover_seconds",
+                config.server.drain > config.cluster.handover,
+            ),
+            (
+                "log.payload_retention_days",
+                "at most",
+                "log.retention_days",
+                log.payload_retention <= log.retention,
+            ),
+            (
+                "limits.webhooks_per_user",
+                "at most",
+                "limits.webhooks_per_tenant",
+                limits.webhooks_per_user <= limits.webhooks_per_tenant,
+            ),
+            ("delivery.memory_budget_bytes", "at least", "api.max_event_bytes", memory >= max_event),
+            (
+                "queue.max_undispatched_bytes",
+                "at least",
+                "api.max_event_bytes",
+                queue.max_undispatched_bytes >= max_event,
+            ),
+            (
+                "queue.max_pending_bytes_per_tenant",
+                "at least",
+                "api.max_event_bytes",
+                queue.max_pending_bytes_per_tenant >= max_event,
+            ),
+        ];
+        for (key, relation, other, holds) in rules {
+            if !self.is_faulty(key) && !self.is_faulty(other) {
+                let expected = format!("{relation} {other}, which is {}", self.layers.shown(other));
+                self.demand(key, holds, &expected);
+            }
+        }
+    }
+}
+
+/// What the sections are checked with.
+impl Check<'_> {
+    /// A fault of `key` unless it is as it should be.
+    fn demand(&mut self, key: &str, holds: bool, expected: &str) {
+        if !holds {
+            let problem = format!("is {}; expected {expected}", self.layers.shown(key));
+            self.faults.push(Fault::new(self.layers.subject(key), problem));
+        }
+    }
+
+    fn is_faulty(&self, key: &str) -> bool {
+        let named = |subject: &str| subject.split(' ').next() == Some(key);
+        self.faults.iter().any(|fault| named(&fault.subject))
+    }
+
+    /// `value` if `range` holds it. `T` must hold all of `range`.
+    fn within<T: TryFrom<i64>>(&mut self, key: &str, value: i64, range: RangeInclusive<i64>) -> T {
+        let holds = range.contains(&value);
+        self.demand(key, holds, &format!("a whole number from {} to {}", range.start(), range.end()));
+        let value = if holds { value } else { *range.start() };
+        T::try_from(value).ok().expect("the type holds the whole range")
+    }
+
+    fn milliseconds(&mut self, key: &str, value: i64, range: RangeInclusive<i64>) -> Duration {
+        Duration::from_millis(self.within(key, value, range))
+    }
+
+    fn seconds(&mut self, key: &str, value: i64, range: RangeInclusive<i64>) -> Duration {
+        Duration::from_secs(self.within(key, value, range))
+    }
+
+    fn days(&mut self, key: &str, value: i64, range: RangeInclusive<i64>) -> Duration {
+        Duration::from_secs(SECONDS_PER_DAY * self.within::<u64>(key, value, range))
+    }
+
+    /// A number of threads, where 0 stands for half of the cores: the other half is left to Redis and the kernel.
+    fn threads(&mut self, key: &str, value: i64, machine: &Machine) -> usize {
+        match self.within(key, value, 0..=256) {
+            0 => (machine.cores / 2).max(1),
+            threads => threads,
+        }
+    }
+
+    fn parse<T: std::str::FromStr>(&mut self, key: &str, text: &str, expected: &str, stand_in: T) -> T {
+        let parsed = text.parse().ok();
+        self.demand(key, parsed.is_some(), expected);
+        parsed.unwrap_or(stand_in)
+    }
+}
+
+/// Segments of unreserved characters (RFC 3986, section 2.3), each after a slash; no dots alone, which clients resolve.
+fn is_base_path(path: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let segment = |part: &str| !part.is_empty() && part.bytes().all(legal) && part.bytes().any(|b| b != b'.');
+    path.len() <= 128 && path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment))
+}
+
+/// A `tracing` filter. A bare word that is no level would be taken as the name of a part of the program and silence all
+/// others, so a slip (`inof`) is refused.
+fn is_log_filter(text: &str) -> bool {
+    let level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let directive = |part: &str| part.contains('=') || (level(part) && !part.is_empty());
+    text.split(',').all(|part| directive(part.trim())) && EnvFilter::try_new(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests;

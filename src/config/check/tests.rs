@@ -1,0 +1,206 @@
+//! The documented defaults, every range, and every relation between two keys.
+
+use super::*;
+use crate::config::{catalogue, layers};
+
+const SECRET: &str = "[auth]\njwt_secret = \"0123456789abcdef0123456789abcdef\"\n";
+
+fn checked(file: &str) -> Result<Config, Faults> {
+    let mut layers = Layers::default();
+    layers.put_text("my.toml", file);
+    let machine = Machine { cores: 5, node_id: "made-1-2".into() };
+    check(&layers, layers.raw(), catalogue::parse("built in", catalogue::EMBEDDED), &machine)
+}
+
+/// The faults of one setting put over otherwise good ones.
+fn faults(section: &str, line: &str) -> Vec<String> {
+    let file = match section {
+        "auth" => format!("{SECRET}{line}"),
+        _ => format!("{SECRET}[{section}]\n{line}"),
+    };
+    checked(&file).map_or_else(|faults| faults.0.iter().map(ToString::to_string).collect(), |_| Vec::new())
+}
+
+#[test]
+fn the_embedded_default_holds_the_documented_values() {
+    let config = checked(SECRET).expect("the default and a secret are enough");
+    let days = |days| Duration::from_secs(days * SECONDS_PER_DAY);
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let expected = Config {
+        node_id: "made-1-2".into(),
+        server: Server {
+            bind: IpAddr::from([127, 0, 0, 1]),
+            port: 8080,
+            management_port: 9464,
+            workers: 2,
+            base_path: "/api".into(),
+            drain: Duration::from_secs(25),
+        },
+        api: Api { max_event_bytes: 262_144, rate_limit_per_minute: 6000, publish_rate_limit_per_second: 0 },
+        auth: Auth {
+            jwt_secret: "0123456789abcdef0123456789abcdef".into(),
+            issuer: None,
+            audience: None,
+            read_only_roles: words(&["VIEWER"]),
+            publisher_roles: words(&["service"]),
+            admin_roles: words(&["ADMIN", "admin"]),
+        },
+        redis: Redis {
+            url: None,
+            prefix: "sw:".into(),
+            data_dir: "./data".into(),
+            require_persistence: true,
+            connect_timeout: Duration::from_secs(2),
+            command_timeout: Duration::from_secs(2),
+        },
+        cluster: Cluster {
+            partitions: 64,
+            webhooks_per_shard: 4,
+            shards_per_tenant: 16,
+            threads: 2,
+            handover: Duration::from_secs(5),
+        },
+        delivery: Delivery {
+            require_https: false,
+            allowed_networks: vec![],
+            default_rate_limit_per_second: 0,
+            max_in_flight: 4096,
+            response_capture_bytes: 4096,
+            max_age: days(30),
+            memory_budget_bytes: 32 << 20,
+        },
+        queue: Queue {
+            max_pending_per_webhook: 100_000,
+            max_undispatched_bytes: 64 << 20,
+            max_pending_bytes_per_tenant: 256 << 20,
+        },
+        limits: Limits { webhooks_per_user: 1000, webhooks_per_tenant: 10_000 },
+        log: Log { max_attempts: 10_000, retention: days(30), payload_retention: days(3) },
+        telemetry: Telemetry { log_level: "info".into(), log_format: LogFormat::Json },
+        catalogue: config.catalogue.clone(),
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn the_development_settings_fit() {
+    let mut layers = Layers::default();
+    layers.put_text("config/development.toml", layers::DEVELOPMENT);
+    layers.put_text("a secret", SECRET);
+    let config = layers.check().expect("the development settings are sound");
+    assert_eq!(config.delivery.allowed_networks.len(), 2);
+    assert_eq!(config.telemetry.log_format, LogFormat::Text);
+}
+
+#[test]
+fn a_value_out_of_range_is_named_with_what_is_allowed() {
+    for (section, line, expected) in [
+        ("node", "id = \"a b\"", "node.id (my.toml): is \"a b\"; expected 1 to 64 letters"),
+        ("server", "bind = \"localhost\"", "expected an IP address"),
+        (
+            "server",
+            "port = 65536",
+            "server.port (my.toml): is 65536; expected a whole number from 0 to 65535",
+        ),
+        ("server", "port = -1", "from 0 to 65535"),
+        ("server", "workers = 257", "from 0 to 256"),
+        ("server", "base_path = \"api\"", "is \"api\"; expected a path such as /api"),
+        ("server", "base_path = \"/api/\"", "none at the end"),
+        ("server", "base_path = \"/\"", "a path such as /api"),
+        ("server", "base_path = \"/a/../b\"", "a path such as /api"),
+        ("server", "base_path = \"/{id}\"", "a path such as /api"),
+        ("api", "max_event_bytes = 0", "from 1024 to 16777216"),
+        ("auth", "admin_roles = [\" \"]", "none empty"),
+        ("redis", "prefix = \"{x}:\"", "no braces"),
+        ("redis", "prefix = \"\"", "1 to 32"),
+        ("redis", "data_dir = \"\"", "the path of a directory"),
+        ("redis", "url = \"http://x\"", "is \"http://x/\"; expected redis://"),
+        ("redis", "command_timeout_ms = 0", "from 50 to 60000"),
+        ("cluster", "partitions = 0", "from 1 to 1024"),
+        ("cluster", "shards_per_tenant = 256", "from 1 to 255"),
+        ("delivery", "allowed_networks = [\"10.0.0.0/8\", \"10.0.0.0/33\"]", "networks as CIDR"),
+        ("delivery", "max_in_flight = 0", "from 1 to 65536"),
+        ("log", "retention_days = 366", "from 1 to 365"),
+        ("telemetry", "log_level = \"inof\"", "is \"inof\"; expected error, warn"),
+        ("telemetry", "log_level = \"\"", "expected error, warn"),
+        ("telemetry", "log_level = \"info,x=loud\"", "expected error, warn"),
+        ("telemetry", "log_format = \"xml\"", "json or text"),
+    ] {
+        let found = faults(section, line);
+        assert_eq!(found.len(), 1, "{line}: {found:?}");
+        assert!(found[0].contains(expected), "{line}: {}", found[0]);
+    }
+}
+
+#[test]
+fn values_at_the_edges_are_taken() {
+    for (section, line) in [
+        ("server", "port = 0\nmanagement_port = 0"),
+        ("server", "bind = \"::\"\nbase_path = \"/v1/crm-hooks\""),
+        ("redis", "url = \"rediss://:p@cache:6380/3\""),
+        ("redis", "url = \"unix:///run/redis.sock\""),
+        ("delivery", "response_capture_bytes = 0"),
+        ("telemetry", "log_level = \"off\""),
+        ("telemetry", "log_level = \"warn,salesos_webhooks=debug\""),
+    ] {
+        assert_eq!(faults(section, line), Vec::<String>::new(), "{line}");
+    }
+}
+
+#[test]
+fn keys_that_do_not_fit_each_other_are_refused() {
+    for (section, line, expected) in [
+        ("server", "port = 9464", "server.management_port: is 9464; expected different from server.port"),
+        (
+            "server",
+            "drain_seconds = 5",
+            "server.drain_seconds (my.toml): is 5; expected more than cluster.handover_seconds, which is 5",
+        ),
+        (
+            "log",
+            "retention_days = 2",
+            "log.payload_retention_days: is 3; expected at most log.retention_days",
+        ),
+        ("limits", "webhooks_per_tenant = 10", "expected at most limits.webhooks_per_tenant, which is 10"),
+        (
+            "delivery",
+            "memory_budget_bytes = 1048576\n[api]\nmax_event_bytes = 2000000",
+            "delivery.memory_budget_bytes (my.toml): is 1048576; expected at least api.max_event_bytes",
+        ),
+    ] {
+        let found = faults(section, line);
+        assert_eq!(found.len(), 1, "{line}: {found:?}");
+        assert!(found[0].contains(expected), "{line}: {}", found[0]);
+    }
+}
+
+#[test]
+fn all_faults_come_at_once_and_show_no_secret() {
+    let found = checked(
+        "[auth]\njwt_secret = \"hunter2\"\n[redis]\nurl = \"redys://:hunter3@cache\"\nurls = \"hunter4\"\n\
+         [server]\nport = 70000\n[log]\nretention_days = 0\n",
+    )
+    .expect_err("five settings are wrong");
+    assert_eq!(found.0.len(), 5, "{found}");
+    let text = found.to_string();
+    assert!(text.starts_with("the configuration has 5 faults:\n  "), "{text}");
+    assert!(text.contains("is 7 bytes long (not shown); expected at least 32"), "{text}");
+    assert!(!text.contains("hunter"), "{text}");
+}
+
+#[test]
+fn a_missing_secret_says_how_to_set_one() {
+    let found = checked("").expect_err("there is no default secret");
+    assert!(found.to_string().contains("set WEBHOOKS_AUTH__JWT_SECRET"), "{found}");
+}
+
+#[test]
+fn one_core_still_makes_a_thread() {
+    let layers = Layers::default();
+    let mut check = Check { layers: &layers, faults: vec![] };
+    for (cores, expected) in [(1, 1), (2, 1), (3, 1), (64, 32)] {
+        let machine = Machine { cores, node_id: String::new() };
+        assert_eq!(check.threads("server.workers", 0, &machine), expected);
+    }
+    assert_eq!(check.threads("server.workers", 7, &Machine { cores: 1, node_id: String::new() }), 7);
+}

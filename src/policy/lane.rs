@@ -1,0 +1,588 @@
+//! What a webhook does next: the whole behaviour of its actor as a machine without I/O.
+//!
+//! A [`Lane`] holds the window of deliveries that wait for their first attempt, the retries that are due soon, and what
+//! is in flight. Every input is answered with effects; time and chance arrive as arguments. It decides order,
+//! concurrency, pace, pauses and retries; it knows nothing of Redis, HTTP or actors.
+//!
+//! For correctness: a delivery is started only while it is in neither `window`, `retries` nor `in_flight` twice (entry
+//! ids tell), and `told` against `cursor` shows whether the mailbox holds more than the lane has seen. Only for speed:
+//! deliveries handed over directly with their bodies, and the number of retries held in memory.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::pace::Pace;
+use super::retry;
+use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis, Retries, Webhook};
+
+/// How many deliveries a lane holds in its window; what is beyond waits in the mailbox.
+pub const WINDOW: usize = 256;
+/// How many retries a lane holds; later ones wait in Redis.
+pub const HELD_RETRIES: usize = 256;
+/// How long a lane without work stays.
+const LINGER: Duration = Duration::from_secs(20);
+
+/// The limits of one webhook, as its record says now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Whether anything may start.
+    pub active: bool,
+    /// Attempts in flight at once.
+    pub max_concurrency: usize,
+    /// One at a time, in publish order.
+    pub ordered: bool,
+    /// Starts a second; `None` = as fast as it goes.
+    pub rate_per_second: Option<u32>,
+    /// What follows a failure.
+    pub retries: Retries,
+    /// A delivery that has waited longer ends as dead.
+    pub max_age: Duration,
+}
+
+impl Limits {
+    /// The limits of `webhook`, with the node's defaults (0 = no rate limit).
+    pub fn of(webhook: &Webhook, default_rate: u32, max_age: Duration) -> Self {
+        let settings = &webhook.settings;
+        Self {
+            active: webhook.is_active,
+            max_concurrency: if settings.ordered { 1 } else { settings.max_concurrency.max(1) as usize },
+            ordered: settings.ordered,
+            rate_per_second: settings.rate_limit_per_second.or(Some(default_rate).filter(|rate| *rate > 0)),
+            retries: settings.retries.clone(),
+            max_age,
+        }
+    }
+}
+
+/// A delivery on its way through the lane.
+#[derive(Clone, Debug)]
+pub struct Delivery<B> {
+    /// Names it.
+    pub entry: EntryId,
+    /// What to deliver.
+    pub event: EventId,
+    /// The number of its next attempt, from 1.
+    pub attempt: u32,
+    /// The body, if it rides along; else it is fetched.
+    pub body: Option<B>,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<B> {
+    /// Deliveries were put into the mailbox; `previous` is the last one before them.
+    Delivered {
+        /// The last entry that had been dispatched to this webhook before.
+        previous: EntryId,
+        /// The new ones, in order.
+        deliveries: Vec<Delivery<B>>,
+    },
+    /// The mailbox was read as asked: what it holds after the cursor, at most as many as asked for.
+    MailboxRead(Vec<Delivery<B>>),
+    /// The retry set was read as asked, from the earliest on.
+    RetriesRead(Vec<(Millis, Delivery<B>)>),
+    /// A read failed; it is asked for again after a moment.
+    ReadFailed,
+    /// An attempt ended.
+    Attempted {
+        /// Which delivery.
+        entry: EntryId,
+        /// How.
+        result: Box<AttemptResult>,
+        /// 0..1, spreads the retries.
+        jitter: f64,
+    },
+    /// An attempt could not be made (no body): the delivery is over, or (`false`) it is tried again after a moment.
+    Unsendable {
+        /// Which delivery.
+        entry: EntryId,
+        /// Whether it can never be sent.
+        for_good: bool,
+    },
+    /// The outcome of an attempt has been recorded (`true`), or the delivery is gone.
+    Recorded {
+        /// Which delivery.
+        entry: EntryId,
+        /// Whether it was ours to record.
+        recorded: bool,
+    },
+    /// The webhook's record was read again.
+    Changed {
+        /// What it says now.
+        limits: Limits,
+        /// The webhook rests until then.
+        paused_until: Millis,
+    },
+    /// Nothing new may start.
+    Drain,
+    /// Time passed.
+    Tick,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Effect<B> {
+    /// Make an attempt.
+    Start(Delivery<B>),
+    /// Record what came of a delivery.
+    Record(Verdict),
+    /// Read up to `count` mailbox entries after `after`.
+    ReadMailbox {
+        /// The last entry seen.
+        after: EntryId,
+        /// How many.
+        count: usize,
+    },
+    /// Read the `count` earliest retries.
+    ReadRetries {
+        /// How many.
+        count: usize,
+    },
+    /// Call with `Tick` then.
+    WakeAt(Millis),
+    /// Nothing is held and nothing is due soon; the next retry or the end of a pause is at that time.
+    Idle(Option<Millis>),
+}
+
+/// What becomes of a delivery after an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// Which delivery.
+    pub entry: EntryId,
+    /// What was to be delivered.
+    pub event: EventId,
+    /// Whether it came from the retry set.
+    pub was_retry: bool,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// What follows.
+    pub next: Next,
+    /// The webhook rests until then.
+    pub paused_until: Option<Millis>,
+    /// The webhook is switched off.
+    pub disable: Option<DisabledReason>,
+    /// Whether anything may be sent to the webhook now.
+    pub active: bool,
+}
+
+/// What follows an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: it was delivered.
+    Delivered,
+    /// Another attempt.
+    Retry(Millis),
+    /// Nothing: it has failed for good.
+    Dead,
+    /// Nothing: it waited too long and no request was made.
+    Expired,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    event: EventId,
+    attempt: u32,
+    was_retry: bool,
+    /// `Some` once the attempt has ended and its outcome is being recorded.
+    next: Option<Next>,
+}
+
+/// The machine. See the module's page.
+#[derive(Debug)]
+pub struct Lane<B> {
+    limits: Limits,
+    pace: Option<Pace>,
+    paused_until: Millis,
+    draining: bool,
+    window: VecDeque<Delivery<B>>,
+    cursor: EntryId,
+    told: EntryId,
+    told_at_read: EntryId,
+    caught_up: bool,
+    reading: bool,
+    asked: usize,
+    retries: BTreeMap<(Millis, EntryId), Delivery<B>>,
+    retries_complete: bool,
+    reading_retries: bool,
+    asked_retries: usize,
+    in_flight: HashMap<EntryId, InFlight>,
+    sending: usize,
+    hold_until: Millis,
+    pace_until: Millis,
+    quiet_since: Option<Millis>,
+    wake_at: Option<Millis>,
+}
+
+/// What is known of a webhook's queue when its lane starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing: mailbox and retries must be read.
+    Nothing,
+    /// Both were empty up to that entry.
+    EmptyUpTo(EntryId),
+}
+
+impl<B: Clone> Lane<B> {
+    /// A lane that has done nothing yet.
+    pub fn new(limits: Limits, paused_until: Millis, known: Known) -> Self {
+        let (cursor, empty) = match known {
+            Known::Nothing => (EntryId::ZERO, false),
+            Known::EmptyUpTo(entry) => (entry, true),
+        };
+        let pace = limits.rate_per_second.map(Pace::new);
+        Self {
+            limits,
+            pace,
+            paused_until,
+            draining: false,
+            window: VecDeque::new(),
+            cursor,
+            told: cursor,
+            told_at_read: cursor,
+            caught_up: empty,
+            reading: false,
+            asked: 0,
+            retries: BTreeMap::new(),
+            retries_complete: empty,
+            reading_retries: false,
+            asked_retries: 0,
+            in_flight: HashMap::new(),
+            sending: 0,
+            hold_until: Millis(0),
+            pace_until: Millis(0),
+            quiet_since: None,
+            wake_at: None,
+        }
+    }
+
+    /// Takes one input; `told` is the last entry dispatched to this webhook of which no input tells. Total: an input that does not fit the
+    /// state (an answer nobody asked for, an outcome of an unknown entry) changes nothing.
+    pub fn step(&mut self, input: Input<B>, told: EntryId, now: Millis) -> Vec<Effect<B>> {
+        let mut effects = Vec::new();
+        let previously_told = self.told;
+        self.told = self.told.max(told);
+        match input {
+            Input::Delivered { previous, deliveries } => self.delivered(previous, deliveries),
+            Input::MailboxRead(deliveries) => self.mailbox_read(deliveries),
+            Input::RetriesRead(retries) => self.retries_read(retries),
+            Input::ReadFailed => self.read_failed(now),
+            Input::Attempted { entry, result, jitter } => {
+                self.attempted(entry, &result, jitter, now, &mut effects)
+            }
+            Input::Unsendable { entry, for_good } => self.unsendable(entry, for_good, now, &mut effects),
+            Input::Recorded { entry, recorded } => self.recorded(entry, recorded),
+            Input::Changed { limits, paused_until } => self.changed(limits, paused_until),
+            Input::Drain => self.draining = true,
+            Input::Tick => self.wake_at = None,
+        }
+        if self.told > previously_told {
+            self.quiet_since = None;
+        }
+        self.start_what_may_start(now, &mut effects);
+        self.read_what_is_missing(now, &mut effects);
+        self.rest_or_wake(now, &mut effects);
+        effects
+    }
+
+    /// The last mailbox entry that the lane has seen.
+    pub fn cursor(&self) -> EntryId {
+        self.cursor
+    }
+
+    /// Whether no attempt is on its way and no outcome waits to be recorded.
+    pub fn is_settled(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Whether one delivery may be started only when the one before it has ended.
+    pub fn is_ordered(&self) -> bool {
+        self.limits.ordered
+    }
+
+    fn delivered(&mut self, previous: EntryId, deliveries: Vec<Delivery<B>>) {
+        let last = deliveries.last().map_or(EntryId::ZERO, |delivery| delivery.entry);
+        self.told = self.told.max(last);
+        let joins_on = self.caught_up && self.cursor >= previous;
+        if !joins_on || self.draining {
+            return;
+        }
+        for delivery in deliveries {
+            if delivery.entry <= self.cursor {
+                continue;
+            }
+            if self.window.len() >= WINDOW {
+                return;
+            }
+            self.cursor = delivery.entry;
+            self.window.push_back(delivery);
+        }
+    }
+
+    fn mailbox_read(&mut self, deliveries: Vec<Delivery<B>>) {
+        if !std::mem::take(&mut self.reading) {
+            return;
+        }
+        let short = deliveries.len() < self.asked;
+        for delivery in deliveries {
+            if delivery.entry > self.cursor {
+                self.cursor = delivery.entry;
+                self.window.push_back(delivery);
+            }
+        }
+        if short {
+            self.caught_up = true;
+            // Up to there the mailbox has been seen whole: what is not in it any more has been dropped.
+            self.cursor = self.cursor.max(self.told_at_read);
+        }
+    }
+
+    fn retries_read(&mut self, retries: Vec<(Millis, Delivery<B>)>) {
+        if !std::mem::take(&mut self.reading_retries) {
+            return;
+        }
+        self.retries_complete = retries.len() < self.asked_retries;
+        for (due, delivery) in retries {
+            if !self.in_flight.contains_key(&delivery.entry) {
+                self.retries.insert((due, delivery.entry), delivery);
+            }
+        }
+    }
+
+    fn read_failed(&mut self, now: Millis) {
+        self.reading = false;
+        self.reading_retries = false;
+        self.hold(now);
+    }
+
+    /// After a fault of ours: nothing is tried before a moment has passed.
+    fn hold(&mut self, now: Millis) {
+        const MOMENT: Duration = Duration::from_millis(500);
+        self.hold_until = now + MOMENT;
+    }
+
+    fn attempted(
+        &mut self,
+        entry: EntryId,
+        result: &AttemptResult,
+        jitter: f64,
+        now: Millis,
+        effects: &mut Vec<Effect<B>>,
+    ) {
+        /// The endpoint is gone for good (RFC 9110, section 15.5.11).
+        const GONE: u16 = 410;
+        let Some(attempt) = self.ended(entry) else { return };
+        let gone = result.status == Some(GONE);
+        let next = if result.success() {
+            Next::Delivered
+        } else if gone {
+            Next::Dead
+        } else {
+            self.after_failure(attempt, result.retry_after, jitter, now)
+        };
+        let paused_until =
+            result.retry_after.map(|pause| now + pause).filter(|until| *until > self.paused_until);
+        self.paused_until = paused_until.unwrap_or(self.paused_until);
+        let disable = gone.then_some(DisabledReason::Gone);
+        self.limits.active &= disable.is_none();
+        self.record(entry, next, paused_until, disable, effects);
+    }
+
+    fn after_failure(&self, attempt: u32, retry_after: Option<Duration>, jitter: f64, now: Millis) -> Next {
+        match retry::next_delay(&self.limits.retries, attempt, jitter) {
+            Some(delay) => Next::Retry(now + delay.max(retry_after.unwrap_or_default())),
+            None => Next::Dead,
+        }
+    }
+
+    /// Notes that an attempt is no longer on its way; answers its number.
+    fn ended(&mut self, entry: EntryId) -> Option<u32> {
+        let flight = self.in_flight.get(&entry).filter(|flight| flight.next.is_none())?;
+        self.sending -= 1;
+        Some(flight.attempt)
+    }
+
+    fn record(
+        &mut self,
+        entry: EntryId,
+        next: Next,
+        paused_until: Option<Millis>,
+        disable: Option<DisabledReason>,
+        effects: &mut Vec<Effect<B>>,
+    ) {
+        let Some(flight) = self.in_flight.get_mut(&entry) else { return };
+        flight.next = Some(next);
+        effects.push(Effect::Record(Verdict {
+            entry,
+            event: flight.event.clone(),
+            was_retry: flight.was_retry,
+            attempt: flight.attempt,
+            next,
+            paused_until,
+            disable,
+            active: self.limits.active,
+        }));
+    }
+
+    fn unsendable(&mut self, entry: EntryId, for_good: bool, now: Millis, effects: &mut Vec<Effect<B>>) {
+        if self.ended(entry).is_none() {
+            return;
+        }
+        if for_good {
+            self.record(entry, Next::Expired, None, None, effects);
+        } else {
+            self.put_back(entry, now);
+        }
+    }
+
+    /// The delivery still waits where it waited in Redis; here it is due again after a moment.
+    fn put_back(&mut self, entry: EntryId, now: Millis) {
+        self.hold(now);
+        let Some(flight) = self.in_flight.remove(&entry) else { return };
+        let delivery = Delivery { entry, event: flight.event, attempt: flight.attempt, body: None };
+        if flight.was_retry {
+            self.retries.insert((now, entry), delivery);
+        } else {
+            let place = self.window.partition_point(|waiting| waiting.entry < entry);
+            self.window.insert(place, delivery);
+        }
+    }
+
+    fn recorded(&mut self, entry: EntryId, recorded: bool) {
+        if self.in_flight.get(&entry).is_none_or(|flight| flight.next.is_none()) {
+            return;
+        }
+        let Some(flight) = self.in_flight.remove(&entry) else { return };
+        let Some(Next::Retry(due)) = flight.next.filter(|_| recorded) else { return };
+        let beyond = self.retries.last_key_value().is_none_or(|((last, _), _)| due > *last);
+        if !self.retries_complete && beyond {
+            return;
+        }
+        let delivery = Delivery { entry, event: flight.event, attempt: flight.attempt + 1, body: None };
+        self.retries.insert((due, entry), delivery);
+        if self.retries.len() > HELD_RETRIES {
+            self.retries.pop_last();
+            self.retries_complete = false;
+        }
+    }
+
+    fn changed(&mut self, limits: Limits, paused_until: Millis) {
+        if limits.rate_per_second != self.limits.rate_per_second {
+            self.pace = limits.rate_per_second.map(Pace::new);
+        }
+        self.paused_until = paused_until;
+        self.limits = limits;
+    }
+
+    fn start_what_may_start(&mut self, now: Millis, effects: &mut Vec<Effect<B>>) {
+        while self.may_start(now) {
+            let Some((delivery, was_retry)) = self.next_to_start(now) else { return };
+            let waited = now.since(Millis(delivery.entry.ms));
+            let flight =
+                InFlight { event: delivery.event.clone(), attempt: delivery.attempt, was_retry, next: None };
+            self.sending += 1;
+            self.in_flight.insert(delivery.entry, flight);
+            if waited > self.limits.max_age {
+                self.unsendable(delivery.entry, true, now, effects);
+            } else {
+                effects.push(Effect::Start(delivery));
+            }
+        }
+    }
+
+    fn may_start(&self, now: Millis) -> bool {
+        let unrecorded = self.in_flight.len() - self.sending;
+        let room = self.sending < self.limits.max_concurrency
+            && unrecorded <= 2 * self.limits.max_concurrency
+            && !(self.limits.ordered && !self.in_flight.is_empty());
+        room && self.limits.active && !self.draining && now >= self.floor()
+    }
+
+    /// Before that nothing may start: a pause the endpoint asked for, a fault of ours, the pace.
+    fn floor(&self) -> Millis {
+        self.paused_until.max(self.hold_until).max(self.pace_until)
+    }
+
+    /// A due retry first, then the oldest of the window, unless the pace says later. For an ordered webhook nothing
+    /// starts from the window while any delivery waits for a retry.
+    fn next_to_start(&mut self, now: Millis) -> Option<(Delivery<B>, bool)> {
+        let due = self.retries.first_key_value().is_some_and(|((due, _), _)| *due <= now);
+        let held_back = self.limits.ordered && (!self.retries_complete || !self.retries.is_empty());
+        if !due && (held_back || self.window.is_empty()) {
+            return None;
+        }
+        if let Some(pace) = &self.pace
+            && let Err(wait) = pace.take(now)
+        {
+            self.pace_until = now + wait;
+            return None;
+        }
+        if due {
+            return self.retries.pop_first().map(|(_, delivery)| (delivery, true));
+        }
+        self.window.pop_front().map(|delivery| (delivery, false))
+    }
+
+    fn is_behind(&self) -> bool {
+        !self.caught_up || self.cursor < self.told
+    }
+
+    fn read_what_is_missing(&mut self, now: Millis, effects: &mut Vec<Effect<B>>) {
+        if self.draining || !self.limits.active || now < self.hold_until {
+            return;
+        }
+        if self.is_behind() && !self.reading && self.window.len() <= WINDOW / 2 {
+            self.reading = true;
+            self.told_at_read = self.told;
+            self.asked = WINDOW - self.window.len();
+            effects.push(Effect::ReadMailbox { after: self.cursor, count: self.asked });
+        }
+        if !self.retries_complete && !self.reading_retries && self.retries.len() <= HELD_RETRIES / 2 {
+            self.reading_retries = true;
+            // Those in flight still lie in Redis: ask for that many more.
+            self.asked_retries = HELD_RETRIES + self.in_flight.len();
+            effects.push(Effect::ReadRetries { count: self.asked_retries });
+        }
+    }
+
+    fn rest_or_wake(&mut self, now: Millis, effects: &mut Vec<Effect<B>>) {
+        let waiting = self.limits.active && (!self.window.is_empty() || self.is_behind() || self.reading);
+        let busy = !self.in_flight.is_empty() || self.reading || self.reading_retries || waiting;
+        let due = self.next_time(now);
+        let soon = due.is_some_and(|due| due.since(now) <= LINGER);
+        if busy || soon || self.draining {
+            self.quiet_since = None;
+            self.wake(due, effects);
+            return;
+        }
+        let quiet_since = *self.quiet_since.get_or_insert(now);
+        if now.since(quiet_since) >= LINGER || !self.limits.active {
+            effects.push(Effect::Idle(due.filter(|_| self.limits.active)));
+        } else {
+            self.wake(Some(quiet_since + LINGER), effects);
+        }
+    }
+
+    /// When something may start that cannot start now for time's sake alone.
+    fn next_time(&self, now: Millis) -> Option<Millis> {
+        if !self.limits.active {
+            return None;
+        }
+        let floor = self.floor();
+        let retry = self.retries.first_key_value().map(|((due, _), _)| *due);
+        let head_is_free = !self.limits.ordered || retry.is_none();
+        let fresh =
+            (floor > now && head_is_free && (!self.window.is_empty() || self.is_behind())).then_some(floor);
+        let unread = (!self.retries_complete && floor > now).then_some(floor);
+        let retry = retry.map(|due| due.max(floor)).filter(|due| *due > now);
+        [fresh, unread, retry].into_iter().flatten().min()
+    }
+
+    fn wake(&mut self, at: Option<Millis>, effects: &mut Vec<Effect<B>>) {
+        if let Some(at) = at
+            && self.wake_at.is_none_or(|set| at < set)
+        {
+            self.wake_at = Some(at);
+            effects.push(Effect::WakeAt(at));
+        }
+    }
+}

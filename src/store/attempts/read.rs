@@ -1,0 +1,260 @@
+//! Reading one webhook's log: a page of it, or one row.
+//!
+//! Without a filter a page costs what it holds and the rows that it skips; with one, the newest `max_attempts` rows are
+//! read once. Both go in chunks, so that no single command keeps Redis from others for long.
+
+use bytes::Bytes;
+use redis::{Pipeline, Value};
+
+use super::decode;
+use crate::domain::{AttemptId, AttemptRow, EntryId, Millis, Partition, Tenant, WebhookId};
+use crate::store::events::{RawEntry, entries_of};
+use crate::store::keys::event_hash;
+use crate::store::{Error, Keys, Redis};
+
+/// Rows read by one command: at 600 bytes a row well under a millisecond of Redis's time.
+const CHUNK: usize = 500;
+
+/// The largest event body shown in a listing, in bytes.
+const SHOWN_PAYLOAD: usize = 4096;
+
+/// One webhook's log, for reading.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptLog<'a> {
+    /// The way to Redis.
+    pub redis: &'a Redis,
+    /// Names its keys.
+    pub keys: &'a Keys,
+    /// The webhook's partition.
+    pub partition: Partition,
+    /// The webhook's tenant.
+    pub tenant: &'a Tenant,
+    /// The webhook.
+    pub webhook: &'a WebhookId,
+    /// How much of the log may be seen.
+    pub shown: Shown,
+}
+
+/// What of a log may be seen. Redis may hold more: it is trimmed now and then, and in whole blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// `log.max_attempts`: that many rows, the newest.
+    pub max_attempts: u64,
+    /// Now less `log.retention`: nothing older.
+    pub not_before: Millis,
+}
+
+/// Which rows are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter<'a> {
+    /// Only those that succeeded, or that did not.
+    pub success: Option<bool>,
+    /// Only those of that event type.
+    pub event: Option<&'a str>,
+}
+
+/// Which part of the rows that pass: `take` of them after the first `skip`.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// How many to leave out.
+    pub skip: usize,
+    /// How many to give, at most.
+    pub take: usize,
+}
+
+/// A part of a log.
+#[derive(Debug)]
+pub struct Page {
+    /// Newest first.
+    pub rows: Vec<Logged>,
+    /// How many rows pass the filter in all.
+    pub total: u64,
+}
+
+/// One row with what lies beside it.
+#[derive(Debug)]
+pub struct Logged {
+    /// The row; `response_body` is filled in from beside it.
+    pub row: AttemptRow,
+    /// What was sent.
+    pub payload: Payload,
+}
+
+/// What was sent, as far as it can be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// The event's body is no longer kept.
+    Gone,
+    /// Too long for a listing.
+    TooLong,
+    /// The bytes that were sent.
+    Whole(Bytes),
+}
+
+/// A row as it is stored.
+type Stored = (EntryId, String);
+
+impl AttemptLog<'_> {
+    /// The rows of `window` among those that pass `filter`, and how many pass.
+    ///
+    /// # Errors
+    /// As [`Redis::query`].
+    pub async fn list(&self, filter: Filter<'_>, window: Window) -> Result<Page, Error> {
+        let known = if filter.is_open() { self.total().await? } else { None };
+        let (stored, counted) = self.scan(filter, window, known).await?;
+        Ok(Page { rows: self.complete(stored).await?, total: known.unwrap_or(counted) })
+    }
+
+    /// One row, with its payload whatever its length. `None` when there is no such row (any more).
+    ///
+    /// # Errors
+    /// As [`Redis::query`].
+    pub async fn get(&self, id: AttemptId) -> Result<Option<Logged>, Error> {
+        if id.0.ms < self.shown.not_before.0 {
+            return Ok(None);
+        }
+        let entries = entries_of(self.redis.query(&exactly(&self.key("log"), id.0)).await?)?;
+        let stored = entries.into_iter().filter_map(stored).collect();
+        let Some(logged) = self.complete(stored).await?.pop() else { return Ok(None) };
+        let Payload::TooLong = logged.payload else { return Ok(Some(logged)) };
+        let whole: Option<Vec<u8>> = self.redis.query(&self.body_of(&logged.row)).await?;
+        let payload = whole.map_or(Payload::Gone, |body| Payload::Whole(body.into()));
+        Ok(Some(Logged { payload, ..logged }))
+    }
+
+    /// Removes the rows that are too old to be seen, with their answers. Idempotent, needs no lease.
+    ///
+    /// # Errors
+    /// As [`Redis::query`].
+    pub async fn sweep(&self) -> Result<(), Error> {
+        let mut both = Pipeline::new();
+        for kind in ["log", "answer"] {
+            both.cmd("XTRIM").arg(self.key(kind)).arg("MINID").arg(self.shown.not_before.0).ignore();
+        }
+        self.redis.pipeline(&both).await
+    }
+
+    /// How many rows there are to see, if that can be told without reading them: not while old rows await the sweep.
+    async fn total(&self) -> Result<Option<u64>, Error> {
+        let log = self.key("log");
+        let mut ends = Pipeline::new();
+        ends.cmd("XLEN").arg(&log);
+        ends.cmd("XRANGE").arg(&log).arg("-").arg("+").arg("COUNT").arg(1);
+        let (length, oldest): (u64, Value) = self.redis.pipeline(&ends).await?;
+        let all_young = entries_of(oldest)?.iter().all(|(id, _)| id.ms >= self.shown.not_before.0);
+        Ok(all_young.then_some(length.min(self.shown.max_attempts)))
+    }
+
+    /// Reads from the newest row on: the rows of `window` among those that pass, and how many passed. With a `known`
+    /// total it stops at the end of the window.
+    async fn scan(
+        &self,
+        filter: Filter<'_>,
+        window: Window,
+        known: Option<u64>,
+    ) -> Result<(Vec<Stored>, u64), Error> {
+        let end = window.skip.saturating_add(window.take);
+        let rows = usize::try_from(self.shown.max_attempts).unwrap_or(usize::MAX);
+        let mut unread = if known.is_some() { end.min(rows) } else { rows };
+        let (mut found, mut passed) = (Vec::with_capacity(window.take), 0_usize);
+        let mut before = "+".to_owned();
+        while unread > 0 {
+            let asked = unread.min(CHUNK);
+            let chunk = self.chunk(&before, asked).await?;
+            let Some((last, _)) = chunk.last() else { break };
+            before = format!("({last}");
+            unread = if chunk.len() < asked { 0 } else { unread - asked };
+            for row in chunk.into_iter().filter_map(stored).filter(|(_, text)| filter.matches(text)) {
+                if (window.skip..end).contains(&passed) {
+                    found.push(row);
+                }
+                passed += 1;
+            }
+        }
+        Ok((found, u64::try_from(passed).unwrap_or(u64::MAX)))
+    }
+
+    async fn chunk(&self, before: &str, count: usize) -> Result<Vec<RawEntry>, Error> {
+        let mut range = redis::cmd("XREVRANGE");
+        range.arg(self.key("log")).arg(before).arg(self.shown.not_before.0).arg("COUNT").arg(count);
+        entries_of(self.redis.query(&range).await?)
+    }
+
+    /// Reads the rows and fetches what lies beside them. A row that is not ours is left out: the others are still of use.
+    async fn complete(&self, stored: Vec<Stored>) -> Result<Vec<Logged>, Error> {
+        let mut rows: Vec<AttemptRow> = stored.iter().filter_map(|(id, text)| decode(*id, text)).collect();
+        let lengths = self.fill_answers(&mut rows).await?;
+        let mut bodies = self.bodies(&rows, &lengths).await?.into_iter();
+        let with_payload = rows.into_iter().zip(lengths).map(|(row, length)| {
+            let payload = match length {
+                0 => Payload::Gone,
+                1..=SHOWN_PAYLOAD => bodies.next().flatten().map_or(Payload::Gone, Payload::Whole),
+                _ => Payload::TooLong,
+            };
+            Logged { row, payload }
+        });
+        Ok(with_payload.collect())
+    }
+
+    /// Puts the answers that lie beside into their rows; gives the length of each row's event body, 0 = gone.
+    async fn fill_answers(&self, rows: &mut [AttemptRow]) -> Result<Vec<usize>, Error> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut reads = Pipeline::new();
+        for row in rows.iter() {
+            reads.cmd("HSTRLEN").arg(self.event_key(row)).arg("body");
+        }
+        for id in rows.iter().filter(|row| row.body_beside).filter_map(|row| row.id) {
+            reads.add_command(exactly(&self.key("answer"), id.0));
+        }
+        let mut lengths: Vec<Value> = self.redis.pipeline(&reads).await?;
+        let answers = lengths.split_off(rows.len());
+        for (row, answer) in rows.iter_mut().filter(|row| row.body_beside).zip(answers) {
+            row.response_body = entries_of(answer)?.pop().and_then(|entry| text(entry, "b"));
+        }
+        Ok(redis::from_redis_value(Value::Array(lengths)).map_err(redis::RedisError::from)?)
+    }
+
+    /// The bodies of those rows' events that are there and short enough to show, in the rows' order.
+    async fn bodies(&self, rows: &[AttemptRow], lengths: &[usize]) -> Result<Vec<Option<Bytes>>, Error> {
+        let shown = rows.iter().zip(lengths).filter(|(_, length)| (1..=SHOWN_PAYLOAD).contains(*length));
+        let mut reads = Pipeline::new();
+        for (row, _) in shown {
+            reads.add_command(self.body_of(row));
+        }
+        if reads.is_empty() { Ok(Vec::new()) } else { self.redis.pipeline(&reads).await }
+    }
+
+    fn body_of(&self, row: &AttemptRow) -> redis::Cmd {
+        let mut get = redis::cmd("HGET");
+        get.arg(self.event_key(row)).arg("body");
+        get
+    }
+
+    fn event_key(&self, row: &AttemptRow) -> String {
+        self.keys.key(self.partition, &format!("event:{}", event_hash(self.tenant, &row.event_id)))
+    }
+
+    fn key(&self, kind: &str) -> String {
+        self.keys.of_webhook(self.partition, kind, self.webhook)
+    }
+}
+
+/// Reads the one entry `id` of a stream.
+fn exactly(key: &str, id: EntryId) -> redis::Cmd {
+    let mut range = redis::cmd("XRANGE");
+    range.arg(key).arg(id.to_string()).arg(id.to_string());
+    range
+}
+
+fn stored(entry: RawEntry) -> Option<Stored> {
+    let id = entry.0;
+    text(entry, "r").map(|text| (id, text))
+}
+
+/// Field `name` of an entry, when it is there and is text.
+fn text((_, fields): RawEntry, name: &str) -> Option<String> {
+    let (_, value) = fields.into_iter().find(|(field, _)| field == name)?;
+    String::from_utf8(value).ok()
+}

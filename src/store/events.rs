@@ -1,0 +1,517 @@
+//! Published events: storing them, reading what awaits dispatch, and putting it into mailboxes.
+//!
+//! An event leaves the events stream only in the script that puts it into its mailboxes, and that removal is the test
+//! that makes a repeat harmless; every other mechanism here only saves work.
+//! Sources: Redis `XADD`, `XREAD`, `XDEL`.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+
+use super::script::Script;
+use super::{Error, Keys, Redis, keys};
+use crate::domain::{EntryId, Event, EventId, Millis, Partition, Tenant, WebhookId};
+use crate::policy::partition::Layout;
+
+static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/publish.lua")));
+static DISPATCH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/dispatch.lua")));
+
+/// How long a key or an id of the publisher's own makes a repeat a duplicate.
+const IDEMPOTENCY: Duration = Duration::from_secs(24 * 3600);
+
+/// An event to store, with what tells a repeat of it.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The event; its body is complete.
+    pub event: Event,
+    /// The event's time, as its body says; a repeat is answered with it.
+    pub timestamp: Millis,
+    /// Whether the publisher chose the id, so that it may have been used before.
+    pub own_id: bool,
+    /// The `Idempotency-Key`, which wins over the id.
+    pub key: Option<String>,
+    /// Tells equal type and data from other ones.
+    pub fingerprint: String,
+}
+
+/// What became of a publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// Stored now.
+    New,
+    /// Stored by an earlier call with the same key or id: that event's id and time.
+    Duplicate(EventId, Millis),
+    /// The key or id was used for an event of another type or with other data.
+    Conflict,
+    /// Too much awaits dispatch in the partition: nothing was stored.
+    PartitionFull,
+    /// The tenant has too much waiting for its endpoints: nothing was stored.
+    TenantFull,
+}
+
+/// Bounds that a publication must respect.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// `queue.max_undispatched_bytes`
+    pub max_undispatched: u64,
+    /// `queue.max_pending_bytes_per_tenant`
+    pub max_pending_of_tenant: u64,
+}
+
+/// What an earlier call left under the idempotency key.
+struct Known {
+    fingerprint: String,
+    id: EventId,
+    timestamp: Millis,
+    shards: u8,
+}
+
+impl Known {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(' ');
+        let (fingerprint, id) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
+        let (timestamp, shards) = (Millis(parts.next()?.parse().ok()?), parts.next()?.parse().ok()?);
+        Some(Self { fingerprint, id, timestamp, shards })
+    }
+}
+
+/// Stores an event in every partition that holds webhooks of its tenant, home first.
+///
+/// Only when all have it is it answered; after an error a repeat with the same key completes what is missing and sends
+/// nothing twice. `rebuild` gives the body for the id and time of an earlier call.
+///
+/// # Errors
+/// [`Error::Unanswered`]: it may have been stored, in part or whole.
+pub async fn publish(
+    redis: &Redis,
+    keys: &Keys,
+    layout: &Layout,
+    bounds: Bounds,
+    publication: &Publication,
+    rebuild: impl FnOnce(&EventId, Millis) -> Bytes,
+) -> Result<Published, Error> {
+    let home = layout.home_of(&publication.event.tenant);
+    let answer = store_at(redis, keys, home, bounds, publication, Role::Home).await?;
+    let (event, shards, result) = match answer {
+        Stored::Yes(shards) => (None, shards, Published::New),
+        Stored::Known(known) if known.fingerprint != publication.fingerprint => {
+            return Ok(Published::Conflict);
+        }
+        Stored::Known(known) => {
+            let body = rebuild(&known.id, known.timestamp);
+            let first = Event { id: known.id.clone(), body, ..publication.event.clone() };
+            (Some(first), known.shards, Published::Duplicate(known.id, known.timestamp))
+        }
+        Stored::Taken => return Ok(Published::Conflict),
+        Stored::PartitionFull => return Ok(Published::PartitionFull),
+        Stored::TenantFull => return Ok(Published::TenantFull),
+    };
+    let further = match event {
+        Some(event) => &Publication { event, ..publication.clone() },
+        None => publication,
+    };
+    for partition in layout.partitions_of(&publication.event.tenant, shards).into_iter().skip(1) {
+        match store_at(redis, keys, partition, bounds, further, Role::Further).await? {
+            Stored::PartitionFull | Stored::TenantFull => return Ok(Published::PartitionFull),
+            _ => {}
+        }
+    }
+    Ok(result)
+}
+
+enum Role {
+    Home,
+    Further,
+}
+
+enum Stored {
+    Yes(u8),
+    Known(Known),
+    Taken,
+    PartitionFull,
+    TenantFull,
+}
+
+async fn store_at(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    bounds: Bounds,
+    publication: &Publication,
+    role: Role,
+) -> Result<Stored, Error> {
+    let Publication { event, timestamp, own_id, key, fingerprint } = publication;
+    let by_key = key.as_ref().map(|key| keys::idempotency_hash(&event.tenant, "key", key));
+    let by_id = own_id.then(|| keys::idempotency_hash(&event.tenant, "id", event.id.as_str()));
+    let (idem, mark) = if by_key.is_some() { (by_key, by_id) } else { (by_id, None) };
+    let repeatable = idem.is_some();
+    let answer: Value = PUBLISH
+        .on(&keys.key(partition, "events"))
+        .arg(keys.of(partition))
+        .arg(event.id.as_str())
+        .arg(keys::event_hash(&event.tenant, &event.id))
+        .arg(&*event.event_type)
+        .arg(event.tenant.to_string())
+        .arg(keys::tenant_hash(&event.tenant))
+        .arg(&event.body[..])
+        .arg(timestamp.0)
+        .arg(if matches!(role, Role::Home) { "home" } else { "further" })
+        .arg(idem.unwrap_or_default())
+        .arg(fingerprint)
+        .arg(mark.unwrap_or_default())
+        .arg(u8::from(*own_id))
+        .arg(IDEMPOTENCY.as_secs())
+        .arg(if repeatable { IDEMPOTENCY.as_secs() } else { 0 })
+        .arg(bounds.max_undispatched)
+        .arg(bounds.max_pending_of_tenant)
+        .run(redis)
+        .await?;
+    read_stored(&answer).ok_or_else(|| unreadable("publish"))
+}
+
+fn read_stored(answer: &Value) -> Option<Stored> {
+    let Value::Array(parts) = answer else { return None };
+    match (text(parts.first()?)?, parts.get(1)) {
+        ("stored", Some(Value::Int(shards))) => Some(Stored::Yes(u8::try_from(*shards).ok()?)),
+        ("duplicate", Some(known)) => Some(Stored::Known(Known::parse(text(known)?)?)),
+        ("taken", None) => Some(Stored::Taken),
+        ("partition_full", None) => Some(Stored::PartitionFull),
+        ("tenant_full", None) => Some(Stored::TenantFull),
+        _ => None,
+    }
+}
+
+/// What awaits dispatch in a partition.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its place in the stream; the name of every delivery made from it.
+    pub id: EntryId,
+    /// What it asks for.
+    pub kind: EntryKind,
+}
+
+impl Entry {
+    /// About how much memory it takes.
+    pub fn size(&self) -> usize {
+        const OVERHEAD: usize = 256;
+        OVERHEAD + if let EntryKind::Event(event) = &self.kind { event.body.len() } else { 0 }
+    }
+}
+
+/// The kinds of entries of an events stream.
+#[derive(Clone, Debug)]
+pub enum EntryKind {
+    /// Published: match it and put it into mailboxes.
+    Event(Event),
+    /// The webhook's record was written: read it again.
+    Changed(WebhookId),
+    /// The webhook is gone: drop what is queued for it. Holds the hash of its owner, and its tenant.
+    Deleted(WebhookId, String, Tenant),
+    /// One stored event goes to one webhook again. Holds the event's hash.
+    Resend(WebhookId, EventId, String),
+    /// Not what we write: its fields as text, to be set aside.
+    Unreadable(String),
+}
+
+/// Where a reader stands in one partition's events stream.
+#[derive(Clone, Debug)]
+pub struct Position {
+    /// Whose stream.
+    pub partition: Partition,
+    /// The last entry that was read.
+    pub after: EntryId,
+}
+
+/// Waits up to `block` for entries after the given positions; at most `count` of each stream.
+///
+/// # Errors
+/// As [`Redis::query`]. Cancelling it leaves the connection blocked: drop the connection then.
+pub async fn read(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    positions: &[Position],
+    count: usize,
+    block: Duration,
+) -> Result<Vec<(Partition, Vec<Entry>)>, Error> {
+    let mut command = redis::cmd("XREAD");
+    command.arg("COUNT").arg(count).arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS");
+    for position in positions {
+        command.arg(keys.key(position.partition, "events"));
+    }
+    for position in positions {
+        command.arg(position.after.to_string());
+    }
+    let answer: Value = command.query_async(connection).await?;
+    let streams = match answer {
+        Value::Nil => return Ok(Vec::new()),
+        Value::Array(streams) => streams,
+        _ => return Err(unreadable("XREAD")),
+    };
+    let mut found = Vec::with_capacity(streams.len());
+    for stream in streams {
+        let (name, entries) = pair(stream).ok_or_else(|| unreadable("XREAD"))?;
+        let name = text(&name).ok_or_else(|| unreadable("XREAD"))?;
+        let of = |position: &&Position| keys.key(position.partition, "events") == name;
+        if let Some(position) = positions.iter().find(of) {
+            found.push((position.partition, entries_of(entries)?.into_iter().map(read_entry).collect()));
+        }
+    }
+    Ok(found)
+}
+
+/// A stream entry as Redis gives it: its id and its fields.
+pub(super) type RawEntry = (EntryId, Vec<(String, Vec<u8>)>);
+
+/// Reads the entries of a stream out of an answer of `XRANGE` or of one stream of `XREAD`.
+pub(super) fn entries_of(value: Value) -> Result<Vec<RawEntry>, Error> {
+    let Value::Array(entries) = value else { return Err(unreadable("stream")) };
+    entries.into_iter().map(|entry| raw_entry(entry).ok_or_else(|| unreadable("stream"))).collect()
+}
+
+fn raw_entry(entry: Value) -> Option<RawEntry> {
+    let (id, fields) = pair(entry)?;
+    let id = text(&id)?.parse().ok()?;
+    let Value::Array(fields) = fields else { return None };
+    let mut pairs = Vec::with_capacity(fields.len() / 2);
+    let mut fields = fields.into_iter();
+    while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (fields.next(), fields.next())
+    {
+        pairs.push((String::from_utf8(name).ok()?, value));
+    }
+    Some((id, pairs))
+}
+
+fn read_entry((id, fields): RawEntry) -> Entry {
+    let kind = read_kind(&fields).unwrap_or_else(|| {
+        let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+        EntryKind::Unreadable(format!("fields: {}", names.join(",")))
+    });
+    Entry { id, kind }
+}
+
+fn read_kind(fields: &[(String, Vec<u8>)]) -> Option<EntryKind> {
+    let bytes =
+        |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice());
+    let field = |wanted: &str| bytes(wanted).and_then(|value| std::str::from_utf8(value).ok());
+    let webhook = || field("w")?.parse::<WebhookId>().ok();
+    match field("k")? {
+        "event" => Some(EntryKind::Event(Event {
+            id: field("e")?.parse().ok()?,
+            event_type: Arc::from(field("t")?),
+            tenant: field("n")?.parse::<Tenant>().ok()?,
+            body: Bytes::copy_from_slice(bytes("b")?),
+        })),
+        "changed" => Some(EntryKind::Changed(webhook()?)),
+        "deleted" => Some(EntryKind::Deleted(webhook()?, field("o")?.to_owned(), field("n")?.parse().ok()?)),
+        "resend" => Some(EntryKind::Resend(webhook()?, field("e")?.parse().ok()?, field("h")?.to_owned())),
+        _ => None,
+    }
+}
+
+/// One instruction to the dispatch script.
+#[derive(Clone, Debug)]
+pub enum Instruction {
+    /// Put an event into the mailboxes of its targets.
+    Event {
+        /// The event's place in the stream.
+        entry: EntryId,
+        /// The event.
+        event: Event,
+        /// Webhook and owner hash of each match.
+        targets: Vec<(WebhookId, Arc<str>)>,
+        /// Which of several calls this is, when the fan-out is larger than [`MAX_TARGETS`].
+        chunk: Chunk,
+        /// Whether the record of the event is kept here although nothing matched: it is the tenant's home.
+        keep: bool,
+    },
+    /// Queue a stored event for one webhook again.
+    Resend {
+        /// The control entry.
+        entry: EntryId,
+        /// The event.
+        event: EventId,
+        /// Its hash.
+        event_hash: String,
+        /// The hash of the tenant.
+        tenant_hash: Arc<str>,
+        /// Where to.
+        webhook: WebhookId,
+        /// The hash of the webhook's owner.
+        owner_hash: Arc<str>,
+    },
+    /// A record was read again: set when the webhook wakes.
+    Changed {
+        /// The control entry.
+        entry: EntryId,
+        /// Whose record.
+        webhook: WebhookId,
+        /// Whether anything may be sent to it.
+        active: bool,
+    },
+    /// A deleted webhook's queue is empty: remove the rest.
+    Deleted {
+        /// The control entry.
+        entry: EntryId,
+        /// Which webhook.
+        webhook: WebhookId,
+    },
+    /// Set an unreadable entry aside.
+    Quarantine {
+        /// The entry.
+        entry: EntryId,
+        /// What is known of it.
+        text: String,
+    },
+    /// Remove a control entry that has nothing to do any more.
+    Skip {
+        /// The entry.
+        entry: EntryId,
+    },
+}
+
+/// Which of several calls an instruction belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// One call has all targets.
+    Whole,
+    /// More calls follow.
+    Part,
+    /// The last of several calls.
+    Last,
+}
+
+/// The largest fan-out of one call, and the most mailbox entries that a batch of calls may write.
+pub const MAX_TARGETS: usize = 1000;
+
+/// What the dispatch script did with one instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dispatched {
+    /// It had been done before.
+    Skipped,
+    /// Done.
+    Done,
+    /// Done, but the queues of these webhooks were full.
+    Full(Vec<WebhookId>),
+    /// For `Changed`: when the webhook wants attention (0 = now), `None` = never.
+    Wakes(Option<Millis>),
+}
+
+/// Lifetimes and bounds that the dispatch script applies.
+#[derive(Clone, Copy, Debug)]
+pub struct DispatchLimits {
+    /// How long the record of an event with open deliveries lives.
+    pub open: Duration,
+    /// How long the record of an event without open deliveries lives.
+    pub closed: Duration,
+    /// `queue.max_pending_per_webhook`
+    pub max_pending: u64,
+    /// `log.max_attempts`
+    pub log_max: u64,
+    /// How many dead deliveries a webhook keeps.
+    pub dead_max: u64,
+}
+
+/// Carries out a batch of instructions in one step.
+///
+/// # Errors
+/// [`Error::Fenced`] when the lease has another token. After [`Error::Unanswered`] the same batch must be repeated
+/// before any other.
+pub async fn dispatch(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    token: &str,
+    now: Millis,
+    limits: &DispatchLimits,
+    batch: &[Instruction],
+) -> Result<Vec<Dispatched>, Error> {
+    let route = keys.key(partition, "lease");
+    let mut call = DISPATCH.on(&route);
+    call.arg(keys.of(partition))
+        .arg(token)
+        .arg(now.0)
+        .arg(limits.open.as_secs())
+        .arg(limits.closed.as_secs());
+    call.arg(limits.max_pending).arg(limits.log_max).arg(limits.dead_max);
+    for instruction in batch {
+        add_instruction(&mut call, instruction);
+    }
+    let answers: Vec<Value> = call.run(redis).await?;
+    let read =
+        |(instruction, answer)| read_dispatched(instruction, answer).ok_or_else(|| unreadable("dispatch"));
+    batch.iter().zip(answers).map(read).collect()
+}
+
+fn add_instruction(call: &mut super::script::Call<'_>, instruction: &Instruction) {
+    match instruction {
+        Instruction::Event { entry, event, targets, chunk, keep } => {
+            let mode = match chunk {
+                Chunk::Whole => "whole",
+                Chunk::Part => "part",
+                Chunk::Last => "last",
+            };
+            call.arg("event").arg(mode).arg(entry.to_string()).arg(event.id.as_str());
+            call.arg(keys::event_hash(&event.tenant, &event.id)).arg(&*event.event_type);
+            call.arg(keys::tenant_hash(&event.tenant))
+                .arg(u8::from(*keep))
+                .arg(&event.body[..])
+                .arg(targets.len());
+            for (webhook, owner) in targets {
+                call.arg(webhook.as_str()).arg(&**owner);
+            }
+        }
+        Instruction::Resend { entry, event, event_hash, tenant_hash, webhook, owner_hash } => {
+            call.arg("resend").arg(entry.to_string()).arg(event.as_str()).arg(event_hash).arg(&**tenant_hash);
+            call.arg(webhook.as_str()).arg(&**owner_hash);
+        }
+        Instruction::Changed { entry, webhook, active } => {
+            call.arg("changed").arg(entry.to_string()).arg(webhook.as_str()).arg(u8::from(*active));
+        }
+        Instruction::Deleted { entry, webhook } => {
+            call.arg("deleted").arg(entry.to_string()).arg(webhook.as_str());
+        }
+        Instruction::Quarantine { entry, text } => {
+            call.arg("quarantine").arg(entry.to_string()).arg(text);
+        }
+        Instruction::Skip { entry } => {
+            call.arg("skip").arg(entry.to_string());
+        }
+    }
+}
+
+fn read_dispatched(instruction: &Instruction, answer: Value) -> Option<Dispatched> {
+    match (instruction, answer) {
+        (Instruction::Changed { .. }, Value::Int(due)) => {
+            Some(Dispatched::Wakes(u64::try_from(due).ok().map(Millis)))
+        }
+        (_, Value::Int(0)) => Some(Dispatched::Skipped),
+        (_, Value::Int(_)) => Some(Dispatched::Done),
+        (_, Value::Array(full)) => {
+            let webhooks = full.iter().map(|id| text(id)?.parse().ok());
+            Some(Dispatched::Full(webhooks.collect::<Option<_>>()?))
+        }
+        _ => None,
+    }
+}
+
+fn pair(value: Value) -> Option<(Value, Value)> {
+    let Value::Array(parts) = value else { return None };
+    <[Value; 2]>::try_from(parts).ok().map(|[first, second]| (first, second))
+}
+
+/// The text of an answer that is one.
+pub(super) fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// An answer that is not of the form that the command gives.
+pub(super) fn unreadable(what: &'static str) -> Error {
+    Error::Rejected((redis::ErrorKind::UnexpectedReturnType, what).into())
+}

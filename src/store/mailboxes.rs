@@ -1,0 +1,230 @@
+//! What is queued for a webhook: its mailbox, its retries, and when it wants attention.
+//!
+//! Reading only; the scripts of `store::events` and `store::outcomes` write. Only a partition's owner calls these.
+//! Sources: Redis `XRANGE`, `ZRANGE`.
+
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::events::{entries_of, text, unreadable};
+use super::script::Script;
+use super::{Error, Keys, Redis, keys};
+use crate::domain::{EntryId, EventBody, EventId, Millis, Partition, Tenant, WebhookId};
+
+static PURGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/purge.lua")));
+
+/// A delivery that waits in a mailbox for its first attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Names the delivery.
+    pub entry: EntryId,
+    /// What to deliver.
+    pub event: EventId,
+}
+
+/// A delivery that waits for another attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// When.
+    pub due: Millis,
+    /// Names the delivery.
+    pub entry: EntryId,
+    /// What to deliver.
+    pub event: EventId,
+    /// The number of the attempt that is due, from 2.
+    pub attempt: u32,
+}
+
+impl Retry {
+    /// The member of the retry set that stands for this.
+    pub fn member(entry: EntryId, attempt: u32, event: &EventId) -> String {
+        format!("{entry} {attempt} {event}")
+    }
+
+    fn parse(member: &str, score: f64) -> Option<Self> {
+        let mut parts = member.splitn(3, ' ');
+        let entry = parts.next()?.parse().ok()?;
+        let attempt = parts.next()?.parse().ok()?;
+        let event = parts.next()?.parse().ok()?;
+        // A score is a whole number of milliseconds, far below the 2^53 that a double holds exactly.
+        Some(Self { due: Millis(score.max(0.0) as u64), entry, event, attempt })
+    }
+}
+
+/// The next `count` entries of a mailbox after `after`.
+///
+/// # Errors
+/// As [`Redis::query`].
+pub async fn read(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    webhook: &WebhookId,
+    after: EntryId,
+    count: usize,
+) -> Result<Vec<Queued>, Error> {
+    let mut command = redis::cmd("XRANGE");
+    command.arg(keys.of_webhook(partition, "mbox", webhook)).arg(format!("({after}")).arg("+");
+    let entries = entries_of(redis.query(command.arg("COUNT").arg(count)).await?)?;
+    let queued = |(entry, fields): super::events::RawEntry| {
+        let event =
+            fields.iter().find(|(name, _)| name == "e").and_then(|(_, id)| std::str::from_utf8(id).ok());
+        event.and_then(|id| id.parse().ok()).map(|event| Queued { entry, event })
+    };
+    entries.into_iter().map(|raw| queued(raw).ok_or_else(|| Error::Malformed(webhook.clone()))).collect()
+}
+
+/// The `count` retries that are due first.
+///
+/// # Errors
+/// As [`Redis::query`].
+pub async fn read_retries(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    webhook: &WebhookId,
+    count: usize,
+) -> Result<Vec<Retry>, Error> {
+    let mut command = redis::cmd("ZRANGE");
+    command
+        .arg(keys.of_webhook(partition, "retry", webhook))
+        .arg(0)
+        .arg(count.saturating_sub(1))
+        .arg("WITHSCORES");
+    let members: Vec<(String, f64)> = redis.query(&command).await?;
+    let parse = |(member, score): (String, f64)| {
+        Retry::parse(&member, score).ok_or_else(|| Error::Malformed(webhook.clone()))
+    };
+    members.into_iter().map(parse).collect()
+}
+
+/// The body of an event, or `None` when it is no longer stored.
+///
+/// # Errors
+/// As [`Redis::query`].
+pub async fn body(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    tenant: &Tenant,
+    event: &EventId,
+) -> Result<Option<EventBody>, Error> {
+    let key = keys.key(partition, &format!("event:{}", keys::event_hash(tenant, event)));
+    let (kind, bytes): (Option<String>, Option<Vec<u8>>) =
+        redis.query(redis::cmd("HMGET").arg(key).arg("type").arg("body")).await?;
+    Ok(kind
+        .zip(bytes)
+        .map(|(kind, bytes)| EventBody { event_type: Arc::from(kind), bytes: Bytes::from(bytes) }))
+}
+
+/// The webhooks of a partition that want attention, with the time, a chunk at a time: those after the first `skip`.
+///
+/// # Errors
+/// As [`Redis::query`].
+pub async fn wake(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    until: Millis,
+    skip: usize,
+    count: usize,
+) -> Result<Vec<(WebhookId, Millis)>, Error> {
+    let mut command = redis::cmd("ZRANGE");
+    command.arg(keys.key(partition, "wake")).arg("-inf").arg(until.0).arg("BYSCORE");
+    let found: Vec<(String, f64)> =
+        redis.query(command.arg("LIMIT").arg(skip).arg(count).arg("WITHSCORES")).await?;
+    let readable = |(id, due): (String, f64)| Some((id.parse().ok()?, Millis(due.max(0.0) as u64)));
+    Ok(found.into_iter().filter_map(readable).collect())
+}
+
+/// Whom a purge concerns, and how long records of ended events live.
+#[derive(Clone, Debug)]
+pub struct Purge<'a> {
+    /// The deleted webhook.
+    pub webhook: &'a WebhookId,
+    /// The hash of its owner.
+    pub owner_hash: &'a str,
+    /// The hash of its tenant.
+    pub tenant_hash: &'a str,
+    /// `log.payload_retention_days`
+    pub closed: Duration,
+    /// The same for an event with a dead delivery.
+    pub dead: Duration,
+}
+
+/// Drops up to a chunk of what is queued for a deleted webhook; `true` while there is more.
+///
+/// `hash_of` gives an event's hash: the queue holds ids only.
+///
+/// # Errors
+/// [`Error::Fenced`] when the lease has another token.
+pub async fn purge(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    token: &str,
+    now: Millis,
+    purge: &Purge<'_>,
+    hash_of: impl Fn(&EventId) -> String,
+) -> Result<bool, Error> {
+    const CHUNK: usize = 200;
+    let queued = read(redis, keys, partition, purge.webhook, EntryId::ZERO, CHUNK).await?;
+    let retries = read_retries(redis, keys, partition, purge.webhook, CHUNK).await?;
+    if queued.is_empty() && retries.is_empty() {
+        return Ok(false);
+    }
+    let route = keys.key(partition, "lease");
+    let mut call = PURGE.on(&route);
+    call.arg(keys.of(partition)).arg(token).arg(now.0).arg(purge.webhook.as_str());
+    call.arg(purge.owner_hash).arg(purge.tenant_hash).arg(purge.closed.as_secs()).arg(purge.dead.as_secs());
+    for item in &queued {
+        call.arg(item.entry.to_string()).arg(hash_of(&item.event));
+    }
+    for item in &retries {
+        call.arg(Retry::member(item.entry, item.attempt, &item.event)).arg(hash_of(&item.event));
+    }
+    call.run::<u64>(redis).await?;
+    Ok(true)
+}
+
+/// The raw record of a webhook and until when it is paused.
+///
+/// # Errors
+/// As [`Redis::query`].
+pub async fn record_and_pause(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    webhook: &WebhookId,
+) -> Result<(Option<String>, Option<Millis>), Error> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("HGET").arg(keys.key(partition, "webhooks")).arg(webhook.as_str());
+    pipeline.cmd("HGET").arg(keys.of_webhook(partition, "count", webhook)).arg("paused");
+    let (record, paused): (Option<String>, Option<u64>) = redis.pipeline(&pipeline).await?;
+    Ok((record, paused.map(Millis)))
+}
+
+/// The records of a partition, a chunk at a time: answers the next cursor, 0 at the end.
+///
+/// # Errors
+/// As [`Redis::query`].
+pub async fn scan_records(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    cursor: u64,
+) -> Result<(u64, Vec<(String, String)>), Error> {
+    let mut command = redis::cmd("HSCAN");
+    let answer: Value =
+        redis.query(command.arg(keys.key(partition, "webhooks")).arg(cursor).arg("COUNT").arg(200)).await?;
+    let Value::Array(parts) = answer else { return Err(unreadable("HSCAN")) };
+    let [next, Value::Array(fields)] = &parts[..] else { return Err(unreadable("HSCAN")) };
+    let next = text(next).and_then(|next| next.parse().ok()).ok_or_else(|| unreadable("HSCAN"))?;
+    let owned = |value: &Value| text(value).map(str::to_owned);
+    let pairs = fields.chunks_exact(2).filter_map(|pair| owned(&pair[0]).zip(owned(&pair[1])));
+    Ok((next, pairs.collect()))
+}

@@ -1,0 +1,129 @@
+//! Recording what came of attempts: the one script after which a delivery is delivered, dead or due again.
+//!
+//! Each item is recorded at most once, whoever repeats it: taking the delivery out of the place where it waited is the
+//! test, in the same step as everything that follows from it.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use super::script::{Call, Script};
+use super::{Error, Keys, Redis, stats};
+use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Partition, WebhookId};
+
+static OUTCOME: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/outcome.lua")));
+
+/// Where a delivery waited when its attempt started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the mailbox: it was the first attempt.
+    Mailbox,
+    /// In the retry set.
+    Retries,
+}
+
+/// What becomes of a delivery after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// The endpoint took it.
+    Delivered,
+    /// It is tried again then.
+    Retry(Millis),
+    /// It has failed for good.
+    Dead,
+}
+
+/// One attempt's outcome, ready to be recorded.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Which webhook.
+    pub webhook: WebhookId,
+    /// The hash of its owner.
+    pub owner_hash: Arc<str>,
+    /// The hash of its tenant.
+    pub tenant_hash: Arc<str>,
+    /// Names the delivery.
+    pub entry: EntryId,
+    /// Where it waited.
+    pub source: Source,
+    /// What was delivered.
+    pub event: EventId,
+    /// Its hash.
+    pub event_hash: String,
+    /// Its type.
+    pub event_type: Arc<str>,
+    /// The number of this attempt, from 1.
+    pub attempt: u32,
+    /// Why the attempt failed; `None` is success.
+    pub error_kind: Option<ErrorKind>,
+    /// What follows.
+    pub disposition: Disposition,
+    /// The log row as stored, and the answer's body where it lies beside the row.
+    pub row: (String, Option<String>),
+    /// How long the request took; `None` when none was made.
+    pub elapsed: Option<Duration>,
+    /// The webhook rests until then.
+    pub paused_until: Option<Millis>,
+    /// The webhook is switched off.
+    pub disable: Option<DisabledReason>,
+    /// Whether anything may be sent to the webhook now.
+    pub active: bool,
+}
+
+/// Lifetimes and bounds that the outcome script applies.
+#[derive(Clone, Copy, Debug)]
+pub struct OutcomeLimits {
+    /// `log.max_attempts`
+    pub log_max: u64,
+    /// How many dead deliveries a webhook keeps.
+    pub dead_max: u64,
+    /// How long the record of an ended event lives.
+    pub closed: Duration,
+    /// The same for an event with a dead delivery.
+    pub dead: Duration,
+}
+
+/// Records a batch in one step; for each item whether it was recorded now.
+///
+/// # Errors
+/// [`Error::Fenced`] when the lease has another token. After [`Error::Unanswered`] repeat the same batch.
+pub async fn record(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    token: &str,
+    now: Millis,
+    limits: &OutcomeLimits,
+    batch: &[Outcome],
+) -> Result<Vec<bool>, Error> {
+    let route = keys.key(partition, "lease");
+    let mut call = OUTCOME.on(&route);
+    call.arg(keys.of(partition)).arg(token).arg(now.0).arg(limits.log_max).arg(limits.dead_max);
+    call.arg(limits.closed.as_secs()).arg(limits.dead.as_secs());
+    for outcome in batch {
+        add_outcome(&mut call, outcome);
+    }
+    call.run(redis).await
+}
+
+fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {
+    let member = |attempt| super::mailboxes::Retry::member(outcome.entry, attempt, &outcome.event);
+    call.arg(outcome.webhook.as_str()).arg(&*outcome.owner_hash).arg(&*outcome.tenant_hash);
+    match outcome.source {
+        Source::Mailbox => call.arg("mailbox"),
+        Source::Retries => call.arg(member(outcome.attempt)),
+    };
+    call.arg(outcome.entry.to_string()).arg(&outcome.event_hash).arg(outcome.event.as_str());
+    call.arg(&*outcome.event_type);
+    match outcome.disposition {
+        Disposition::Delivered => call.arg("delivered").arg("").arg(""),
+        Disposition::Retry(due) => call.arg("retry").arg(due.0).arg(member(outcome.attempt + 1)),
+        Disposition::Dead => call.arg("dead").arg("").arg(""),
+    };
+    call.arg(outcome.attempt).arg(&outcome.row.0).arg(outcome.row.1.as_deref().unwrap_or_default());
+    match outcome.elapsed.map(|elapsed| u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX)) {
+        Some(ms) => call.arg(ms).arg(stats::bucket_of(ms)),
+        None => call.arg(0).arg(""),
+    };
+    call.arg(outcome.paused_until.map(|until| until.0.to_string()).unwrap_or_default());
+    call.arg(outcome.disable.map(DisabledReason::code).unwrap_or_default()).arg(u8::from(outcome.active));
+}

@@ -1,0 +1,126 @@
+#!lua
+-- Takes entries out of the events stream and puts each into the mailboxes of its targets.
+-- Removing the entry is the test that makes a repeat of the whole call harmless: 0 = was done before, skip.
+-- A fan-out too large for one call comes in chunks; there the event's record tells which targets have it already.
+-- Answers for each item: 0 skipped, 1 done, or the webhooks whose queue was full; for `changed` when it wakes (-1 never).
+local _, token, now, open_ttl, closed_ttl, max_pending, log_max, dead_max = unpack(ARGV, 1, 8)
+if fenced(token) then return redis.error_reply(FENCED) end
+now, max_pending = tonumber(now), tonumber(max_pending)
+local at = 9
+local function take(n)
+  at = at + n
+  return unpack(ARGV, at - n, at - 1)
+end
+
+local function is_full(webhook)
+  return redis.call('XLEN', P .. 'mbox:' .. webhook) + redis.call('ZCARD', P .. 'retry:' .. webhook) >= max_pending
+end
+
+-- The queue is full: the delivery ends here, in the log and among the dead.
+local function overflow(webhook, owner, id, kind)
+  local record = redis.call('HGET', P .. 'webhooks', webhook)
+  if not record then return end
+  local settings = cjson.decode(string.match(record, '\n(.*)$'))
+  local row = cjson.encode({
+    e = id, t = kind, u = settings.url, a = now, n = 1, d = 0, k = 'overflow', m = 'the queue of the webhook is full',
+  })
+  redis.call('XADD', P .. 'log:' .. webhook, 'MAXLEN', '~', log_max, '*', 'r', row)
+  redis.call('XADD', P .. 'dead:' .. webhook, 'MAXLEN', '~', dead_max, '*', 'e', id, 't', kind, 'n', 0)
+  count_attempt(webhook, owner, kind, 'fail', now, 0, '')
+  add(P .. 'count:' .. webhook, 'dead', 1)
+  add(P .. 'stats:' .. owner, 'dead', 1)
+end
+
+local function enqueue(entry, webhook, owner, id)
+  redis.call('XADD', P .. 'mbox:' .. webhook, entry, 'e', id)
+  redis.call('ZADD', P .. 'wake', 0, webhook)
+  add(P .. 'stats:' .. owner, 'pending', 1)
+end
+
+local handle = {}
+
+-- mode: `whole` (one call has all targets), `part` or `last` (of several calls)
+function handle.event()
+  local mode, entry, id, event, kind, tenant, keep, body, n = take(9)
+  local targets = { take(2 * tonumber(n)) }
+  if mode ~= 'part' and redis.call('XDEL', P .. 'events', entry) == 0 then return 0 end
+  if mode ~= 'part' then add(P .. 'usage', 'undispatched', -#body) end
+  if #targets == 0 and keep == '0' then return 1 end
+  local key, opened, full = P .. 'event:' .. event, 0, {}
+  local fields = { 'body', body, 'type', kind, 'at', string.match(entry, '^%d+') }
+  for i = 1, #targets, 2 do
+    local webhook, owner = targets[i], targets[i + 1]
+    if mode == 'whole' or redis.call('HEXISTS', key, 'to:' .. webhook) == 0 then
+      fields[#fields + 1] = 'to:' .. webhook
+      if is_full(webhook) then
+        overflow(webhook, owner, id, kind)
+        full[#full + 1] = webhook
+        fields[#fields + 1] = 'dead ' .. now .. ' 0'
+      else
+        enqueue(entry, webhook, owner, id)
+        opened = opened + 1
+        fields[#fields + 1] = 'pending'
+      end
+    end
+  end
+  redis.call('HSET', key, unpack(fields))
+  if #full > 0 then redis.call('HSET', key, 'dead', 1) end
+  if opened > 0 then
+    open_deliveries(event, tenant, opened, open_ttl)
+  elseif redis.call('TTL', key) < 0 then
+    redis.call('EXPIRE', key, closed_ttl)
+  end
+  return #full > 0 and full or 1
+end
+
+-- A stored event is queued for one webhook again, under the id of the control entry.
+function handle.resend()
+  local entry, id, event, tenant, webhook, owner = take(6)
+  if redis.call('XDEL', P .. 'events', entry) == 0 then return 0 end
+  if redis.call('HEXISTS', P .. 'event:' .. event, 'body') == 0 then return 0 end
+  if redis.call('HEXISTS', P .. 'webhooks', webhook) == 0 then return 0 end
+  enqueue(entry, webhook, owner, id)
+  redis.call('HSET', P .. 'event:' .. event, 'to:' .. webhook, 'pending')
+  open_deliveries(event, tenant, 1, open_ttl)
+  return 1
+end
+
+-- A webhook's record was written: what waits for it wakes or sleeps accordingly.
+function handle.changed()
+  local entry, webhook, active = take(3)
+  redis.call('XDEL', P .. 'events', entry)
+  local paused = tonumber(redis.call('HGET', P .. 'count:' .. webhook, 'paused') or 0)
+  return rewake(webhook, active == '1', now, paused)
+end
+
+-- A webhook is gone and its queue has been emptied: the rest goes.
+function handle.deleted()
+  local entry, webhook = take(2)
+  redis.call('XDEL', P .. 'events', entry)
+  redis.call('ZREM', P .. 'wake', webhook)
+  for _, kind in ipairs({ 'mbox', 'retry', 'log', 'answer', 'dead', 'count', 'testing' }) do
+    redis.call('UNLINK', P .. kind .. ':' .. webhook)
+  end
+  return 1
+end
+
+-- A control entry that has nothing to do any more.
+function handle.skip()
+  return redis.call('XDEL', P .. 'events', take(1))
+end
+
+-- An entry that cannot be read is set aside; the partition goes on.
+function handle.quarantine()
+  local entry, text = take(2)
+  if redis.call('XDEL', P .. 'events', entry) == 0 then return 0 end
+  redis.call('XADD', P .. 'quarantine', 'MAXLEN', '~', 1000, '*', 'id', entry, 'entry', text)
+  return 1
+end
+
+local answers = {}
+while at <= #ARGV do
+  local kind = take(1)
+  answers[#answers + 1] = handle[kind]()
+end
+write_sums()
+return answers

@@ -1,0 +1,102 @@
+#!lua flags=allow-oom
+-- Records what came of attempts. Taking the delivery out of its mailbox or retry set is the test that everything else
+-- depends on: 0 = somebody recorded it before, nothing changes. So a repeat of the whole call is harmless.
+-- Answers for each item: 1 recorded, 0 not ours to record.
+local _, token, now, log_max, dead_max, closed_ttl, dead_ttl = unpack(ARGV, 1, 7)
+if fenced(token) then return redis.error_reply(FENCED) end
+now = tonumber(now)
+
+local webhooks = {}
+local function state_of(webhook)
+  local state = webhooks[webhook]
+  if not state then
+    local kept = redis.call('HMGET', P .. 'count:' .. webhook, 'row', 'paused')
+    state = { exists = redis.call('HEXISTS', P .. 'webhooks', webhook) == 1, row = tonumber(kept[1] or 0),
+      paused = tonumber(kept[2] or 0), active = true }
+    webhooks[webhook] = state
+  end
+  return state
+end
+
+local function remove(webhook, from, entry)
+  if from == 'mailbox' then return redis.call('XDEL', P .. 'mbox:' .. webhook, entry) end
+  return redis.call('ZREM', P .. 'retry:' .. webhook, from)
+end
+
+local function write_row(webhook, row, answer)
+  local id = redis.call('XADD', P .. 'log:' .. webhook, 'MAXLEN', '~', log_max, '*', 'r', row)
+  if answer ~= '' then redis.call('XADD', P .. 'answer:' .. webhook, 'MAXLEN', '~', log_max, id, 'b', answer) end
+end
+
+-- Switches a webhook off in its record and lets the partition's owner read it again.
+local function disable(webhook, reason)
+  local record = redis.call('HGET', P .. 'webhooks', webhook)
+  local version, rest = string.match(record, '^(%d+) [01] %d+ %S+\n(.*)$')
+  if not version then return end
+  local head = string.format('%.0f 0 %.0f %s\n', version + 1, now, reason)
+  redis.call('HSET', P .. 'webhooks', webhook, head .. rest)
+  redis.call('XADD', P .. 'events', '*', 'k', 'changed', 'w', webhook)
+end
+
+local function ended(item, how)
+  close_delivery(item.event, item.tenant, item.webhook, how, now, item.attempt, closed_ttl, dead_ttl)
+  local stats = P .. 'stats:' .. item.owner
+  add(stats, 'pending', -1)
+  add(stats, how, 1)
+  add(P .. 'count:' .. item.webhook, how, 1)
+  if how == 'dead' then
+    redis.call('XADD', P .. 'dead:' .. item.webhook, 'MAXLEN', '~', dead_max, '*',
+      'e', item.id, 't', item.kind, 'n', item.attempt)
+  end
+end
+
+local NAMES = { 'webhook', 'owner', 'tenant', 'from', 'entry', 'event', 'id', 'kind', 'then_what', 'due', 'member',
+  'attempt', 'row', 'answer', 'elapsed', 'bucket', 'paused', 'disable', 'active' }
+
+local function record(item)
+  local state = state_of(item.webhook)
+  if not state.exists or remove(item.webhook, item.from, item.entry) == 0 then return 0 end
+  write_row(item.webhook, item.row, item.answer)
+  local word = item.then_what == 'delivered' and 'ok' or 'fail'
+  count_attempt(item.webhook, item.owner, item.kind, word, now, tonumber(item.elapsed), item.bucket)
+  if item.then_what == 'retry' then
+    redis.call('ZADD', P .. 'retry:' .. item.webhook, item.due, item.member)
+  else
+    ended(item, item.then_what)
+  end
+  state.touched, state['last_' .. word] = true, now
+  state.row = word == 'ok' and 0 or state.row + 1
+  if item.paused ~= '' then state.paused = tonumber(item.paused) end
+  if item.disable ~= '' then disable(item.webhook, item.disable) end
+  state.active = item.active == '1' and item.disable == '' and state.active
+  return 1
+end
+
+local function write_state(webhook, state)
+  local fields = { 'row', state.row, 'last', now }
+  for _, word in ipairs({ 'last_ok', 'last_fail' }) do
+    if state[word] then
+      fields[#fields + 1] = word
+      fields[#fields + 1] = state[word]
+    end
+  end
+  if state.paused > now then
+    fields[#fields + 1] = 'paused'
+    fields[#fields + 1] = string.format('%.0f', state.paused)
+  end
+  redis.call('HSET', P .. 'count:' .. webhook, unpack(fields))
+  rewake(webhook, state.active, now, state.paused)
+end
+
+local answers, at = {}, 8
+while at <= #ARGV do
+  local item = {}
+  for i, name in ipairs(NAMES) do item[name] = ARGV[at + i - 1] end
+  at = at + #NAMES
+  answers[#answers + 1] = record(item)
+end
+for webhook, state in pairs(webhooks) do
+  if state.touched then write_state(webhook, state) end
+end
+write_sums()
+return answers

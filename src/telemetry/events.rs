@@ -1,0 +1,134 @@
+//! Each noteworthy fact is one function here, which writes the log line and the metric.
+//!
+//! Texts are constant; values are fields. No body, secret, signature or full URL is ever a field.
+
+use std::time::Duration;
+
+use crate::domain::{AttemptResult, ErrorKind, Partition, WebhookId};
+use crate::store::outcomes::{Disposition, Outcome};
+use crate::store::{self, events::Published};
+
+use super::metrics::METRICS;
+
+/// The node answers requests.
+pub fn listening(api: std::net::SocketAddr, management: std::net::SocketAddr) {
+    tracing::info!(%api, %management, "listening");
+}
+
+/// A publication has been answered.
+pub fn published(result: &Published) {
+    let label = match result {
+        Published::New => "new",
+        Published::Duplicate(..) => "duplicate",
+        Published::Conflict => "conflict",
+        Published::PartitionFull | Published::TenantFull => "full",
+    };
+    METRICS.events_published.with_label_values(&[label]).inc();
+}
+
+/// A batch of events has been put into mailboxes.
+pub fn dispatched(events: usize, deliveries: usize) {
+    METRICS.events_dispatched.inc_by(events as u64);
+    METRICS.deliveries_enqueued.inc_by(deliveries as u64);
+}
+
+/// An attempt is on its way.
+pub fn attempt_started() {
+    METRICS.attempts_in_flight.inc();
+}
+
+/// An attempt has ended, or was given up.
+pub fn attempt_ended() {
+    METRICS.attempts_in_flight.dec();
+}
+
+/// An attempt has come to a result.
+pub fn attempted(webhook: &WebhookId, attempt: u32, result: &AttemptResult) {
+    METRICS.attempt_duration.observe(result.elapsed.as_secs_f64());
+    let kind = result.failure.as_ref().map_or("success", |failure| failure.kind.as_str());
+    tracing::debug!(%webhook, attempt, outcome = kind, status = result.status, "attempted");
+}
+
+/// An outcome has been recorded, once.
+pub fn recorded(outcome: &Outcome) {
+    METRICS.attempts.with_label_values(&[outcome.error_kind.map_or("success", ErrorKind::as_str)]).inc();
+    match outcome.disposition {
+        Disposition::Delivered => METRICS.deliveries_ended.with_label_values(&["delivered"]).inc(),
+        Disposition::Retry(_) => METRICS.retries_scheduled.inc(),
+        Disposition::Dead => {
+            METRICS.deliveries_ended.with_label_values(&["dead"]).inc();
+            tracing::info!(webhook = %outcome.webhook, event = %outcome.event, "delivery failed for good");
+        }
+    }
+}
+
+/// A delivery ended at dispatch because the queue of its webhook was full.
+pub fn overflowed(webhook: &WebhookId) {
+    METRICS.attempts.with_label_values(&[ErrorKind::Overflow.as_str()]).inc();
+    METRICS.deliveries_ended.with_label_values(&["dead"]).inc();
+    tracing::warn!(%webhook, "the queue of a webhook is full");
+}
+
+/// The service switched a webhook off.
+pub fn disabled(webhook: &WebhookId, reason: crate::domain::DisabledReason) {
+    tracing::warn!(%webhook, reason = reason.code(), "webhook disabled");
+}
+
+/// A partition is ours.
+pub fn partition_taken(partition: Partition, waited: Duration) {
+    METRICS.partitions_owned.inc();
+    tracing::debug!(%partition, waited_ms = waited.as_millis() as u64, "partition taken");
+}
+
+/// A partition was given back.
+pub fn partition_released(partition: Partition) {
+    METRICS.partitions_owned.dec();
+    tracing::debug!(%partition, "partition released");
+}
+
+/// A partition is no longer ours, and not because we gave it back.
+pub fn partition_lost(partition: Partition) {
+    METRICS.partitions_owned.dec();
+    METRICS.leases_lost.inc();
+    tracing::warn!(%partition, "partition lost");
+}
+
+/// A script refused to run because the lease is not ours.
+pub fn fenced(partition: Partition) {
+    METRICS.calls_fenced.inc();
+    tracing::warn!(%partition, "call fenced off");
+}
+
+/// A Redis call of the delivery path failed; it is repeated.
+pub fn redis_failed(partition: Partition, step: &'static str, error: &store::Error) {
+    METRICS.redis_errors.inc();
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    tracing::warn!(%partition, step, %error, cause, "redis call failed");
+}
+
+/// An entry could not be read and was set aside.
+pub fn quarantined(partition: Partition) {
+    METRICS.entries_quarantined.inc();
+    tracing::error!(%partition, "unreadable entry set aside");
+}
+
+/// A webhook's stored record cannot be read: nothing is sent to it.
+pub fn unreadable_record(webhook: &str) {
+    tracing::error!(webhook, "unreadable webhook record");
+}
+
+/// A webhook actor started.
+pub fn actor_started() {
+    METRICS.actors_active.inc();
+}
+
+/// A webhook actor stopped.
+pub fn actor_stopped() {
+    METRICS.actors_active.dec();
+}
+
+/// An actor died of a panic and is rebuilt from Redis.
+pub fn actor_restarted(partition: Partition, what: &'static str) {
+    METRICS.actors_restarted.inc();
+    tracing::error!(%partition, what, "actor rebuilt after a panic");
+}

@@ -1,0 +1,6 @@
+
+//! What the node tells about itself: log lines and metrics, written together so that they cannot disagree.
+//! What the node tells about itself: log lines and metrics.
+pub mod events;
+pub mod logging;
+pub mod metrics;
