@@ -1,8 +1,12 @@
 //! map
+pub mod actors;
+pub mod api;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod cluster;
 pub mod config;
+pub mod delivery;
 pub mod development;
 pub mod domain;
 pub mod listen;

@@ -36,8 +36,6 @@ pub struct Blueprint {
     pub partitions: Vec<Partition>,
     /// Turns true when the node stops.
     pub stopping: watch::Receiver<bool>,
-    /// Told how many partitions are owned, for readiness.
-    pub owned: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 /// Runs an arbiter until the node stops: takes partitions, keeps them, and hands them back at the end.
@@ -45,7 +43,7 @@ pub struct Blueprint {
 /// # Errors
 /// A connection or client cannot be set up at all.
 pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
-    let Blueprint { config, redis, keys, layout, permits, partitions, mut stopping, owned } = blueprint;
+    let Blueprint { config, redis, keys, layout, permits, partitions, mut stopping } = blueprint;
     let local = Rc::new(Local {
         redis: redis.for_another_thread()?,
         sender: Sender::new(&config.delivery)?,
@@ -72,7 +70,6 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
             let actor = PartitionActor::new(local.clone(), feeds.clone(), partition, token).start();
             running.push((partition, actor));
         }
-        owned.fetch_add(running.len(), std::sync::atomic::Ordering::Relaxed);
         tokio::select! {
             () = tokio::time::sleep(crate::policy::lease::LOOK_EVERY) => {}
             _ = stopping.changed() => {}

@@ -28,13 +28,13 @@ pub struct Attempt {
     /// Where the delivery is queued.
     pub partition: Partition,
     /// The webhook as its record says now.
-    pub webhook: Rc<Webhook>,
+    pub webhook: Arc<Webhook>,
     /// Who decides what follows.
     pub actor: Addr<WebhookActor>,
     /// Who records it.
     pub owner: Addr<PartitionActor>,
     /// What to deliver.
-    pub delivery: Delivery<Rc<RidingBody>>,
+    pub delivery: Delivery<Arc<RidingBody>>,
 }
 
 /// How an attempt ended.

@@ -1,8 +1,8 @@
 //! What everything on one arbiter shares: its connection to Redis, its HTTP client, its limits.
 
 use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -39,7 +39,7 @@ pub struct Local {
     /// Attempts of the whole node at once.
     pub permits: Arc<Semaphore>,
     /// Bodies that ride along in memory.
-    pub bodies: Rc<BodyMeter>,
+    pub bodies: Arc<BodyMeter>,
     /// Until when the leases of this arbiter may be relied on.
     pub lease_valid_until: Cell<Instant>,
 }
@@ -78,24 +78,25 @@ impl Local {
 /// when their attempt starts.
 #[derive(Debug)]
 pub struct BodyMeter {
-    held: Cell<usize>,
+    held: AtomicUsize,
     budget: usize,
 }
 
 impl BodyMeter {
     /// A meter that lets `budget` bytes ride along.
-    pub fn new(budget: usize) -> Rc<Self> {
-        Rc::new(Self { held: Cell::new(0), budget })
+    pub fn new(budget: usize) -> Arc<Self> {
+        Arc::new(Self { held: AtomicUsize::new(0), budget })
     }
 
     /// Lets a body ride along if the budget has room.
-    pub fn admit(self: &Rc<Self>, body: EventBody) -> Option<Rc<RidingBody>> {
-        let held = self.held.get() + body.bytes.len();
-        if held > self.budget {
+    pub fn admit(self: &Arc<Self>, body: EventBody) -> Option<Arc<RidingBody>> {
+        let size = body.bytes.len();
+        // Only this arbiter admits, so nobody adds between the look and the addition.
+        if self.held.load(Ordering::Relaxed) + size > self.budget {
             return None;
         }
-        self.held.set(held);
-        Some(Rc::new(RidingBody { body, meter: self.clone() }))
+        self.held.fetch_add(size, Ordering::Relaxed);
+        Some(Arc::new(RidingBody { body, meter: self.clone() }))
     }
 }
 
@@ -103,7 +104,7 @@ impl BodyMeter {
 #[derive(Debug)]
 pub struct RidingBody {
     body: EventBody,
-    meter: Rc<BodyMeter>,
+    meter: Arc<BodyMeter>,
 }
 
 impl RidingBody {
@@ -115,7 +116,7 @@ impl RidingBody {
 
 impl Drop for RidingBody {
     fn drop(&mut self) {
-        self.meter.held.set(self.meter.held.get() - self.body.bytes.len());
+        self.meter.held.fetch_sub(self.body.bytes.len(), Ordering::Relaxed);
     }
 }
 

@@ -225,7 +225,7 @@ impl PartitionActor {
     }
 
     fn dispatched(&mut self, batch: Vec<Instruction>, answers: Vec<Dispatched>, ctx: &mut Context<Self>) {
-        let mut deliveries: HashMap<WebhookId, Vec<Delivery<Rc<RidingBody>>>> = HashMap::new();
+        let mut deliveries: HashMap<WebhookId, Vec<Delivery<Arc<RidingBody>>>> = HashMap::new();
         let (mut events, mut count) = (0, 0);
         for (instruction, answer) in batch.into_iter().zip(answers) {
             let full = match (&instruction, answer) {
@@ -263,7 +263,7 @@ impl PartitionActor {
         }
     }
 
-    fn deliver(&mut self, id: WebhookId, deliveries: Vec<Delivery<Rc<RidingBody>>>, ctx: &mut Context<Self>) {
+    fn deliver(&mut self, id: WebhookId, deliveries: Vec<Delivery<Arc<RidingBody>>>, ctx: &mut Context<Self>) {
         let Some(last) = deliveries.last().map(|delivery| delivery.entry) else { return };
         if !self.slots.contains_key(&id) {
             let known = if self.due.remove(&id) { Known::Nothing } else { Known::EmptyUpTo(EntryId::ZERO) };
@@ -334,7 +334,7 @@ impl PartitionActor {
                 self.subscribe(&webhook);
                 let active = webhook.is_active;
                 if let Some(slot) = self.slots.get(&id) {
-                    let changed = slot.actor.send(Changed { webhook: Rc::new(webhook), paused });
+                    let changed = slot.actor.send(Changed { webhook: Arc::new(webhook), paused });
                     // Waits for room in the actor's mailbox: this message must not be lost.
                     ctx.spawn(changed.into_actor(self).map(|_, _, _| ()));
                 }

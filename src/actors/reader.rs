@@ -39,14 +39,15 @@ pub struct Feed {
 #[derive(Debug, Default)]
 pub struct Feeds {
     feeds: RefCell<Vec<(Rc<Feed>, Addr<PartitionActor>)>>,
-    changed: Notify,
+    joined: Notify,
+    opened: Notify,
 }
 
 impl Feeds {
     /// Begins to read a partition from the start.
     pub fn add(&self, feed: Rc<Feed>, actor: Addr<PartitionActor>) {
         self.feeds.borrow_mut().push((feed, actor));
-        self.changed.notify_one();
+        self.joined.notify_one();
     }
 
     /// Reads a partition no more.
@@ -56,7 +57,7 @@ impl Feeds {
 
     /// Tells that a partition has room again.
     pub fn opened(&self) {
-        self.changed.notify_one();
+        self.opened.notify_one();
     }
 
     fn open_ones(&self) -> (Vec<Position>, usize) {
@@ -81,11 +82,16 @@ impl Feeds {
 pub async fn run(local: Rc<Local>, feeds: Rc<Feeds>) {
     let mut backoff = Backoff::default();
     loop {
-        if let Err(error) = read_until_error(&local, &feeds, &mut backoff).await {
+        // A partition that joins is not kept waiting behind a read without it: the blocked connection is given up.
+        let ended = tokio::select! {
+            ended = read_until_error(&local, &feeds, &mut backoff) => Some(ended),
+            () = feeds.joined.notified() => None,
+        };
+        if let Some(Err(error)) = ended {
             tracing::warn!(%error, "reading events failed");
+            feeds.rewind();
+            backoff.wait().await;
         }
-        feeds.rewind();
-        backoff.wait().await;
     }
 }
 
@@ -95,7 +101,7 @@ async fn read_until_error(local: &Local, feeds: &Feeds, backoff: &mut Backoff) -
     loop {
         let (positions, all) = feeds.open_ones();
         if positions.is_empty() {
-            feeds.changed.notified().await;
+            feeds.opened.notified().await;
             continue;
         }
         let block = if positions.len() == all { BLOCK } else { BLOCK_SHORT };

@@ -7,7 +7,6 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
@@ -18,13 +17,13 @@ use super::local::{Backoff, Local, RidingBody};
 use super::partition::{PartitionActor, Rested};
 use crate::clock;
 use crate::domain::{AttemptResult, EntryId, Millis, Partition, Webhook, WebhookId};
-use crate::policy::lane::{self, Delivery, Effect, Input, Known, Lane, Limits, Verdict};
+use crate::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Verdict};
 use crate::store::mailboxes;
 use crate::store::outcomes::Outcome;
 use crate::store::{self, keys, record};
 use crate::telemetry::events as facts;
 
-type Body = Rc<RidingBody>;
+type Body = Arc<RidingBody>;
 
 /// Deliveries were put into the mailbox.
 #[derive(Debug, Message)]
@@ -61,7 +60,7 @@ pub struct Recorded {
 #[rtype(result = "()")]
 pub struct Changed {
     /// What it says now.
-    pub webhook: Rc<Webhook>,
+    pub webhook: Arc<Webhook>,
     /// The webhook rests until then.
     pub paused: Option<Millis>,
 }
@@ -103,7 +102,7 @@ pub struct WebhookActor {
 
 /// What there is once the record has been read.
 struct Ready {
-    webhook: Rc<Webhook>,
+    webhook: Arc<Webhook>,
     lane: Lane<Body>,
     owner_hash: Arc<str>,
     tenant_hash: Arc<str>,
@@ -124,7 +123,7 @@ impl WebhookActor {
         let (tenant, owner) = (&webhook.settings.tenant, &webhook.settings.owner);
         let owner_hash = Arc::from(keys::owner_hash(tenant, owner));
         let tenant_hash = Arc::from(keys::tenant_hash(tenant));
-        self.ready = Some(Ready { webhook: Rc::new(webhook), lane, owner_hash, tenant_hash });
+        self.ready = Some(Ready { webhook: Arc::new(webhook), lane, owner_hash, tenant_hash });
         self.step(Input::Tick, ctx);
     }
 

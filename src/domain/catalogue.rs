@@ -47,16 +47,25 @@ impl Catalogue {
 
     /// The known name most like `name`, if any is like it at all.
     pub fn closest(&self, name: &str) -> Option<&str> {
-        /// Below this Jaro-Winkler similarity a suggestion puzzles more than it helps.
-        const ALIKE: f64 = 0.8;
-        /// Longer input is no slip of the keyboard, and comparing it would cost.
-        const LONGEST: usize = 64;
-        if name.len() > LONGEST {
-            return None;
-        }
-        let lower = name.to_ascii_lowercase();
-        let scored =
-            self.types.iter().map(|known| (strsim::jaro_winkler(&lower, &known.event), known.event.as_str()));
-        scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+        most_alike(name, self.types.iter().map(|known| known.event.as_str()))
     }
+
+    /// The known family most like `family`, if any is like it at all.
+    pub fn closest_family(&self, family: &str) -> Option<&str> {
+        let families = self.types.iter().filter_map(|known| known.event.split_once('.'));
+        most_alike(family, families.map(|(head, _)| head))
+    }
+}
+
+fn most_alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    /// Below this Jaro-Winkler similarity a suggestion puzzles more than it helps.
+    const ALIKE: f64 = 0.8;
+    /// Longer input is no slip of the keyboard, and comparing it would cost.
+    const LONGEST: usize = 64;
+    if name.len() > LONGEST {
+        return None;
+    }
+    let lower = name.to_ascii_lowercase();
+    let scored = known.map(|known| (strsim::jaro_winkler(&lower, known), known));
+    scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }

@@ -13,6 +13,9 @@ use crate::domain::{EventId, Millis};
 /// The deepest nesting of arrays and objects that is taken: more is no event, and some receivers' parsers recurse.
 pub const MAX_DEPTH: usize = 64;
 
+/// What begins a string, is white space between tokens, or changes the depth; everything else is copied in runs.
+const STRUCTURE: [char; 9] = ['"', ' ', '\t', '\n', '\r', '[', '{', ']', '}'];
+
 /// Why a text cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -32,22 +35,23 @@ pub fn compact(raw: &str) -> Result<String, Fault> {
     let mut out = String::with_capacity(raw.len());
     let mut depth = 0_usize;
     let mut rest = raw;
-    while let Some(at) =
-        rest.find(|c: char| matches!(c, '"' | ' ' | '\t' | '\n' | '\r' | '[' | '{' | ']' | '}'))
-    {
+    while let Some(at) = rest.find(STRUCTURE) {
         let (before, from) = rest.split_at(at);
-        out.push_str(before);
         let (found, after) = from.split_at(1);
+        out.push_str(before);
         rest = after;
         match found {
             "\"" => rest = copy_string(&mut out, after),
             "[" | "{" if depth == MAX_DEPTH => return Err(Fault::TooDeep),
-            "[" | "{" => depth += 1,
-            "]" | "}" => depth = depth.saturating_sub(1),
-            _ => continue,
-        }
-        if found != "\"" {
-            out.push_str(found);
+            "[" | "{" => {
+                depth += 1;
+                out.push_str(found);
+            }
+            "]" | "}" => {
+                depth = depth.saturating_sub(1);
+                out.push_str(found);
+            }
+            _white_space => {}
         }
     }
     out.push_str(rest);

@@ -493,7 +493,7 @@ impl<B: Clone> Lane<B> {
         let unrecorded = self.in_flight.len() - self.sending;
         let room = self.sending < self.limits.max_concurrency
             && unrecorded <= 2 * self.limits.max_concurrency
-            && !(self.limits.ordered && !self.in_flight.is_empty());
+            && (!self.limits.ordered || self.in_flight.is_empty());
         room && self.limits.active && !self.draining && now >= self.floor()
     }
 
@@ -586,3 +586,6 @@ impl<B: Clone> Lane<B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

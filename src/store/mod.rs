@@ -9,12 +9,14 @@ pub mod keys;
 pub mod leases;
 pub mod mailboxes;
 pub mod outcomes;
+pub mod preflight;
 pub mod private;
 pub mod record;
 pub mod script;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod webhooks;
 
 pub use connection::{Error, Redis};
 pub use keys::Keys;

@@ -12,6 +12,18 @@
 //! | `<s>:h`, `<s>:ok`, `<s>:fail` | ring of 168 hours, `s` = hour mod 168: the hour it stands for, its attempts |
 //! | `<s>:lh`, `<s>:sum`, `<s>:n`, `<s>:b<i>` | ring of 24 hours, `s` = hour mod 24: the hour it stands for, the sum of response times in ms, their count, and the count in each bucket of [`BOUNDS_MS`] |
 
+mod figures;
+
+use std::collections::BTreeMap;
+
+use redis::Pipeline;
+
+pub use figures::{Attempts, Figures, ResponseTimes};
+
+use super::keys::owner_hash;
+use super::{Error, Keys, Redis};
+use crate::domain::{Millis, Partition, Tenant, UserId};
+
 /// Upper bounds (inclusive, ms) of the response-time buckets; a last bucket holds what is slower.
 pub const BOUNDS_MS: [u32; 28] = [
     1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000,
@@ -21,4 +33,30 @@ pub const BOUNDS_MS: [u32; 28] = [
 /// The bucket of a response time: an index into [`BOUNDS_MS`], or its length for what is slower than all.
 pub fn bucket_of(elapsed_ms: u32) -> usize {
     BOUNDS_MS.partition_point(|bound| *bound < elapsed_ms)
+}
+
+/// The figures of `user` at `now`, added up over `partitions`: those that hold webhooks of the tenant. Each lies whole in
+/// one hash, so they are exact whichever node reads them; what happens between the reads counts or not.
+///
+/// # Errors
+/// As [`Redis::query`].
+pub async fn read(
+    redis: &Redis,
+    keys: &Keys,
+    partitions: &[Partition],
+    tenant: &Tenant,
+    user: &UserId,
+    now: Millis,
+) -> Result<Figures, Error> {
+    let name = format!("stats:{}", owner_hash(tenant, user));
+    let mut reads = Pipeline::new();
+    for partition in partitions {
+        reads.cmd("HGETALL").arg(keys.key(*partition, &name));
+    }
+    let hashes: Vec<BTreeMap<String, String>> = redis.pipeline(&reads).await?;
+    let mut figures = Figures::new(now);
+    for hash in &hashes {
+        figures.add(hash);
+    }
+    Ok(figures)
 }

@@ -1,0 +1,86 @@
+//! What the handlers of one worker thread work with.
+
+use std::sync::Arc;
+
+use super::auth::Authenticator;
+use super::rate_limit::RateLimits;
+use crate::config::Config;
+use crate::delivery::{self, Sender};
+use crate::policy::address::Guard;
+use crate::policy::partition::Layout;
+use crate::store;
+
+/// What all workers of the node share; made once at start.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Where Redis is. Each worker opens connections of its own to it.
+    pub address: store::connection::Address,
+    /// The cluster's fixed counts.
+    pub layout: Layout,
+    /// Checks tokens.
+    pub authenticator: Arc<Authenticator>,
+    /// Counts requests.
+    pub rate_limits: Arc<RateLimits>,
+}
+
+impl Shared {
+    /// What follows from the settings.
+    pub fn new(config: Arc<Config>, address: store::connection::Address, layout: Layout) -> Self {
+        let authenticator = Arc::new(Authenticator::new(&config.auth));
+        let rate_limits = Arc::new(RateLimits::new(&config.api));
+        Self { config, address, layout, authenticator, rate_limits }
+    }
+}
+
+/// One worker's own: handlers get it as `web::Data<App>`.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Commands to Redis; belongs to this thread.
+    pub redis: store::Redis,
+    /// Names of keys.
+    pub keys: store::Keys,
+    /// The cluster's fixed counts.
+    pub layout: Layout,
+    /// Checks tokens.
+    pub authenticator: Arc<Authenticator>,
+    /// Counts requests.
+    pub rate_limits: Arc<RateLimits>,
+    /// The addresses that webhooks may have.
+    pub guard: Guard,
+    /// Looks where a URL leads and sends tests; belongs to this thread.
+    pub sender: Sender,
+}
+
+/// A worker cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// The connection to Redis cannot be set up.
+    #[error("the connection to redis cannot be set up")]
+    Redis(#[from] store::Error),
+    /// The HTTP client cannot be set up.
+    #[error(transparent)]
+    Sender(#[from] delivery::Error),
+}
+
+impl App {
+    /// The App of the calling worker thread.
+    ///
+    /// # Errors
+    /// See [`SetUpError`]; nothing connects yet.
+    pub fn for_worker(shared: &Shared) -> Result<Self, SetUpError> {
+        Ok(Self {
+            guard: Guard { allowed: shared.config.delivery.allowed_networks.clone() },
+            sender: Sender::new(&shared.config.delivery)?,
+            redis: store::Redis::new(shared.address.clone())?,
+            keys: store::Keys::new(&shared.config.redis.prefix),
+            config: shared.config.clone(),
+            layout: shared.layout,
+            authenticator: shared.authenticator.clone(),
+            rate_limits: shared.rate_limits.clone(),
+        })
+    }
+}

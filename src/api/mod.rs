@@ -1,0 +1,24 @@
+//! The HTTP API. A handler reads top to bottom what the route does: its first argument is the caller (which is the
+//! authentication), its body is checked by [`fields`], its work is a call of `store`, its failures are [`Error`]s.
+//!
+//! [`routes`] lists every route, [`request`] is what happens around each, [`server`] binds the ports.
+
+pub mod access;
+pub mod app;
+pub mod auth;
+pub mod body;
+pub mod error;
+pub mod fields;
+pub mod health;
+pub mod publish;
+pub mod query;
+pub mod rate_limit;
+pub mod request;
+pub mod routes;
+pub mod server;
+#[cfg(test)]
+pub mod testing;
+pub mod webhooks;
+
+pub use app::{App, Shared};
+pub use error::Error;

@@ -1,0 +1,165 @@
+//! What happens around every request: its id, its answer's common headers, the body of its error, one log line.
+//!
+//! The log line holds the route's pattern, never the path or the query, which carry customers' ids and whatever else a
+//! client puts there.
+
+use std::rc::Rc;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, ResponseError};
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+
+use super::error::{About, Error};
+use super::rate_limit::Allowance;
+use crate::clock;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest id that is taken from a client, in characters.
+const LONGEST_ID: usize = 128;
+/// Of an id made here: 62^22 are enough to never meet twice.
+const MADE_LENGTH: usize = 22;
+
+/// Names one request in its answer and in the log; in the request's extensions.
+#[derive(Clone, Debug)]
+pub struct RequestId(Rc<str>);
+
+impl RequestId {
+    /// The client's, when it is 1..=128 visible ASCII characters; else a random one.
+    fn of(headers: &HeaderMap) -> Self {
+        let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+        let sane = given.filter(|id| {
+            (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+        });
+        match sane {
+            Some(id) => Self(id.into()),
+            None => Self(random_text(MADE_LENGTH).into()),
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `length` random letters and digits from the operating system's seed.
+pub(super) fn random_text(length: usize) -> String {
+    rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
+}
+
+/// The outermost layer of the API.
+///
+/// # Errors
+/// None in practice: the services inside turn their errors into responses.
+pub async fn around(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let started = clock::monotonic();
+    let id = RequestId::of(request.headers());
+    request.extensions_mut().insert(id.clone());
+    let mut response = written(next.call(request).await?.map_into_boxed_body(), &id);
+    set_headers(&mut response, &id);
+    log(&response, &id, started.elapsed().as_millis());
+    Ok(response)
+}
+
+/// The response with the body that the contract asks of an error. Whatever else had a failing status (the framework's own
+/// refusals) gets that body too.
+fn written(response: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse<BoxBody> {
+    if !response.status().is_client_error() && !response.status().is_server_error() {
+        return response;
+    }
+    let foreign = Error::Protocol(response.status());
+    let error = error_of(&response).unwrap_or(&foreign);
+    let about = About { path: response.request().path(), request_id: id.as_str(), now: clock::now() };
+    let mut answer = error.response(about);
+    // The framework's own refusals carry a header that belongs to the status.
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        answer.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    // The error stays within reach of the log line.
+    let cause = cause_of(&response);
+    let response = response.into_response(answer);
+    if let Some(cause) = cause {
+        response.request().extensions_mut().insert(Cause(cause));
+    }
+    response
+}
+
+fn error_of(response: &ServiceResponse<BoxBody>) -> Option<&Error> {
+    response.response().error().and_then(|error| error.as_error::<Error>())
+}
+
+/// What the log says of a failure inside.
+struct Cause(String);
+
+fn cause_of(response: &ServiceResponse<BoxBody>) -> Option<String> {
+    let error = error_of(response).filter(|error| error.status_code().is_server_error())?;
+    let mut text = error.to_string();
+    let mut next = error.cause();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    Some(text)
+}
+
+fn set_headers(response: &mut ServiceResponse<BoxBody>, id: &RequestId) {
+    let allowance = response.request().extensions().get::<Allowance>().copied();
+    let headers = response.headers_mut();
+    let id = HeaderValue::from_str(id.as_str()).expect("checked to be visible ASCII");
+    headers.insert(REQUEST_ID, id);
+    // Answers hold secrets and change from one moment to the next.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in allowance.into_iter().flat_map(Allowance::headers) {
+        headers.insert(name, value);
+    }
+}
+
+fn log(response: &ServiceResponse<BoxBody>, id: &RequestId, elapsed_ms: u128) {
+    let request = response.request();
+    let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let (method, status) = (request.method().as_str(), response.status().as_u16());
+    let extensions = request.extensions();
+    match extensions.get::<Cause>() {
+        Some(Cause(cause)) => {
+            tracing::warn!(
+                method,
+                route,
+                status,
+                elapsed_ms,
+                request_id = id.as_str(),
+                cause,
+                "request failed"
+            );
+        }
+        None => tracing::info!(method, route, status, elapsed_ms, request_id = id.as_str(), "request"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sane_request_id_is_kept_and_any_other_replaced() {
+        let longest = "x".repeat(LONGEST_ID);
+        let too_long = "x".repeat(LONGEST_ID + 1);
+        let cases = [("abc-1", true), (&longest, true), (&too_long, false), ("", false), ("a b", false)];
+        for (given, kept) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(given).unwrap());
+            let id = RequestId::of(&headers);
+            assert_eq!(id.as_str() == given, kept, "{given}");
+            assert!(!id.as_str().is_empty());
+        }
+        assert_ne!(RequestId::of(&HeaderMap::new()).as_str(), RequestId::of(&HeaderMap::new()).as_str());
+    }
+}

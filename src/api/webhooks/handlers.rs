@@ -1,0 +1,292 @@
+//! What each route of the webhooks resource does.
+
+use actix_web::http::header::{ETAG, LOCATION};
+use actix_web::web::{Data, Json};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rand::RngExt;
+use std::time::Duration;
+use url::Url;
+
+use super::rules::{Changes, Rules, activate, deactivate};
+use super::view::{NewSecret, View};
+use crate::api::access::{Id, IfMatch, NO_WEBHOOK, Purpose, etag, find, webhooks_of};
+use crate::api::auth::{Caller, Reader, Writer};
+use crate::api::body::{Body, OptionalBody};
+use crate::api::fields::Fields;
+use crate::api::query::Query;
+use crate::api::request::random_text;
+use crate::api::{App, Error};
+use crate::clock;
+use crate::domain::webhook::Settings;
+use crate::domain::{Backoff, EventType, Retries, Secret, Shard, UserId, Webhook, WebhookId};
+use crate::store;
+use crate::store::webhooks::{Created, Failures, Figures, Indexed, Quotas, Whose};
+
+/// How often a change is tried anew when others change the same webhook at the same moment.
+const MAX_RACES: usize = 5;
+/// `gracePeriodSeconds` when it is not given.
+const DEFAULT_GRACE: u32 = 86_400;
+/// The longest `gracePeriodSeconds`.
+const MAX_GRACE: u32 = 604_800;
+/// Random bytes of a secret.
+const SECRET_BYTES: usize = 32;
+
+/// `GET /api/webhooks`: the caller's webhooks, newest first; `all=true` the tenant's, for administrators.
+pub async fn list(app: Data<App>, caller: Reader, request: HttpRequest) -> Result<HttpResponse, Error> {
+    let mut query = Query::of(&request);
+    let (is_active, all) = (query.boolean("isActive"), query.boolean("all") == Some(true));
+    let page = query.page_if_asked();
+    query.finish()?;
+    let whose = match (all, caller.is_admin) {
+        (false, _) => Whose::Of(&caller.user),
+        (true, true) => Whose::All,
+        (true, false) => return Err(Error::Forbidden("all=true needs an administrator's role")),
+    };
+    let webhooks = webhooks_of(&app, &caller);
+    let listed = webhooks.list(whose).await?;
+    let (total, shown) = match (is_active, page) {
+        // Nothing to filter: only the records of the page are read.
+        (None, page) => {
+            let entries: &[Indexed] = page.map_or(&listed, |page| page.slice(&listed));
+            (listed.len(), webhooks.read(entries, whose, clock::now()).await?)
+        }
+        (Some(wanted), page) => {
+            let mut matching = webhooks.read(&listed, whose, clock::now()).await?;
+            matching.retain(|webhook| webhook.is_active == wanted);
+            let total = matching.len();
+            let shown = match page {
+                Some(page) => page.slice(&matching).to_vec(),
+                None => matching,
+            };
+            (total, shown)
+        }
+    };
+    let figures = webhooks.figures(shown.iter().map(|webhook| &webhook.id)).await?;
+    let view = |(webhook, figures)| {
+        if all { View::of(webhook, figures).with_owner(webhook) } else { View::of(webhook, figures) }
+    };
+    let views: Vec<View<'_>> = shown.iter().zip(figures).map(view).collect();
+    Ok(HttpResponse::Ok().insert_header(("X-Total-Count", total)).json(views))
+}
+
+/// `GET /api/webhooks/events`: the event types, with samples.
+pub async fn catalogue(app: Data<App>, _caller: Reader) -> Json<Vec<EventType>> {
+    Json(app.config.catalogue.types().to_vec())
+}
+
+/// `POST /api/webhooks`
+pub async fn create(app: Data<App>, caller: Writer, body: Body) -> Result<HttpResponse, Error> {
+    let mut fields = Fields::parse(&body.0)?;
+    fields.require(&["name", "url", "events"]);
+    let changes = checked(&app, fields).await?;
+    let webhooks = webhooks_of(&app, &caller);
+    let mut webhook = new_webhook(&caller, webhooks.next_shard().await?);
+    changes.apply(&mut webhook);
+    let limits = &app.config.limits;
+    let quotas = Quotas { per_user: limits.webhooks_per_user, per_tenant: limits.webhooks_per_tenant };
+    match webhooks.create(&webhook, quotas).await? {
+        Created::Stored => {}
+        Created::UserFull => return Err(full("user", limits.webhooks_per_user)),
+        Created::TenantFull => return Err(full("organization", limits.webhooks_per_tenant)),
+    }
+    let view = View::of(&webhook, Figures::default()).with_secret(&webhook.settings.secret);
+    let location = format!("/api/webhooks/{}", webhook.id);
+    Ok(tagged(HttpResponse::Created(), &webhook).insert_header((LOCATION, location)).json(view))
+}
+
+fn full(whose: &str, quota: u64) -> Error {
+    Error::Conflict(format!("the {whose} has {quota} webhooks, which is the most allowed").into())
+}
+
+/// `GET /api/webhooks/{id}`
+pub async fn show(app: Data<App>, caller: Reader, id: Id) -> Result<HttpResponse, Error> {
+    let webhook = find(&app, &caller, &id.0, Purpose::Read).await?;
+    shown(&app, &caller, &webhook).await
+}
+
+/// `PATCH /api/webhooks/{id}`: the given fields replace the stored ones.
+pub async fn update(
+    app: Data<App>,
+    caller: Writer,
+    id: Id,
+    condition: IfMatch,
+    body: Body,
+) -> Result<HttpResponse, Error> {
+    // Whose webhook it is comes before what is wrong with the body.
+    find(&app, &caller, &id.0, Purpose::Change).await?;
+    let changes = checked(&app, Fields::parse(&body.0)?).await?;
+    let edit = |webhook: &mut Webhook| changes.apply(webhook);
+    let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, edit).await?;
+    shown(&app, &caller, &webhook).await
+}
+
+/// `DELETE /api/webhooks/{id}`: what was queued for it is dropped, its log goes.
+pub async fn delete(
+    app: Data<App>,
+    caller: Writer,
+    id: Id,
+    condition: IfMatch,
+) -> Result<HttpResponse, Error> {
+    let webhook = find(&app, &caller, &id.0, Purpose::Stop).await?;
+    condition.check(&webhook)?;
+    webhooks_of(&app, &caller).delete(&webhook).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `POST /api/webhooks/{id}/regenerate-secret`: the former secret signs beside the new one for a while.
+pub async fn regenerate_secret(
+    app: Data<App>,
+    caller: Writer,
+    id: Id,
+    condition: IfMatch,
+    body: OptionalBody,
+) -> Result<HttpResponse, Error> {
+    find(&app, &caller, &id.0, Purpose::Change).await?;
+    let mut fields = body.0.as_deref().map_or_else(|| Ok(Fields::empty()), Fields::parse)?;
+    let grace = fields.integer("gracePeriodSeconds", 0..=MAX_GRACE).unwrap_or(DEFAULT_GRACE);
+    fields.finish()?;
+    let secret = new_secret();
+    let expires_at = clock::now() + Duration::from_secs(grace.into());
+    let edit = |webhook: &mut Webhook| {
+        let former = std::mem::replace(&mut webhook.settings.secret, secret.clone());
+        webhook.settings.previous_secret = (grace > 0).then_some((former, expires_at));
+        Failures::Keep
+    };
+    let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, edit).await?;
+    Ok(tagged(HttpResponse::Ok(), &webhook).json(NewSecret {
+        id: &webhook.id,
+        secret: &secret.0,
+        previous_secret_expires_at: expires_at.to_string(),
+        message: "Store the new secret now, it is not shown again. Until previousSecretExpiresAt \
+                  webhook-signature also carries a signature made with the former secret.",
+    }))
+}
+
+/// `POST /api/webhooks/{id}/activate`
+pub async fn switch_on(
+    app: Data<App>,
+    caller: Writer,
+    id: Id,
+    condition: IfMatch,
+) -> Result<HttpResponse, Error> {
+    let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, activate).await?;
+    shown(&app, &caller, &webhook).await
+}
+
+/// `POST /api/webhooks/{id}/deactivate`
+pub async fn switch_off(
+    app: Data<App>,
+    caller: Writer,
+    id: Id,
+    condition: IfMatch,
+) -> Result<HttpResponse, Error> {
+    let webhook = change(&app, &caller, &id.0, Purpose::Stop, &condition, deactivate).await?;
+    shown(&app, &caller, &webhook).await
+}
+
+/// `POST /api/webhooks/{id}/reset-failures`: forgets the failures in a row and the pause that they led to.
+pub async fn reset_failures(
+    app: Data<App>,
+    caller: Writer,
+    id: Id,
+    condition: IfMatch,
+) -> Result<HttpResponse, Error> {
+    let forget = |_: &mut Webhook| Failures::Forget;
+    let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, forget).await?;
+    shown(&app, &caller, &webhook).await
+}
+
+/// The changes that a body asks for, all of its faults told at once.
+async fn checked(app: &App, mut fields: Fields<'_>) -> Result<Changes, Error> {
+    let rules = Rules {
+        catalogue: &app.config.catalogue,
+        guard: &app.guard,
+        require_https: app.config.delivery.require_https,
+    };
+    let changes = Changes::read(&mut fields, rules);
+    if let Some(url) = changes.url.as_deref().and_then(|text| Url::parse(text).ok())
+        && let Err(fault) = app.sender.vet(&url).await
+    {
+        fields.fault(fault.to_string());
+    }
+    fields.finish().map(|()| changes)
+}
+
+/// Reads, edits and writes a webhook; begins again when somebody else wrote in between. An edit that changes nothing
+/// is not written.
+async fn change(
+    app: &App,
+    caller: &Caller,
+    id: &WebhookId,
+    purpose: Purpose,
+    condition: &IfMatch,
+    edit: impl Fn(&mut Webhook) -> Failures,
+) -> Result<Webhook, Error> {
+    for _ in 0..MAX_RACES {
+        let current = find(app, caller, id, purpose).await?;
+        condition.check(&current)?;
+        let mut next = current.clone();
+        let failures = edit(&mut next);
+        if next == current && failures == Failures::Keep {
+            return Ok(current);
+        }
+        next.version += 1;
+        next.updated_at = clock::now();
+        match webhooks_of(app, caller).update(&next, failures).await {
+            Ok(()) => return Ok(next),
+            Err(store::Error::Changed) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Conflict("the webhook is being changed by others, try again".into()))
+}
+
+async fn shown(app: &App, caller: &Caller, webhook: &Webhook) -> Result<HttpResponse, Error> {
+    let figures = webhooks_of(app, caller).figures([&webhook.id]).await?;
+    let view = View::of(webhook, figures.first().copied().ok_or(NO_WEBHOOK)?);
+    let is_own = webhook.settings.owner == caller.user;
+    let view = if is_own { view } else { view.with_owner(webhook) };
+    Ok(tagged(HttpResponse::Ok(), webhook).json(view))
+}
+
+fn tagged(mut response: HttpResponseBuilder, webhook: &Webhook) -> HttpResponseBuilder {
+    response.insert_header((ETAG, etag(webhook)));
+    response
+}
+
+/// A webhook with the defaults of contract section 5; the required fields are still empty.
+fn new_webhook(caller: &Caller, shard: Shard) -> Webhook {
+    let now = clock::now();
+    Webhook {
+        id: WebhookId::new(shard, &random_text(WebhookId::RANDOM_LENGTH)),
+        version: 1,
+        is_active: true,
+        disabled_reason: None,
+        updated_at: now,
+        settings: Settings {
+            tenant: caller.tenant.clone(),
+            owner: UserId::clone(&caller.user),
+            name: String::new(),
+            description: None,
+            url: String::new(),
+            events: Vec::new(),
+            headers: [].into(),
+            retries: Retries { attempts: 3, delay_seconds: 60, backoff: Backoff::Fixed, schedule: None },
+            timeout_seconds: 30,
+            rate_limit_per_second: None,
+            max_concurrency: 16,
+            ordered: false,
+            secret: new_secret(),
+            previous_secret: None,
+            created_at: now,
+        },
+    }
+}
+
+/// `whsec_` and base64 of random bytes from a cryptographic generator.
+fn new_secret() -> Secret {
+    let bytes: [u8; SECRET_BYTES] = rand::rng().random();
+    Secret(format!("whsec_{}", BASE64.encode(bytes)))
+}

@@ -1,0 +1,336 @@
+//! The lane against a model of its queue: whatever the order of events, nothing is lost, doubled or out of order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{Backoff, ErrorKind, Failure};
+
+type TestLane = Lane<()>;
+
+const NOW: Millis = Millis(1_000_000);
+const NONE: [u64; 0] = [];
+
+fn limits() -> Limits {
+    Limits {
+        active: true,
+        max_concurrency: 4,
+        ordered: false,
+        rate_per_second: None,
+        retries: Retries { attempts: 1, delay_seconds: 60, backoff: Backoff::Fixed, schedule: None },
+        max_age: Duration::from_secs(86_400),
+    }
+}
+
+fn entry(seq: u64) -> EntryId {
+    EntryId { ms: NOW.0, seq }
+}
+
+fn delivery(seq: u64) -> Delivery<()> {
+    let event = format!("evt_{seq}").parse().expect("an event id");
+    Delivery { entry: entry(seq), event, attempt: 1, body: None }
+}
+
+fn delivered(previous: u64, seqs: std::ops::RangeInclusive<u64>) -> Input<()> {
+    let previous = if previous == 0 { EntryId::ZERO } else { entry(previous) };
+    Input::Delivered { previous, deliveries: seqs.map(delivery).collect() }
+}
+
+fn attempted(seq: u64, status: u16) -> Input<()> {
+    let failure = (status >= 300).then(|| Failure { kind: ErrorKind::HttpStatus, message: "no".into() });
+    let result = AttemptResult {
+        at: NOW,
+        elapsed: Duration::from_millis(5),
+        status: Some(status),
+        response_body: None,
+        failure,
+        retry_after: (status == 429).then(|| Duration::from_secs(120)),
+    };
+    Input::Attempted { entry: entry(seq), result: Box::new(result), jitter: 0.0 }
+}
+
+fn recorded(seq: u64) -> Input<()> {
+    Input::Recorded { entry: entry(seq), recorded: true }
+}
+
+fn started(effects: &[Effect<()>]) -> Vec<u64> {
+    let seq = |effect: &Effect<()>| if let Effect::Start(delivery) = effect { Some(delivery.entry.seq) } else { None };
+    effects.iter().filter_map(seq).collect()
+}
+
+fn verdict(effects: &[Effect<()>]) -> &Verdict {
+    let found = effects.iter().find_map(|effect| if let Effect::Record(verdict) = effect { Some(verdict) } else { None });
+    found.expect("a verdict")
+}
+
+fn idle_lane(limits: Limits) -> TestLane {
+    Lane::new(limits, Millis(0), Known::EmptyUpTo(EntryId::ZERO))
+}
+
+fn step(lane: &mut TestLane, input: Input<()>, now: Millis) -> Vec<Effect<()>> {
+    lane.step(input, EntryId::ZERO, now)
+}
+
+#[test]
+fn what_arrives_starts_at_once_up_to_the_concurrency() {
+    let mut lane = idle_lane(limits());
+    assert_eq!(started(&step(&mut lane, delivered(0, 1..=6), NOW)), [1, 2, 3, 4]);
+    assert_eq!(started(&step(&mut lane, attempted(2, 200), NOW)), [5]);
+    assert_eq!(started(&step(&mut lane, recorded(2), NOW)), NONE);
+    assert_eq!(started(&step(&mut lane, attempted(1, 200), NOW)), [6]);
+}
+
+#[test]
+fn a_failure_is_tried_again_when_it_is_due_and_then_dead() {
+    let mut lane = idle_lane(limits());
+    step(&mut lane, delivered(0, 1..=1), NOW);
+    let effects = step(&mut lane, attempted(1, 500), NOW);
+    let due = NOW + Duration::from_secs(60);
+    assert_eq!((verdict(&effects).next, verdict(&effects).was_retry), (Next::Retry(due), false));
+    let effects = step(&mut lane, recorded(1), NOW);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Idle(Some(at)) | Effect::WakeAt(at) if *at <= due)));
+    assert_eq!(started(&step(&mut lane, Input::Tick, Millis(due.0 - 1))), NONE);
+    assert_eq!(started(&step(&mut lane, Input::Tick, due)), [1]);
+    let effects = step(&mut lane, attempted(1, 500), due);
+    assert_eq!((verdict(&effects).next, verdict(&effects).attempt), (Next::Dead, 2));
+}
+
+#[test]
+fn gone_switches_the_webhook_off_and_nothing_more_starts() {
+    let mut lane = idle_lane(Limits { max_concurrency: 1, ..limits() });
+    step(&mut lane, delivered(0, 1..=2), NOW);
+    let effects = step(&mut lane, attempted(1, 410), NOW);
+    let verdict = verdict(&effects);
+    assert_eq!((verdict.next, verdict.disable, verdict.active), (Next::Dead, Some(DisabledReason::Gone), false));
+    assert_eq!(started(&effects), NONE);
+    let effects = step(&mut lane, recorded(1), NOW);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Idle(None))));
+}
+
+#[test]
+fn retry_after_holds_the_whole_webhook() {
+    let mut lane = idle_lane(Limits { max_concurrency: 1, ..limits() });
+    step(&mut lane, delivered(0, 1..=2), NOW);
+    let until = NOW + Duration::from_secs(120);
+    let effects = step(&mut lane, attempted(1, 429), NOW);
+    assert_eq!((verdict(&effects).next, verdict(&effects).paused_until), (Next::Retry(until), Some(until)));
+    assert_eq!(started(&step(&mut lane, recorded(1), NOW)), NONE);
+    assert_eq!(started(&step(&mut lane, Input::Tick, Millis(until.0 - 1))), NONE);
+    assert_eq!(started(&step(&mut lane, Input::Tick, until)), [1]);
+}
+
+#[test]
+fn an_ordered_webhook_waits_for_its_head() {
+    let mut lane = idle_lane(Limits { ordered: true, max_concurrency: 1, ..limits() });
+    assert_eq!(started(&step(&mut lane, delivered(0, 1..=3), NOW)), [1]);
+    assert_eq!(started(&step(&mut lane, attempted(1, 500), NOW)), NONE);
+    assert_eq!(started(&step(&mut lane, recorded(1), NOW)), NONE, "the head waits for its retry");
+    let due = NOW + Duration::from_secs(60);
+    assert_eq!(started(&step(&mut lane, Input::Tick, due)), [1]);
+    assert_eq!(started(&step(&mut lane, attempted(1, 200), due)), NONE, "its end is not recorded yet");
+    assert_eq!(started(&step(&mut lane, recorded(1), due)), [2]);
+}
+
+#[test]
+fn a_lane_that_missed_something_reads_its_mailbox() {
+    let mut lane = idle_lane(limits());
+    let effects = lane.step(Input::Tick, entry(9), NOW);
+    assert!(matches!(effects[..], [Effect::ReadMailbox { after: EntryId::ZERO, count: WINDOW }]), "{effects:?}");
+    assert_eq!(started(&step(&mut lane, delivered(9, 10..=10), NOW)), NONE, "there is a gap before it");
+    assert_eq!(started(&step(&mut lane, Input::MailboxRead((8..=10).map(delivery).collect()), NOW)), [8, 9, 10]);
+    assert_eq!(lane.cursor(), entry(10));
+}
+
+#[test]
+fn what_was_dropped_from_the_mailbox_is_not_waited_for() {
+    let mut lane = idle_lane(limits());
+    lane.step(Input::Tick, entry(9), NOW);
+    step(&mut lane, Input::MailboxRead(Vec::new()), NOW);
+    assert_eq!(lane.cursor(), entry(9));
+}
+
+#[test]
+fn a_delivery_that_waited_too_long_ends_without_a_request() {
+    let mut lane = idle_lane(limits());
+    let late = NOW + Duration::from_secs(86_401);
+    let effects = step(&mut lane, delivered(0, 1..=1), late);
+    assert_eq!((verdict(&effects).next, started(&effects)), (Next::Expired, vec![]));
+}
+
+#[test]
+fn the_pace_delays_without_losing() {
+    let mut lane = idle_lane(Limits { rate_per_second: Some(1), ..limits() });
+    assert_eq!(started(&step(&mut lane, delivered(0, 1..=2), NOW)), [1]);
+    assert_eq!(started(&step(&mut lane, Input::Tick, NOW + Duration::from_millis(999))), NONE);
+    assert_eq!(started(&step(&mut lane, Input::Tick, NOW + Duration::from_millis(1000))), [2]);
+}
+
+#[test]
+fn a_draining_lane_starts_nothing_and_settles() {
+    let mut lane = idle_lane(Limits { max_concurrency: 1, ..limits() });
+    step(&mut lane, delivered(0, 1..=2), NOW);
+    assert!(!lane.is_settled());
+    step(&mut lane, Input::Drain, NOW);
+    step(&mut lane, attempted(1, 200), NOW);
+    assert!(!lane.is_settled(), "not recorded yet");
+    assert_eq!(started(&step(&mut lane, recorded(1), NOW)), NONE);
+    assert!(lane.is_settled());
+}
+
+/// Redis, as far as a lane sees it.
+#[derive(Default)]
+struct Model {
+    mailbox: BTreeSet<u64>,
+    retries: BTreeMap<u64, (Millis, u32)>,
+    told: u64,
+    missed: u64,
+    published: u64,
+    delivered: Vec<u64>,
+    dead: Vec<u64>,
+    attempts: BTreeMap<u64, u32>,
+    /// Asked for and not yet done, in any order.
+    pending: Vec<Effect<()>>,
+}
+
+impl Model {
+    fn perform(&mut self, effects: Vec<Effect<()>>, now: Millis) {
+        for effect in effects {
+            match &effect {
+                Effect::Start(delivery) => {
+                    let seq = delivery.entry.seq;
+                    let doubled = self.pending.iter().any(|other| {
+                        matches!(other, Effect::Start(other) if other.entry.seq == seq)
+                            || matches!(other, Effect::Record(other) if other.entry.seq == seq)
+                    });
+                    assert!(!doubled, "{seq} is in flight twice");
+                    let waiting = match delivery.attempt {
+                        1 => self.mailbox.contains(&seq),
+                        attempt => self.retries.get(&seq).is_some_and(|(due, n)| *due <= now && *n == attempt),
+                    };
+                    assert!(waiting, "{seq} was started and does not wait");
+                    *self.attempts.entry(seq).or_default() += 1;
+                    self.pending.push(effect);
+                }
+                Effect::Record(_) | Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } => self.pending.push(effect),
+                Effect::WakeAt(_) | Effect::Idle(_) => {}
+            }
+        }
+    }
+
+    fn record(&mut self, verdict: &Verdict) -> Input<()> {
+        let seq = verdict.entry.seq;
+        let removed = match verdict.was_retry {
+            true => self.retries.remove(&seq).is_some(),
+            false => self.mailbox.remove(&seq),
+        };
+        assert!(removed, "{seq} is recorded twice");
+        match verdict.next {
+            Next::Delivered => self.delivered.push(seq),
+            Next::Retry(due) => drop(self.retries.insert(seq, (due, verdict.attempt + 1))),
+            Next::Dead | Next::Expired => self.dead.push(seq),
+        }
+        recorded(seq)
+    }
+
+    /// Does one of the things asked for; `chance` picks which and how it goes.
+    fn answer(&mut self, chance: usize) -> Option<Input<()>> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        let effect = self.pending.swap_remove(chance % self.pending.len());
+        Some(match effect {
+            Effect::Start(_) if chance % 11 == 0 => {
+                let Effect::Start(delivery) = effect else { unreachable!() };
+                *self.attempts.entry(delivery.entry.seq).or_default() -= 1;
+                Input::Unsendable { entry: delivery.entry, for_good: false }
+            }
+            Effect::Start(delivery) => attempted(delivery.entry.seq, if chance % 3 == 0 { 500 } else { 200 }),
+            Effect::Record(verdict) => self.record(&verdict),
+            Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } if chance % 7 == 0 => Input::ReadFailed,
+            Effect::ReadMailbox { after, count } => {
+                let after = if after == EntryId::ZERO { 0 } else { after.seq };
+                Input::MailboxRead(self.mailbox.range(after + 1..).take(count).map(|seq| delivery(*seq)).collect())
+            }
+            Effect::ReadRetries { count } => {
+                let mut all: Vec<_> = self.retries.iter().map(|(seq, (due, n))| (*due, *seq, *n)).collect();
+                all.sort_unstable();
+                let of = |(due, seq, attempt)| (due, Delivery { attempt, ..delivery(seq) });
+                Input::RetriesRead(all.into_iter().take(count).map(of).collect())
+            }
+            Effect::WakeAt(_) | Effect::Idle(_) => Input::Tick,
+        })
+    }
+
+    fn publish(&mut self, count: u64, heard: bool) -> Option<Input<()>> {
+        let previous = self.told;
+        self.published += count;
+        self.told = self.published;
+        self.mailbox.extend(previous + 1..=self.told);
+        if heard {
+            return Some(delivered(previous, previous + 1..=self.told));
+        }
+        self.missed = self.told;
+        None
+    }
+
+    fn step(&mut self, lane: &mut TestLane, input: Input<()>, now: Millis) {
+        let missed = if self.missed == 0 { EntryId::ZERO } else { entry(self.missed) };
+        let effects = lane.step(input, missed, now);
+        self.perform(effects, now);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(250) })]
+
+    #[test]
+    fn every_delivery_ends_exactly_once_whatever_the_order_of_events(
+        ordered in any::<bool>(),
+        rate in proptest::option::of(5..200_u32),
+        known in any::<bool>(),
+        script in proptest::collection::vec((0..6_u8, any::<prop::sample::Index>(), 1..20_u64), 1..120),
+    ) {
+        let mut model = Model::default();
+        let mut now = NOW;
+        let limits = Limits {
+            ordered,
+            max_concurrency: if ordered { 1 } else { 4 },
+            rate_per_second: rate,
+            ..limits()
+        };
+        let known = if known { Known::EmptyUpTo(EntryId::ZERO) } else { Known::Nothing };
+        let mut lane = TestLane::new(limits, Millis(0), known);
+        model.step(&mut lane, Input::Tick, now);
+        for (action, chance, count) in script {
+            let chance = chance.index(10_000);
+            let input = match action {
+                0 => model.publish(count, true),
+                1 => model.publish(count, false),
+                2 => { now = now + Duration::from_secs(count * 3); Some(Input::Tick) }
+                _ => model.answer(chance),
+            };
+            model.step(&mut lane, input.unwrap_or(Input::Tick), now);
+            let flying = model.pending.iter().filter(|effect| matches!(effect, Effect::Start(_))).count();
+            prop_assert!(flying <= if ordered { 1 } else { 4 }, "too many in flight");
+        }
+        for turn in 0..40_000 {
+            if model.mailbox.is_empty() && model.retries.is_empty() && model.pending.is_empty() {
+                break;
+            }
+            let input = match model.answer(turn * 2 + 1) {
+                Some(input) => input,
+                None => { now = now + Duration::from_secs(30); Input::Tick }
+            };
+            model.step(&mut lane, input, now);
+        }
+        let mut ended: Vec<u64> = model.delivered.iter().chain(&model.dead).copied().collect();
+        ended.sort_unstable();
+        let all: Vec<u64> = (1..=model.published).collect();
+        prop_assert!(ended == all, "{} of {} ended", ended.len(), all.len());
+        prop_assert!(model.attempts.values().all(|n| *n <= 2), "one attempt and one retry");
+        if ordered {
+            prop_assert!(model.delivered.windows(2).all(|pair| pair[0] < pair[1]), "out of order");
+        }
+    }
+}

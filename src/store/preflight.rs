@@ -1,0 +1,211 @@
+//! What must be true of a Redis before a node may use it, checked at every start.
+//!
+//! - It is version 7.0 or later (script flags, `XADD` with partial ids).
+//! - It forgets nothing by itself: its append-only file is on and nothing is evicted. "202 means stored" rests on this.
+//!   `redis.require_persistence = false` waives it. It is read from `INFO`, not `CONFIG GET`, which managed services
+//!   often forbid.
+//! - The counts that decide where a key lies are the ones that its data was written with. The first node to start on a
+//!   Redis writes them to `cluster:meta`; every later one must agree with them.
+//!
+//! Sources: Redis command pages `INFO`, `HSETNX`.
+
+use redis::cmd;
+
+use super::{Keys, Redis, connection};
+use crate::config;
+
+/// The layout of the stored data that this build reads and writes.
+pub const SCHEMA_VERSION: u64 = 1;
+
+/// The first major version with everything that is used here.
+const OLDEST_MAJOR: u32 = 7;
+
+/// Why this Redis may not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be asked.
+    #[error("redis could not be checked")]
+    Store(#[from] connection::Error),
+    /// It lacks what is needed; one entry a fault.
+    #[error("redis cannot be used: {}", .0.join("; "))]
+    Unfit(Vec<String>),
+}
+
+/// Checks the Redis that `redis` reaches against `[redis]` and `[cluster]`, and writes `cluster:meta` at the first start on it.
+///
+/// # Errors
+/// [`Error::Unfit`] names every fault with the setting to change; [`Error::Store`] when Redis did not answer.
+pub async fn check(redis: &Redis, settings: &config::Redis, cluster: &config::Cluster) -> Result<(), Error> {
+    let info: String = redis.query(&cmd("INFO")).await?;
+    let mut faults = version_faults(&info);
+    if settings.require_persistence {
+        faults.extend(persistence_faults(&info));
+    }
+    // A Redis that is refused is left as it was found.
+    if faults.is_empty() {
+        faults.extend(layout_faults(redis, &settings.prefix, cluster).await?);
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Error::Unfit(faults)) }
+}
+
+fn version_faults(info: &str) -> Vec<String> {
+    let version = field(info, "redis_version").unwrap_or("unknown");
+    let major = version.split('.').next().and_then(|number| number.parse::<u32>().ok());
+    match major {
+        Some(major) if major >= OLDEST_MAJOR => Vec::new(),
+        _ => vec![format!("its version is {version}, and 7.0 or later is needed")],
+    }
+}
+
+fn persistence_faults(info: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if field(info, "aof_enabled") != Some("1") {
+        faults.push(
+            "its append-only file is off, so it may forget events that were accepted: set appendonly yes, or \
+             redis.require_persistence = false to accept that"
+                .to_owned(),
+        );
+    }
+    let policy = field(info, "maxmemory_policy").unwrap_or("unknown");
+    if policy != "noeviction" {
+        faults.push(format!(
+            "its maxmemory-policy is {policy}, so it may drop queued events when it is full: set noeviction, or \
+             redis.require_persistence = false to accept that"
+        ));
+    }
+    faults
+}
+
+/// Stores the fixed values where there are none, all or nothing, and compares.
+async fn layout_faults(
+    redis: &Redis,
+    prefix: &str,
+    cluster: &config::Cluster,
+) -> Result<Vec<String>, connection::Error> {
+    let key = Keys::new(prefix).cluster("meta");
+    let fixed = [
+        ("schema", "the schema version of this build", SCHEMA_VERSION),
+        ("partitions", "cluster.partitions", u64::from(cluster.partitions)),
+        ("webhooks_per_shard", "cluster.webhooks_per_shard", u64::from(cluster.webhooks_per_shard)),
+        ("shards_per_tenant", "cluster.shards_per_tenant", u64::from(cluster.shards_per_tenant)),
+    ];
+    let mut exchange = redis::pipe();
+    // One transaction: two nodes that start at once cannot store half of each one's values.
+    exchange.atomic();
+    for (name, _, configured) in fixed {
+        exchange.cmd("HSETNX").arg(&key).arg(name).arg(configured).ignore();
+    }
+    exchange.cmd("HMGET").arg(&key).arg(&fixed.map(|(name, ..)| name));
+    let (stored,): (Vec<String>,) = redis.pipeline(&exchange).await?;
+    let differing =
+        fixed.iter().zip(&stored).filter(|((.., configured), stored)| configured.to_string() != **stored);
+    let fault = |((_, setting, configured), stored): (&(_, &str, u64), &String)| {
+        format!("{setting} is {configured}, and the data in it was written with {stored}")
+    };
+    Ok(differing.map(fault).collect())
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+    info.lines().find_map(value).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::connection::Address;
+    use crate::store::private::Private;
+    use crate::store::private::tests::{TempDir, settings};
+
+    const CLUSTER: config::Cluster = config::Cluster {
+        partitions: 64,
+        webhooks_per_shard: 4,
+        shards_per_tenant: 16,
+        threads: 1,
+        handover: Duration::from_secs(5),
+    };
+
+    /// A real Redis and the settings that lead to it.
+    struct Bench {
+        redis: Redis,
+        settings: config::Redis,
+        _private: Private,
+        _dir: TempDir,
+    }
+
+    fn bench() -> Bench {
+        let dir = TempDir::new();
+        let settings = settings(&dir.0);
+        let private = Private::start(&settings).unwrap();
+        let limit = Duration::from_secs(5);
+        let redis = Redis::new(Address::new(&private.url(), limit, limit).unwrap()).unwrap();
+        Bench { redis, settings, _private: private, _dir: dir }
+    }
+
+    async fn set(bench: &Bench, name: &str, value: &str) {
+        bench.redis.query::<()>(cmd("CONFIG").arg("SET").arg(name).arg(value)).await.unwrap();
+    }
+
+    fn faults(answer: Result<(), Error>) -> Vec<String> {
+        match answer {
+            Err(Error::Unfit(faults)) => faults,
+            other => panic!("expected faults, got {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_start_fixes_the_layout_and_later_ones_must_agree() {
+        let bench = bench();
+        for _ in 0..2 {
+            check(&bench.redis, &bench.settings, &CLUSTER).await.unwrap();
+        }
+        let other = config::Cluster { partitions: 256, shards_per_tenant: 8, ..CLUSTER };
+        assert_eq!(
+            faults(check(&bench.redis, &bench.settings, &other).await),
+            [
+                "cluster.partitions is 256, and the data in it was written with 64",
+                "cluster.shards_per_tenant is 8, and the data in it was written with 16",
+            ]
+        );
+        check(&bench.redis, &bench.settings, &CLUSTER).await.expect("a refused start changes nothing");
+    }
+
+    #[tokio::test]
+    async fn data_of_another_schema_is_refused() {
+        let bench = bench();
+        bench.redis.query::<()>(cmd("HSET").arg("sw:cluster:meta").arg("schema").arg(2)).await.unwrap();
+        let found = faults(check(&bench.redis, &bench.settings, &CLUSTER).await);
+        assert_eq!(found, ["the schema version of this build is 1, and the data in it was written with 2"]);
+    }
+
+    #[tokio::test]
+    async fn a_redis_that_may_forget_is_refused_unless_that_is_accepted() {
+        let mut bench = bench();
+        set(&bench, "appendonly", "no").await;
+        set(&bench, "maxmemory-policy", "allkeys-lru").await;
+        let found = faults(check(&bench.redis, &bench.settings, &CLUSTER).await);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("appendonly yes") && found[0].contains("redis.require_persistence"));
+        assert!(found[1].contains("allkeys-lru") && found[1].contains("noeviction"), "{found:?}");
+        let keys: u64 = bench.redis.query(&cmd("DBSIZE")).await.unwrap();
+        assert_eq!(keys, 0, "a refused Redis is left as it was");
+
+        bench.settings.require_persistence = false;
+        check(&bench.redis, &bench.settings, &CLUSTER).await.unwrap();
+    }
+
+    #[test]
+    fn versions_are_read_from_what_redis_says() {
+        let cases = [
+            ("redis_version:7.0.15\r\n", 0),
+            ("# Server\r\nredis_version:10.1\r\n", 0),
+            ("redis_version:6.2.14\r\n", 1),
+            ("", 1),
+        ];
+        for (info, count) in cases {
+            assert_eq!(version_faults(info).len(), count, "{info:?}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What the tests stand on: processes that end with the test, a client, a receiver, and waiting with a deadline.
+
+mod client;
+mod dir;
+mod node;
+mod receiver;
+mod redis;
+mod token;
+mod verify;
+mod wait;
+
+pub use client::{Answer, Client, is_time, text};
+pub use dir::TempDir;
+pub use node::{Metrics, TestNode};
+pub use receiver::{Gate, Received, Receiver, Reply};
+pub use redis::TestRedis;
+pub use token::Token;
+pub use verify::{hex_signature, standard_signature};
+pub use wait::{SOON, eventually};

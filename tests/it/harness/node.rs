@@ -1,0 +1,212 @@
+//! One node: the real binary as a child process.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use super::client::Address;
+use super::redis::signal;
+use super::token::SECRET;
+use super::{Client, SOON, TempDir, TestRedis, Token, eventually};
+
+/// Lines of its log that are kept, to be shown when the test fails.
+const LOG_LINES: usize = 200;
+
+/// A node that ends with the test. Its clients follow it when it starts again.
+#[derive(Debug)]
+pub struct TestNode {
+    settings: BTreeMap<String, String>,
+    child: Child,
+    api: Address,
+    management: Address,
+    log: Arc<Mutex<VecDeque<String>>>,
+    dir: TempDir,
+}
+
+impl TestNode {
+    /// A node on that Redis, ready.
+    pub async fn start(redis: &TestRedis) -> Self {
+        Self::start_with(redis, &[]).await
+    }
+
+    /// As [`Self::start`] with further settings, such as `("API__MAX_EVENT_BYTES", "1024")`.
+    pub async fn start_with(redis: &TestRedis, settings: &[(&str, &str)]) -> Self {
+        let url = redis.url();
+        Self::launch(&[settings, &[("REDIS__URL", url.as_str())]].concat()).await
+    }
+
+    /// A node with a private Redis, ready.
+    pub async fn start_with_private_redis() -> Self {
+        Self::launch(&[]).await
+    }
+
+    async fn launch(settings: &[(&str, &str)]) -> Self {
+        let dir = TempDir::new();
+        let data = dir.path().join("data");
+        let common = [
+            ("SERVER__PORT", "0"),
+            ("SERVER__MANAGEMENT_PORT", "0"),
+            ("AUTH__JWT_SECRET", SECRET),
+            ("DELIVERY__ALLOWED_NETWORKS", "127.0.0.0/8,::1/128"),
+            ("REDIS__DATA_DIR", data.to_str().expect("a plain path")),
+            ("TELEMETRY__LOG_FORMAT", "json"),
+            ("TELEMETRY__LOG_LEVEL", "info"),
+        ];
+        let settings: BTreeMap<String, String> = common
+            .iter()
+            .chain(settings)
+            .map(|(name, value)| (format!("WEBHOOKS_{name}"), (*value).to_owned()))
+            .collect();
+        let child = spawn(&settings, dir.path());
+        let (api, management, log) = Default::default();
+        let mut node = Self { settings, child, api, management, log, dir };
+        node.await_ready().await;
+        node
+    }
+
+    /// A user's client.
+    pub fn client(&self, token: &Token) -> Client {
+        Client::new(&self.api, token.sign())
+    }
+
+    /// A user of an organization.
+    pub fn user(&self, sub: &str, org: &str) -> Client {
+        self.client(&Token::user(sub).org(org))
+    }
+
+    /// What publishes the events of an organization.
+    pub fn publisher(&self, org: &str) -> Client {
+        self.client(&Token::user("crm").org(org).role("service"))
+    }
+
+    /// The management port, which asks for no token.
+    pub fn management(&self) -> Client {
+        Client::new(&self.management, String::new())
+    }
+
+    /// Its metrics now.
+    pub async fn metrics(&self) -> Metrics {
+        let answer = self.management().get("/metrics").await;
+        answer.header("content-type").expect("a type");
+        assert_eq!(answer.status, 200);
+        Metrics(answer.body)
+    }
+
+    /// `kill -9`.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("it runs");
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        signal("TERM", self.child.id().expect("it runs"));
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let ended = tokio::time::timeout(limit, self.child.wait()).await;
+        ended.expect("the node ends in time").expect("it is our child")
+    }
+
+    /// Starts it again after its end, with the settings that it had, and waits until it is ready.
+    pub async fn start_again(&mut self) {
+        self.child = spawn(&self.settings, self.dir.path());
+        self.await_ready().await;
+    }
+
+    async fn await_ready(&mut self) {
+        let lines = BufReader::new(self.child.stderr.take().expect("it is piped")).lines();
+        let listening = tokio::time::timeout(SOON, self.await_listening(lines)).await;
+        let lines = listening.expect("the node listens in time");
+        tokio::spawn(keep_log(lines, self.log.clone()));
+        let management = self.management();
+        eventually("the node is ready", SOON, async || {
+            let answer = management.call(reqwest::Method::GET, "/health/ready").try_send().await;
+            answer.ok().filter(|answer| answer.status == 200)
+        })
+        .await;
+    }
+
+    /// Reads its log up to the line that tells the ports.
+    async fn await_listening(
+        &self,
+        mut lines: Lines<BufReader<ChildStderr>>,
+    ) -> Lines<BufReader<ChildStderr>> {
+        while let Some(line) = lines.next_line().await.expect("its log is text") {
+            keep(&self.log, &line);
+            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            let fields = if entry["fields"].is_object() { &entry["fields"] } else { &entry };
+            if fields["message"] == "listening" {
+                self.api.set(fields["api"].as_str().expect("api"));
+                self.management.set(fields["management"].as_str().expect("management"));
+                return lines;
+            }
+        }
+        panic!("the node ended at its start");
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for line in self.log.lock().expect("no holder panics").iter() {
+                eprintln!("node: {line}");
+            }
+        }
+        // `kill_on_drop` would leave it to a later moment, and its Redis goes right after it.
+        let _ = self.child.start_kill();
+    }
+}
+
+fn spawn(settings: &BTreeMap<String, String>, dir: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
+        .arg("serve")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(settings)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary is built")
+}
+
+async fn keep_log(mut lines: Lines<BufReader<ChildStderr>>, log: Arc<Mutex<VecDeque<String>>>) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        keep(&log, &line);
+    }
+}
+
+fn keep(log: &Mutex<VecDeque<String>>, line: &str) {
+    let mut log = log.lock().expect("no holder panics");
+    if log.len() == LOG_LINES {
+        log.pop_front();
+    }
+    log.push_back(line.to_owned());
+}
+
+/// The text of `/metrics`.
+#[derive(Debug)]
+pub struct Metrics(String);
+
+impl Metrics {
+    /// The sum of all samples of `salesos_webhooks_<name>` that carry these labels (`result="dead"`).
+    pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+        let name = format!("salesos_webhooks_{name}");
+        let of_name = |line: &&str| {
+            line.strip_prefix(&name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
+        };
+        let chosen: Vec<&str> = self.0.lines().filter(of_name).collect();
+        assert!(!chosen.is_empty(), "no metric {name}");
+        let labelled = chosen.iter().filter(|line| labels.iter().all(|label| line.contains(label)));
+        labelled.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}

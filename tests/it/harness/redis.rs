@@ -1,0 +1,103 @@
+//! A Redis of one test's own, which can be killed, frozen and started again.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use redis::{Client, FromRedisValue};
+
+use super::TempDir;
+
+/// A `redis-server` on a unix socket, append-only file on, in a directory that goes with it.
+#[derive(Debug)]
+pub struct TestRedis {
+    dir: TempDir,
+    child: Child,
+}
+
+impl TestRedis {
+    /// Starts it and waits until it answers.
+    pub fn start() -> Self {
+        let dir = TempDir::new();
+        let child = spawn(&dir);
+        let redis = Self { dir, child };
+        redis.await_answer();
+        redis
+    }
+
+    /// In the form that `redis.url` has.
+    pub fn url(&self) -> String {
+        format!("unix://{}/redis.sock", self.dir.path().display())
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is our child");
+    }
+
+    /// Starts it again with the data that it had.
+    pub fn start_again(&mut self) {
+        self.child = spawn(&self.dir);
+        self.await_answer();
+    }
+
+    /// Stops it in its tracks (SIGSTOP): connections stay open and nothing answers.
+    pub fn freeze(&self) {
+        signal("STOP", self.child.id());
+    }
+
+    /// The end of [`Self::freeze`].
+    pub fn thaw(&self) {
+        signal("CONT", self.child.id());
+    }
+
+    /// Runs one command on a connection of its own.
+    pub fn command<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut connection =
+            Client::open(self.url()).expect("a URL").get_connection().expect("redis takes connections");
+        redis::cmd(words[0]).arg(&words[1..]).query(&mut connection).expect("the command is good")
+    }
+
+    /// Breaks every connection to it.
+    pub fn cut_connections(&self) {
+        let _: u64 = self.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    }
+
+    fn await_answer(&self) {
+        let start = Instant::now();
+        let answers = || {
+            let mut connection = Client::open(self.url()).ok()?.get_connection().ok()?;
+            redis::cmd("PING").exec(&mut connection).ok()
+        };
+        while answers().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(20), "redis-server does not answer");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for TestRedis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to one process.
+pub fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status().expect("kill is in PATH");
+    assert!(sent.success(), "no process {pid}");
+}
+
+fn spawn(dir: &TempDir) -> Child {
+    Command::new("redis-server")
+        .args(["--port", "0", "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"])
+        .args(["--maxmemory-policy", "noeviction", "--unixsocket", "redis.sock", "--dir"])
+        .arg(dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir(dir.path())
+        .spawn()
+        .expect("redis-server is in PATH")
+}

@@ -1,0 +1,23 @@
+//! The service from outside: the real binary as a child process, a real Redis, real sockets.
+//!
+//! Every test has its own Redis, node and receivers, so they run side by side. Nothing is mocked, nothing is waited for
+//! with a sleep: a test looks until a condition holds or its deadline has passed ([`harness::eventually`]), and where it
+//! claims that something does *not* happen, it first waits for something that comes after it in the same queue.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking and may read the clock")]
+
+mod harness;
+
+mod adding_up;
+mod auth;
+mod deliveries;
+mod endpoint;
+mod isolation;
+mod limits;
+mod pacing;
+mod publishing;
+mod redis_faults;
+mod retries;
+mod survival;
+mod switching;
+mod webhooks;
