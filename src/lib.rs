@@ -1,4 +1,6 @@
 //! map
+
+#![cfg_attr(test, allow(missing_docs, reason = "what only tests see is not part of the documentation"))]
 pub mod actors;
 pub mod api;
 pub mod cli;
