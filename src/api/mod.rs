@@ -17,6 +17,7 @@ pub mod request;
 pub mod routes;
 pub mod server;
 #[cfg(test)]
+#[allow(missing_docs, reason = "a test's tools")]
 pub mod testing;
 pub mod webhooks;
 
