@@ -1,0 +1,32 @@
+# What can be done here. `make` alone lists it.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-all lint bench redis
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The development profile: it builds in a fraction of the time, and is fast enough to try things out.
+run: redis ## Start one node in development settings, prove a delivery, print lines to paste
+	$(CARGO) build --locked
+	@exec $(CARGO) run --locked --quiet -- serve --development --config config/development.toml
+
+test: redis ## Run every test that needs nothing but Rust and redis-server
+	$(CARGO) test --locked --all-targets
+
+test-all: test ## Run every test, foreign signature verifiers included (installs them under target/tools)
+	tests/foreign/run.sh
+
+lint: ## Check the format, the lints and the documentation
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+bench: ## Measure; needs benches
+	@ls benches/*.rs >/dev/null 2>&1 || { echo "there is nothing to measure yet: benches/ holds no benchmark" >&2; exit 1; }
+	$(CARGO) bench --locked
+
+redis:
+	@scripts/require-redis
