@@ -143,7 +143,10 @@ fn escapes(code: &str, depth: usize) -> Vec<String> {
         let chain = longest(line);
         chain >= depth.max(2) || (depth == 1 && chain == 1 && !line.starts_with(' '))
     };
-    code.lines().filter(leaves).map(|line| format!("`{}` leaves its module: write crate::", line.trim())).collect()
+    code.lines()
+        .filter(leaves)
+        .map(|line| format!("`{}` leaves its module: write crate::", line.trim()))
+        .collect()
 }
 
 fn sources() -> Vec<Source> {
