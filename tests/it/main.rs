@@ -4,7 +4,11 @@
 //! with a sleep: a test looks until a condition holds or its deadline has passed ([`harness::eventually`]), and where it
 //! claims that something does *not* happen, it first waits for something that comes after it in the same queue.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking and may read the clock")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking and may read the clock"
+)]
 
 mod harness;
 

@@ -7,7 +7,7 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use super::Token;
+use super::{Token, eventually};
 
 /// Where the node listens now; changes when it starts again.
 #[derive(Clone, Debug, Default)]
@@ -155,6 +155,16 @@ impl Client {
     /// The user's statistics.
     pub async fn stats(&self) -> Value {
         self.get("/api/webhooks/stats").await.expect(200)
+    }
+
+    /// Waits until that many deliveries (event × webhook) are counted and none is pending; gives the statistics.
+    pub async fn settled(&self, deliveries: u64) -> Value {
+        eventually("every delivery has ended", Duration::from_secs(60), async || {
+            let stats = self.stats().await;
+            let counts = &stats["deliveries"];
+            (counts["total"] == deliveries && counts["pending"] == 0).then_some(stats)
+        })
+        .await
     }
 }
 

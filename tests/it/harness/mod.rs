@@ -11,9 +11,8 @@ mod wait;
 
 pub use client::{Answer, Client, is_time, text};
 pub use dir::TempDir;
-pub use node::{Metrics, TestNode};
+pub use node::TestNode;
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use redis::TestRedis;
-pub use token::Token;
-pub use verify::{hex_signature, standard_signature};
+pub use token::{SECRET, Token};
 pub use wait::{SOON, eventually};

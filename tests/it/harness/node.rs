@@ -120,6 +120,12 @@ impl TestNode {
         self.await_ready().await;
     }
 
+    /// The private Redis that it runs now.
+    pub fn private_redis(&self) -> PrivateRedis {
+        let pid = std::fs::read_to_string(self.dir.path().join("data/redis/redis.pid")).expect("a pid file");
+        PrivateRedis(pid.trim().to_owned())
+    }
+
     async fn await_ready(&mut self) {
         let lines = BufReader::new(self.child.stderr.take().expect("it is piped")).lines();
         let listening = tokio::time::timeout(SOON, self.await_listening(lines)).await;
@@ -191,6 +197,17 @@ fn keep(log: &Mutex<VecDeque<String>>, line: &str) {
         log.pop_front();
     }
     log.push_back(line.to_owned());
+}
+
+/// A process that belongs to a node.
+#[derive(Debug)]
+pub struct PrivateRedis(String);
+
+impl PrivateRedis {
+    /// Whether it lives. One that has ended and is not yet reaped does not.
+    pub fn is_running(&self) -> bool {
+        std::fs::read(format!("/proc/{}/cmdline", self.0)).is_ok_and(|command| !command.is_empty())
+    }
 }
 
 /// The text of `/metrics`.

@@ -1,0 +1,142 @@
+//! What Redis may do to us, and that it passes.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Client, Receiver, SOON, TestNode, TestRedis, eventually, text};
+
+fn event(n: usize) -> Value {
+    json!({ "type": "lead.created", "data": { "n": n }, "id": format!("e{n}") })
+}
+
+/// Publishes with an id of its own until it is taken: what a client should do after a 503.
+async fn publish_until_taken(crm: &Client, n: usize) -> Answer {
+    eventually("the event is taken", SOON, async || {
+        let answer = crm.post("/api/events", &event(n)).await;
+        (answer.status == 202).then_some(answer)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn broken_connections_are_replaced_and_nothing_is_lost() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    ann.create(&receiver.url("/"), &["*"], &json!({})).await;
+    for n in 0..10 {
+        redis.cut_connections();
+        let answer = crm.post("/api/events", &event(n)).await;
+        assert!([202, 503].contains(&answer.status), "{}", answer.body);
+        if answer.status == 503 {
+            answer.error(503);
+            publish_until_taken(&crm, n).await;
+        }
+    }
+    ann.settled(10).await;
+    assert_eq!(receiver.count("/"), 10, "each once");
+}
+
+#[tokio::test]
+async fn forgotten_scripts_are_loaded_again() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let id = text(&ann.create(&receiver.url("/"), &["*"], &json!({})).await["id"]);
+    for n in 0..5 {
+        let _: () = redis.command(&["SCRIPT", "FLUSH", "SYNC"]);
+        crm.post("/api/events", &event(n)).await.expect(202);
+        let _: () = redis.command(&["SCRIPT", "FLUSH", "SYNC"]);
+        ann.patch(&format!("/api/webhooks/{id}"), &json!({ "name": format!("n{n}") })).await.expect(200);
+    }
+    ann.settled(5).await;
+}
+
+/// Each kind of request gets its 503 within a bound.
+async fn all_unavailable(node: &TestNode, id: &str) {
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let start = Instant::now();
+    let log = format!("/api/webhooks/{id}/deliveries");
+    let publishing = crm.call(Method::POST, "/api/events").json(&event(100)).send();
+    let answers =
+        tokio::join!(publishing, ann.get("/api/webhooks"), ann.get("/api/webhooks/stats"), ann.get(&log),);
+    for answer in [answers.0, answers.1, answers.2, answers.3] {
+        answer.error(503);
+        assert!(answer.number("retry-after") >= 1, "{}", answer.request);
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    let management = node.management();
+    eventually("it is not ready", SOON, async || {
+        (management.get("/health/ready").await.status == 503).then_some(())
+    })
+    .await;
+    assert_eq!(management.get("/health/live").await.status, 200);
+}
+
+#[tokio::test]
+async fn without_redis_there_is_503_and_when_it_is_back_all_goes_on_by_itself() {
+    let mut redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let id = text(&ann.create(&receiver.url("/"), &["*"], &json!({})).await["id"]);
+    for n in 0..5 {
+        crm.post("/api/events", &event(n)).await.expect(202);
+    }
+    redis.kill();
+    all_unavailable(&node, &id).await;
+    redis.start_again();
+    publish_until_taken(&crm, 5).await;
+    let management = node.management();
+    eventually("it is ready again", SOON, async || {
+        (management.get("/health/ready").await.status == 200).then_some(())
+    })
+    .await;
+    eventually("all six are recorded", SOON, async || {
+        (ann.webhook(&id).await["successCount"] == 6).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_is_503_and_not_a_hang() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let ann = node.user("ann", "acme");
+    let id = text(&ann.create(&receiver.url("/"), &["*"], &json!({})).await["id"]);
+    redis.freeze();
+    all_unavailable(&node, &id).await;
+    redis.thaw();
+    let crm = node.publisher("acme");
+    publish_until_taken(&crm, 1).await;
+    eventually("it is delivered", SOON, async || {
+        receiver.received("/").iter().any(|request| request.event_id() == "e1").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_redis_that_may_forget_is_refused_at_the_start() {
+    let redis = TestRedis::start();
+    let _: () = redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
+        .env_clear()
+        .envs([
+            ("WEBHOOKS_AUTH__JWT_SECRET", crate::harness::SECRET),
+            ("WEBHOOKS_SERVER__PORT", "0"),
+            ("WEBHOOKS_SERVER__MANAGEMENT_PORT", "0"),
+            ("WEBHOOKS_REDIS__URL", &redis.url()),
+        ])
+        .current_dir(std::env::temp_dir())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("allkeys-lru") && said.contains("redis.require_persistence"), "{said}");
+}
