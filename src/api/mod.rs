@@ -17,7 +17,7 @@ pub mod request;
 pub mod routes;
 pub mod server;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 pub mod webhooks;
 
 pub use app::{App, Shared};
