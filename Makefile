@@ -22,7 +22,7 @@ test-all: test ## Run every test, foreign signature verifiers included (installs
 lint: ## Check the format, the lints and the documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 bench: ## Measure; needs benches
 	@ls benches/*.rs >/dev/null 2>&1 || { echo "there is nothing to measure yet: benches/ holds no benchmark" >&2; exit 1; }

@@ -11,9 +11,9 @@
 //! | `lease` | hash | `token`, `beat` |
 //! | `events` | stream | what awaits dispatch: events (`k`=`event`, `e` id, `h` hash, `t` type, `n` tenant, `b` body) and control entries (`k`=`changed`, `w` webhook; `k`=`deleted`, `w`, `o` owner hash, `n` tenant; `k`=`resend`, `w`, `e`, `h`, `t`) |
 //! | `usage` | hash | `undispatched` bytes; `t:<tenant hash>` pending bytes of a tenant |
-//! | `event:<hash of tenant, event id>` | hash | `body`, `type`, `at` (publish, ms), `open`, `dead`, `to:<webhook>` = `pending`, or how it ended: `<delivered\|dead\|dropped> <ms> <attempts>` |
+//! | `event:<hash of tenant, event id>` | hash | `body`, `type`, `at` (publish, ms), `open`, `dead`, `test` (made for a test), `to:<webhook>` = `pending`, or how it ended: `<delivered\|dead\|dropped> <ms> <attempts>` |
 //! | `idem:<hash of tenant, key>` | string | `<fingerprint> <event id> <publish ms> <shards>` |
-//! | `once:<hash of tenant, event id>` | string | this partition has the event or control entry already |
+//! | `once:<hash of tenant, event id>` | string | this partition has the event or control entry already; also `once:<hash of tenant, call id>` of a resend or a test |
 //! | `tenant:<tenant hash>` | hash | home only: `shards` = how many of the tenant's shards were ever used |
 //! | `all:<tenant hash>` | sorted set | home only: the tenant's webhooks by creation ms |
 //! | `owned:<hash of tenant, user>` | sorted set | home only: a user's webhooks by creation ms |

@@ -4,6 +4,7 @@
 
 pub mod attempts;
 pub mod connection;
+pub mod event_status;
 pub mod events;
 pub mod keys;
 pub mod leases;
@@ -12,10 +13,12 @@ pub mod outcomes;
 pub mod preflight;
 pub mod private;
 pub mod record;
+pub mod resend;
 pub mod script;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod trial;
 pub mod webhooks;
 
 pub use connection::{Error, Redis};

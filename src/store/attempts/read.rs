@@ -122,27 +122,18 @@ impl AttemptLog<'_> {
         Ok(Some(Logged { payload, ..logged }))
     }
 
-    /// Removes the rows that are too old to be seen, with their answers. Idempotent, needs no lease.
-    ///
-    /// # Errors
-    /// As [`Redis::query`].
-    pub async fn sweep(&self) -> Result<(), Error> {
-        let mut both = Pipeline::new();
-        for kind in ["log", "answer"] {
-            both.cmd("XTRIM").arg(self.key(kind)).arg("MINID").arg(self.shown.not_before.0).ignore();
-        }
-        self.redis.pipeline(&both).await
-    }
-
-    /// How many rows there are to see, if that can be told without reading them: not while old rows await the sweep.
+    /// How many rows there are to see, if that can be told without reading them: not while many rows past their age
+    /// await the sweep.
     async fn total(&self) -> Result<Option<u64>, Error> {
         let log = self.key("log");
-        let mut ends = Pipeline::new();
-        ends.cmd("XLEN").arg(&log);
-        ends.cmd("XRANGE").arg(&log).arg("-").arg("+").arg("COUNT").arg(1);
-        let (length, oldest): (u64, Value) = self.redis.pipeline(&ends).await?;
-        let all_young = entries_of(oldest)?.iter().all(|(id, _)| id.ms >= self.shown.not_before.0);
-        Ok(all_young.then_some(length.min(self.shown.max_attempts)))
+        let past = self.shown.not_before.0.saturating_sub(1);
+        let mut reads = Pipeline::new();
+        reads.cmd("XLEN").arg(&log);
+        reads.cmd("XRANGE").arg(&log).arg("-").arg(past).arg("COUNT").arg(CHUNK);
+        let (length, past): (u64, Value) = self.redis.pipeline(&reads).await?;
+        let past = entries_of(past)?.len();
+        let shown = length.saturating_sub(u64::try_from(past).unwrap_or(u64::MAX));
+        Ok((past < CHUNK).then_some(shown.min(self.shown.max_attempts)))
     }
 
     /// Reads from the newest row on: the rows of `window` among those that pass, and how many passed. With a `known`

@@ -148,24 +148,25 @@ async fn filters_count_and_page_over_all_rows_that_are_kept() {
 
 #[tokio::test]
 async fn rows_past_their_time_are_not_shown_even_before_the_sweep() {
-    let fixture = Fixture::new().await;
-    fixture.fill(30).await;
-    let log = fixture.log(10_000, 11);
-    for swept in [false, true] {
-        let all = log.list(Filter::default(), window(18, 20)).await.unwrap();
-        assert_eq!((numbers(&all), all.total), (vec![12, 11], 20), "swept: {swept}");
-        let failed = log.list(Filter { success: Some(false), event: None }, window(0, 20)).await.unwrap();
-        assert_eq!((numbers(&failed), failed.total), (vec![30, 27, 24, 21, 18, 15, 12], 7));
-        assert!(log.get(id(10)).await.unwrap().is_none());
-        assert!(log.get(id(11)).await.unwrap().is_some());
-        log.sweep().await.unwrap();
+    // Rows, and the oldest that is young enough: few that are not, and more than are counted from that end.
+    for (count, oldest) in [(30, 11), (800, 771)] {
+        let fixture = Fixture::new().await;
+        fixture.fill(count).await;
+        let log = fixture.log(10_000, oldest);
+        for swept in [false, true] {
+            let all = log.list(Filter::default(), window(18, 20)).await.unwrap();
+            let expected = (oldest..=count).rev().skip(18).collect();
+            assert_eq!((numbers(&all), all.total), (expected, count - oldest + 1), "swept: {swept}");
+            let failed = log.list(Filter { success: Some(false), event: None }, window(0, 20)).await.unwrap();
+            let expected: Vec<u64> = (oldest..=count).rev().filter(|n| n.is_multiple_of(3)).collect();
+            assert_eq!((failed.total, numbers(&failed)), (expected.len() as u64, expected));
+            assert!(log.get(id(oldest - 1)).await.unwrap().is_none());
+            assert!(log.get(id(oldest)).await.unwrap().is_some());
+            let mut trim = redis::cmd("XTRIM");
+            trim.arg(fixture.keys.of_webhook(PARTITION, "log", &fixture.webhook)).arg("MINID").arg(oldest);
+            fixture.redis().query::<u64>(&trim).await.unwrap();
+        }
     }
-    let left: u64 = fixture
-        .redis()
-        .query(redis::cmd("XLEN").arg("sw:{p03}:log:wh_00abcdefghijklmnopqrstuv"))
-        .await
-        .unwrap();
-    assert_eq!(left, 20);
 }
 
 #[tokio::test]
