@@ -17,12 +17,7 @@ pub mod request;
 pub mod routes;
 pub mod server;
 #[cfg(test)]
-<<<<<<< HEAD
-#[allow(missing_docs, reason = "a test's tools")]
-pub mod testing;
-=======
 pub(crate) mod testing;
->>>>>>> reading
 pub mod webhooks;
 
 pub use app::{App, Shared};
