@@ -463,7 +463,9 @@ impl PartitionActor {
     fn rested(&mut self, rested: Rested, ctx: &mut Context<Self>) {
         let Rested { webhook, cursor, next } = rested;
         let Some(slot) = self.slots.get(&webhook) else { return };
-        if cursor.is_some_and(|cursor| cursor < slot.told) || self.draining {
+        // Active again since: what tells its actor so is on its way.
+        let activated = cursor.is_none() && self.table.owner_of(&webhook).is_some();
+        if activated || cursor.is_some_and(|cursor| cursor < slot.told) || self.draining {
             return;
         }
         stop(&slot.actor, ctx);
