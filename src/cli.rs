@@ -35,7 +35,7 @@ pub struct Cli {
 /// Where the settings come from.
 #[derive(Debug, Args)]
 struct Settings {
-    /// The settings file [default: config/default.toml]; the environment (WEBHOOKS_<SECTION>__<KEY>) wins over it
+    /// The settings file [default: config/default.toml]; the environment (`WEBHOOKS_<SECTION>__<KEY>`) wins over it
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Settings for trying things out: a token secret is made when none is set, and `serve` proves a delivery to itself
