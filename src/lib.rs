@@ -1,4 +1,26 @@
-//! map
+//! SalesOS Webhooks: every published event reaches every matching endpoint, signed, at least once, in time.
+//!
+//! # The way of an event
+//! `api::publish` checks it and stores it in Redis (202 from here on) → the owner of the partition reads it
+//! (`actors::reader`), matches it (`policy::matching`) and puts it into the mailbox of each matching webhook
+//! (`actors::partition`, `store::events`) → the webhook's actor decides when to send (`actors::webhook`,
+//! `policy::lane`) → an attempt is built, signed, vetted, sent and classified (`actors::attempt`, `delivery`) → its
+//! outcome is recorded in one step: delivered, due again or dead (`store::outcomes`).
+//!
+//! # The rooms
+//! | room | holds |
+//! |---|---|
+//! | [`domain`] | the vocabulary: ids, webhook, event, attempt, time |
+//! | [`policy`] | the decisions, pure: lane, retry, pace, matching, leases, signing, addresses |
+//! | [`store`] | Redis: keys, scripts, one file for each thing stored |
+//! | [`delivery`] | one attempt over HTTP |
+//! | [`cluster`] | who owns which partition |
+//! | [`actors`] | what runs: partitions, webhooks, attempts |
+//! | [`api`] | the routes, authentication, limits, errors |
+//! | [`config`] | settings, checked as a whole |
+//! | [`telemetry`] | metrics and log lines, written together |
+//! | [`serve`], [`cli`] | the program; [`development`], [`listen`], [`receiver`], [`client`], [`token`] help to try it |
+
 pub mod actors;
 pub mod api;
 pub mod cli;

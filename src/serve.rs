@@ -13,9 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::actors::arbiter::{self, Blueprint};
+use crate::api::Shared;
 use crate::api::health::Readiness;
 use crate::api::server::{self, Servers};
-use crate::api::Shared;
 use crate::config::Config;
 use crate::domain::Partition;
 use crate::policy::partition::Layout;

@@ -82,7 +82,8 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
 
 /// Actors that ended by themselves: fenced off, or dead of a panic. Their partitions are taken anew.
 fn drop_gone(running: &mut Vec<(Partition, Addr<PartitionActor>)>) -> Vec<Partition> {
-    let gone = running.iter().filter(|(_, actor)| !actor.connected()).map(|(partition, _)| *partition).collect();
+    let gone =
+        running.iter().filter(|(_, actor)| !actor.connected()).map(|(partition, _)| *partition).collect();
     running.retain(|(_, actor)| actor.connected());
     gone
 }

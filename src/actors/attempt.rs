@@ -15,7 +15,9 @@ use super::local::{Local, RidingBody};
 use super::partition::{PartitionActor, Record};
 use super::webhook::{Attempted, Recorded, WebhookActor};
 use crate::clock;
-use crate::domain::{AttemptResult, AttemptRow, EntryId, ErrorKind, EventBody, Failure, Millis, Partition, Webhook};
+use crate::domain::{
+    AttemptResult, AttemptRow, EntryId, ErrorKind, EventBody, Failure, Millis, Partition, Webhook,
+};
 use crate::policy::lane::{Delivery, Next, Verdict};
 use crate::store::outcomes::{Disposition, Outcome, Source};
 use crate::store::{attempts, keys, mailboxes};
@@ -58,7 +60,12 @@ pub async fn run(attempt: Attempt) {
 }
 
 /// Has an outcome recorded and tells its webhook.
-pub async fn record(outcome: Outcome, entry: EntryId, owner: &Addr<PartitionActor>, actor: &Addr<WebhookActor>) {
+pub async fn record(
+    outcome: Outcome,
+    entry: EntryId,
+    owner: &Addr<PartitionActor>,
+    actor: &Addr<WebhookActor>,
+) {
     // An owner that is gone has lost the partition: the next one repeats what was not recorded.
     let Ok(recorded) = owner.send(Record(outcome)).await else { return };
     let _ = actor.send(Recorded { entry, recorded }).await;
@@ -174,7 +181,8 @@ pub fn outcome(
 }
 
 fn row(webhook: &Webhook, event_type: &str, verdict: &Verdict, result: Option<&AttemptResult>) -> AttemptRow {
-    let expired = || Failure { kind: ErrorKind::Expired, message: "it waited too long to be delivered".to_owned() };
+    let expired =
+        || Failure { kind: ErrorKind::Expired, message: "it waited too long to be delivered".to_owned() };
     let failure = match result {
         Some(result) => result.failure.clone(),
         None => Some(expired()),

@@ -24,7 +24,7 @@ use crate::policy::matching::Subscriptions;
 use crate::store::events::{self, Chunk, Dispatched, Entry, EntryKind, Instruction, MAX_TARGETS};
 use crate::store::mailboxes::{self, Purge};
 use crate::store::outcomes::{self, Outcome};
-use crate::store::{Error, keys, record};
+use crate::store::{Error, attempts, keys, record};
 use crate::telemetry::events as facts;
 
 /// Entries in one dispatch call.
@@ -37,6 +37,8 @@ const OUTCOME_BATCH: usize = 128;
 const ARRIVED_BYTES: usize = 4 << 20;
 /// Webhooks with an actor; what is due beyond that waits for one of them to rest.
 const MAX_ACTIVE: usize = 4096;
+/// How often log rows past their age are removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How often the wake index is looked over for what memory may have missed.
 const LOOK_OVER_EVERY: Duration = Duration::from_secs(10);
 
@@ -135,6 +137,7 @@ impl PartitionActor {
         self.feeds.add(self.feed.clone(), ctx.address());
         self.activate_due(ctx);
         ctx.run_interval(LOOK_OVER_EVERY, |actor, ctx| actor.look_over(ctx));
+        ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep_logs(ctx));
     }
 
     fn subscribe(&mut self, webhook: &Webhook) {
@@ -204,7 +207,13 @@ impl PartitionActor {
         let chunks = targets.len().div_ceil(MAX_TARGETS);
         for (n, targets) in targets.chunks(MAX_TARGETS).enumerate() {
             let chunk = if n + 1 == chunks { Chunk::Last } else { Chunk::Part };
-            batch.push(Instruction::Event { entry, event: event.clone(), targets: targets.to_vec(), chunk, keep });
+            batch.push(Instruction::Event {
+                entry,
+                event: event.clone(),
+                targets: targets.to_vec(),
+                chunk,
+                keep,
+            });
         }
     }
 
@@ -246,12 +255,22 @@ impl PartitionActor {
                     for (webhook, _) in targets.into_iter().filter(|(webhook, _)| !full.contains(webhook)) {
                         count += 1;
                         let (event, body) = (event.id.clone(), body.clone());
-                        deliveries.entry(webhook).or_default().push(Delivery { entry, event, attempt: 1, body });
+                        deliveries.entry(webhook).or_default().push(Delivery {
+                            entry,
+                            event,
+                            attempt: 1,
+                            body,
+                        });
                     }
                 }
                 Instruction::Resend { entry, event, webhook, .. } => {
                     count += 1;
-                    deliveries.entry(webhook).or_default().push(Delivery { entry, event, attempt: 1, body: None });
+                    deliveries.entry(webhook).or_default().push(Delivery {
+                        entry,
+                        event,
+                        attempt: 1,
+                        body: None,
+                    });
                 }
                 Instruction::Quarantine { .. } => facts::quarantined(self.partition),
                 _ => {}
@@ -263,7 +282,12 @@ impl PartitionActor {
         }
     }
 
-    fn deliver(&mut self, id: WebhookId, deliveries: Vec<Delivery<Arc<RidingBody>>>, ctx: &mut Context<Self>) {
+    fn deliver(
+        &mut self,
+        id: WebhookId,
+        deliveries: Vec<Delivery<Arc<RidingBody>>>,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(last) = deliveries.last().map(|delivery| delivery.entry) else { return };
         if !self.slots.contains_key(&id) {
             let known = if self.due.remove(&id) { Known::Nothing } else { Known::EmptyUpTo(EntryId::ZERO) };
@@ -284,7 +308,9 @@ impl PartitionActor {
         match kind {
             EntryKind::Event(_) => {}
             EntryKind::Changed(webhook) => self.reread(entry, webhook, ctx),
-            EntryKind::Deleted(webhook, owner_hash, tenant) => self.purge(entry, webhook, owner_hash, tenant, ctx),
+            EntryKind::Deleted(webhook, owner_hash, tenant) => {
+                self.purge(entry, webhook, owner_hash, tenant, ctx)
+            }
             EntryKind::Resend(webhook, event, event_hash) => {
                 let instruction = self.resend(entry, webhook, event, event_hash);
                 self.carry_out(vec![instruction], ctx);
@@ -294,7 +320,9 @@ impl PartitionActor {
     }
 
     fn resend(&self, entry: EntryId, webhook: WebhookId, event: EventId, event_hash: String) -> Instruction {
-        let Some((tenant, owner_hash)) = self.table.owner_of(&webhook) else { return Instruction::Skip { entry } };
+        let Some((tenant, owner_hash)) = self.table.owner_of(&webhook) else {
+            return Instruction::Skip { entry };
+        };
         let (tenant_hash, owner_hash) = (Arc::from(keys::tenant_hash(tenant)), owner_hash.clone());
         Instruction::Resend { entry, event, event_hash, tenant_hash, webhook, owner_hash }
     }
@@ -360,7 +388,14 @@ impl PartitionActor {
         self.activate_due(ctx);
     }
 
-    fn purge(&mut self, entry: EntryId, id: WebhookId, owner: String, tenant: Tenant, ctx: &mut Context<Self>) {
+    fn purge(
+        &mut self,
+        entry: EntryId,
+        id: WebhookId,
+        owner: String,
+        tenant: Tenant,
+        ctx: &mut Context<Self>,
+    ) {
         self.table.remove(&id);
         self.due.remove(&id);
         if let Some(slot) = self.slots.remove(&id) {
@@ -420,7 +455,8 @@ impl PartitionActor {
         if self.slots.len() >= MAX_ACTIVE {
             return;
         }
-        let wait = next.since(clock::now()).saturating_sub(Duration::from_secs(1)).max(Duration::from_millis(10));
+        let wait =
+            next.since(clock::now()).saturating_sub(Duration::from_secs(1)).max(Duration::from_millis(10));
         self.due_timer = Some(ctx.run_later(wait, |actor, ctx| actor.activate_due(ctx)));
     }
 
@@ -449,7 +485,9 @@ impl PartitionActor {
         }
         let (local, partition) = (self.local.clone(), self.partition);
         let work = async move {
-            mailboxes::wake(&local.redis, &local.keys, partition, clock::now(), 0, MOST).await.unwrap_or_default()
+            mailboxes::wake(&local.redis, &local.keys, partition, clock::now(), 0, MOST)
+                .await
+                .unwrap_or_default()
         };
         ctx.spawn(work.into_actor(self).map(|found, actor, ctx| {
             for (webhook, due) in found {
@@ -459,6 +497,19 @@ impl PartitionActor {
             }
             actor.activate_due(ctx);
         }));
+    }
+
+    /// Removes log rows that are older than `log.retention_days`. Reading leaves them out in any case.
+    fn sweep_logs(&mut self, ctx: &mut Context<Self>) {
+        let (local, partition) = (self.local.clone(), self.partition);
+        let work = async move {
+            let retention = local.config.log.retention;
+            let oldest = clock::now().minus(retention);
+            if let Err(error) = attempts::sweep(&local.redis, &local.keys, partition, oldest).await {
+                facts::redis_failed(partition, "sweep logs", &error);
+            }
+        };
+        ctx.spawn(work.into_actor(self));
     }
 
     // ---- outcomes ----
@@ -519,7 +570,8 @@ async fn dispatch_until_answered(
     batch: &[Instruction],
 ) -> Result<Vec<Dispatched>, Error> {
     // A fan-out larger than one call may have comes in calls of its own, one after another.
-    let is_part = |instruction: &Instruction| matches!(instruction, Instruction::Event { chunk: Chunk::Part, .. });
+    let is_part =
+        |instruction: &Instruction| matches!(instruction, Instruction::Event { chunk: Chunk::Part, .. });
     let mut answers = Vec::with_capacity(batch.len());
     for call in batch.split_inclusive(is_part) {
         answers.extend(call_until_answered(local, partition, token, call).await?);
@@ -535,7 +587,8 @@ async fn call_until_answered(
 ) -> Result<Vec<Dispatched>, Error> {
     let (limits, mut backoff) = (local.dispatch_limits(), Backoff::default());
     loop {
-        match events::dispatch(&local.redis, &local.keys, partition, token, clock::now(), &limits, call).await {
+        match events::dispatch(&local.redis, &local.keys, partition, token, clock::now(), &limits, call).await
+        {
             Err(error) if error.is_transient() => {
                 facts::redis_failed(partition, "dispatch", &error);
                 backoff.wait().await;
@@ -553,7 +606,9 @@ async fn record_until_answered(
 ) -> Result<Vec<bool>, Error> {
     let (limits, mut backoff) = (local.outcome_limits(), Backoff::default());
     loop {
-        match outcomes::record(&local.redis, &local.keys, partition, token, clock::now(), &limits, batch).await {
+        match outcomes::record(&local.redis, &local.keys, partition, token, clock::now(), &limits, batch)
+            .await
+        {
             Err(error) if error.is_transient() => {
                 facts::redis_failed(partition, "record", &error);
                 backoff.wait().await;
@@ -577,7 +632,9 @@ async fn purge_until_empty(
         Purge { webhook, owner_hash, tenant_hash: &tenant_hash, closed: limits.closed, dead: limits.dead };
     let hash_of = |event: &EventId| keys::event_hash(tenant, event);
     loop {
-        match mailboxes::purge(&local.redis, &local.keys, partition, token, clock::now(), &purge, hash_of).await {
+        match mailboxes::purge(&local.redis, &local.keys, partition, token, clock::now(), &purge, hash_of)
+            .await
+        {
             Ok(true) => backoff = Backoff::default(),
             Ok(false) => return Ok(()),
             Err(error) if error.is_transient() => {

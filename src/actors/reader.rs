@@ -95,7 +95,11 @@ pub async fn run(local: Rc<Local>, feeds: Rc<Feeds>) {
     }
 }
 
-async fn read_until_error(local: &Local, feeds: &Feeds, backoff: &mut Backoff) -> Result<(), crate::store::Error> {
+async fn read_until_error(
+    local: &Local,
+    feeds: &Feeds,
+    backoff: &mut Backoff,
+) -> Result<(), crate::store::Error> {
     let mut connection = local.redis.open_reader(BLOCK).await?;
     let mut average = 1024;
     loop {

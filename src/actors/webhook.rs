@@ -197,25 +197,32 @@ impl WebhookActor {
 
     fn read_mailbox(&mut self, after: EntryId, count: usize, ctx: &mut Context<Self>) {
         let (local, partition, id) = (self.start.local.clone(), self.start.partition, self.start.id.clone());
-        let work = async move { mailboxes::read(&local.redis, &local.keys, partition, &id, after, count).await };
+        let work =
+            async move { mailboxes::read(&local.redis, &local.keys, partition, &id, after, count).await };
         ctx.spawn(work.into_actor(self).map(|answer, actor, ctx| {
-            let delivery = |queued: mailboxes::Queued| {
-                Delivery { entry: queued.entry, event: queued.event, attempt: 1, body: None }
+            let delivery = |queued: mailboxes::Queued| Delivery {
+                entry: queued.entry,
+                event: queued.event,
+                attempt: 1,
+                body: None,
             };
-            let input = actor.input_of(answer, |queued| Input::MailboxRead(queued.into_iter().map(delivery).collect()));
+            let input = actor
+                .input_of(answer, |queued| Input::MailboxRead(queued.into_iter().map(delivery).collect()));
             actor.step(input, ctx);
         }));
     }
 
     fn read_retries(&mut self, count: usize, ctx: &mut Context<Self>) {
         let (local, partition, id) = (self.start.local.clone(), self.start.partition, self.start.id.clone());
-        let work = async move { mailboxes::read_retries(&local.redis, &local.keys, partition, &id, count).await };
+        let work =
+            async move { mailboxes::read_retries(&local.redis, &local.keys, partition, &id, count).await };
         ctx.spawn(work.into_actor(self).map(|answer, actor, ctx| {
             let delivery = |retry: mailboxes::Retry| {
                 let mailboxes::Retry { due, entry, event, attempt } = retry;
                 (due, Delivery { entry, event, attempt, body: None })
             };
-            let input = actor.input_of(answer, |retries| Input::RetriesRead(retries.into_iter().map(delivery).collect()));
+            let input = actor
+                .input_of(answer, |retries| Input::RetriesRead(retries.into_iter().map(delivery).collect()));
             actor.step(input, ctx);
         }));
     }
@@ -274,7 +281,12 @@ impl WebhookActor {
         outcome
     }
 
-    fn outcome(&self, verdict: Verdict, event_type: Arc<str>, result: &AttemptResult) -> Option<Box<Outcome>> {
+    fn outcome(
+        &self,
+        verdict: Verdict,
+        event_type: Arc<str>,
+        result: &AttemptResult,
+    ) -> Option<Box<Outcome>> {
         let ready = self.ready.as_ref()?;
         if let Some(reason) = verdict.disable {
             facts::disabled(&self.start.id, reason);
@@ -331,7 +343,11 @@ impl Handler<Delivered> for WebhookActor {
 impl Handler<Attempted> for WebhookActor {
     type Result = Option<Box<Outcome>>;
 
-    fn handle(&mut self, Attempted { entry, end }: Attempted, ctx: &mut Context<Self>) -> Option<Box<Outcome>> {
+    fn handle(
+        &mut self,
+        Attempted { entry, end }: Attempted,
+        ctx: &mut Context<Self>,
+    ) -> Option<Box<Outcome>> {
         self.attempted(entry, end, ctx)
     }
 }

@@ -103,16 +103,22 @@ pub async fn batch(
     body: BatchBytes,
 ) -> Result<HttpResponse, Error> {
     if request.headers().contains_key("idempotency-key") {
-        return Err(Error::Invalid(vec!["Idempotency-Key must not be given with a batch: give each event an id".into()]));
+        return Err(Error::Invalid(vec![
+            "Idempotency-Key must not be given with a batch: give each event an id".into(),
+        ]));
     }
     let publications = read_batch(&app, &caller, &body.0)?;
     // Started in order, so that they are stored in order.
-    let stored: Vec<_> =
-        stream::iter(publications).map(|publication| store(&app, publication)).buffered(AT_ONCE).collect().await;
+    let stored: Vec<_> = stream::iter(publications)
+        .map(|publication| store(&app, publication))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
     let taken = stored.into_iter().collect::<Result<Vec<Taken>, Error>>()?;
     let duplicates = taken.iter().filter(|taken| taken.duplicate).count();
     let accepted = taken.len() - duplicates;
-    Ok(HttpResponse::Accepted().json(serde_json::json!({"accepted": accepted, "duplicates": duplicates, "events": taken})))
+    Ok(HttpResponse::Accepted()
+        .json(serde_json::json!({"accepted": accepted, "duplicates": duplicates, "events": taken})))
 }
 
 fn read_batch(app: &App, caller: &Caller, body: &[u8]) -> Result<Vec<(Publication, String)>, Error> {
@@ -126,7 +132,9 @@ fn read_batch(app: &App, caller: &Caller, body: &[u8]) -> Result<Vec<(Publicatio
     for (index, element) in elements.into_iter().take(MAX_BATCH).enumerate() {
         match read_element(app, caller, element) {
             Ok(new) => read.push(new),
-            Err(faults) => faults.into_iter().for_each(|fault| fields.fault(format!("events.{index}: {fault}"))),
+            Err(faults) => {
+                faults.into_iter().for_each(|fault| fields.fault(format!("events.{index}: {fault}")))
+            }
         }
     }
     let first = read.first().map(|new| new.tenant(caller)).transpose()?;
@@ -155,7 +163,8 @@ fn read_element(app: &App, caller: &Caller, element: &RawValue) -> Result<NewEve
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
-    let fault = || Error::Invalid(vec![format!("Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters")]);
+    let fault =
+        || Error::Invalid(vec![format!("Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters")]);
     let mut given = headers.get_all("idempotency-key");
     let Some(first) = given.next() else { return Ok(None) };
     let visible = first.as_bytes().iter().all(u8::is_ascii_graphic);
@@ -193,7 +202,9 @@ impl NewEvent {
             None => Ok(caller.tenant.clone()),
             Some(id) if caller.tenant.organization_id() == Some(id) => Ok(caller.tenant.clone()),
             Some(id) if caller.may_publish_for_any_tenant() => Ok(Tenant::Organization(id.as_str().into())),
-            Some(_) => Err(Error::Forbidden("publishing for another organization needs the scope events:publish:any")),
+            Some(_) => Err(Error::Forbidden(
+                "publishing for another organization needs the scope events:publish:any",
+            )),
         }
     }
 
@@ -250,7 +261,8 @@ fn read_timestamp(fields: &mut Fields<'_>) -> Option<Millis> {
 
 fn read_organization(caller: &Caller, fields: &mut Fields<'_>) -> Option<String> {
     const MAX_ORGANIZATION: usize = 255;
-    let named = fields.nullable("organizationId", |fields, name| fields.string(name, 1..=MAX_ORGANIZATION)).flatten();
+    let named =
+        fields.nullable("organizationId", |fields, name| fields.string(name, 1..=MAX_ORGANIZATION)).flatten();
     if named.as_ref().is_some_and(|id| id.starts_with("user:")) {
         fields.fault("organizationId must not begin with user:".to_owned());
     }
@@ -268,7 +280,10 @@ pub(super) fn new_event_id(now: Millis) -> EventId {
 
 /// Tells equal type and data from other ones: both are hashed with the length of the first.
 fn fingerprint(event_type: &str, data: &str) -> String {
-    let digest = Sha256::new().chain_update(event_type.len().to_be_bytes()).chain_update(event_type).chain_update(data);
+    let digest = Sha256::new()
+        .chain_update(event_type.len().to_be_bytes())
+        .chain_update(event_type)
+        .chain_update(data);
     hex::encode(&digest.finalize()[..16])
 }
 
@@ -281,7 +296,8 @@ async fn store(app: &App, (publication, data): (Publication, String)) -> Result<
     let event = &publication.event;
     let organization = event.tenant.organization_id();
     let rebuild = |id: &EventId, at| json::event_body(id, &event.event_type, at, organization, &data).into();
-    let published = events::publish(&app.redis, &app.keys, &app.layout, bounds, &publication, rebuild).await?;
+    let published =
+        events::publish(&app.redis, &app.keys, &app.layout, bounds, &publication, rebuild).await?;
     facts::published(&published);
     let taken = |id: &EventId, timestamp: Millis, duplicate| Taken {
         id: id.clone(),
@@ -292,7 +308,9 @@ async fn store(app: &App, (publication, data): (Publication, String)) -> Result<
     match published {
         Published::New => Ok(taken(&event.id, publication.timestamp, false)),
         Published::Duplicate(id, timestamp) => Ok(taken(&id, timestamp, true)),
-        Published::Conflict => Err(Error::Conflict("the idempotency key or id was used for another event".into())),
+        Published::Conflict => {
+            Err(Error::Conflict("the idempotency key or id was used for another event".into()))
+        }
         Published::PartitionFull => Err(Error::Busy("too many events wait to be dispatched".into(), PAUSE)),
         Published::TenantFull => {
             Err(Error::TooManyRequests("too much waits for the endpoints of the organization".into(), PAUSE))

@@ -106,7 +106,8 @@ impl Keeper {
     async fn take_free(&mut self) -> (Vec<Tenure>, Instant) {
         let sent = clock::monotonic();
         let held = |partition: &Partition| self.held.iter().any(|(held, _)| held == partition);
-        let wanted: Vec<Partition> = self.wanted.iter().copied().filter(|partition| !held(partition)).collect();
+        let wanted: Vec<Partition> =
+            self.wanted.iter().copied().filter(|partition| !held(partition)).collect();
         let seen = match leases::look(&self.redis, &self.keys, &wanted).await {
             Ok(seen) => seen,
             Err(error) => {

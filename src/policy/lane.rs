@@ -388,9 +388,9 @@ impl<B: Clone> Lane<B> {
     }
 
     fn after_failure(&self, attempt: u32, retry_after: Option<Duration>, jitter: f64, now: Millis) -> Next {
-        match retry::next_delay(&self.limits.retries, attempt, jitter) {
-            Some(delay) => Next::Retry(now + delay.max(retry_after.unwrap_or_default())),
-            None => Next::Dead,
+        match retry::after(&self.limits.retries, attempt, retry_after, jitter) {
+            retry::Next::RetryIn(delay) => Next::Retry(now + delay),
+            retry::Next::Dead => Next::Dead,
         }
     }
 

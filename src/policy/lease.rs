@@ -49,6 +49,7 @@ impl<S: PartialEq> Watch<S> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "any instant will do, and policy reads no clock of ours")]
 mod tests {
     use super::*;
 

@@ -15,7 +15,8 @@ const NO_REASON: &str = "-";
 pub fn encode(webhook: &Webhook) -> String {
     let Webhook { version, updated_at, .. } = webhook;
     let reason = webhook.disabled_reason.map_or(NO_REASON, DisabledReason::code);
-    let settings = serde_json::to_string(&webhook.settings).expect("settings have text keys and no maps of maps");
+    let settings =
+        serde_json::to_string(&webhook.settings).expect("settings have text keys and no maps of maps");
     format!("{version} {} {} {reason}\n{settings}", u8::from(webhook.is_active), updated_at.0)
 }
 
@@ -86,7 +87,9 @@ mod tests {
     fn what_we_do_not_write_is_malformed() {
         let webhook = webhook();
         let good = encode(&webhook);
-        for bad in ["", "7", "7 1 5 -", "x 1 5 -\n{}", &good.replace("7 1", "7 2"), &good.replace("5 -", "5 why")] {
+        for bad in
+            ["", "7", "7 1 5 -", "x 1 5 -\n{}", &good.replace("7 1", "7 2"), &good.replace("5 -", "5 why")]
+        {
             assert!(matches!(decode(&webhook.id, bad), Err(Error::Malformed(_))), "{bad}");
         }
     }

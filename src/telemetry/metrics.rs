@@ -59,24 +59,50 @@ pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 impl Metrics {
     fn new() -> Self {
-        let registry = Registry::new_custom(Some("salesos_webhooks".to_owned()), None)
-            .expect("the prefix is not empty");
+        let registry =
+            Registry::new_custom(Some("salesos_webhooks".to_owned()), None).expect("the prefix is not empty");
         let metrics = Self {
-            events_published: counters(&registry, "events_published_total", "Publications by result.", "result"),
+            events_published: counters(
+                &registry,
+                "events_published_total",
+                "Publications by result.",
+                "result",
+            ),
             events_dispatched: counter(&registry, "events_dispatched_total", "Events put into mailboxes."),
             deliveries_enqueued: counter(&registry, "deliveries_enqueued_total", "Deliveries queued."),
             attempts: counters(&registry, "attempts_total", "Recorded attempts by outcome.", "outcome"),
-            deliveries_ended: counters(&registry, "deliveries_ended_total", "Deliveries ended, by result.", "result"),
-            retries_scheduled: counter(&registry, "retries_scheduled_total", "Failed attempts to be tried again."),
+            deliveries_ended: counters(
+                &registry,
+                "deliveries_ended_total",
+                "Deliveries ended, by result.",
+                "result",
+            ),
+            retries_scheduled: counter(
+                &registry,
+                "retries_scheduled_total",
+                "Failed attempts to be tried again.",
+            ),
             attempt_duration: histogram(&registry, "attempt_duration_seconds", "Time of an attempt."),
             attempts_in_flight: gauge(&registry, "attempts_in_flight", "Attempts on their way."),
             actors_active: gauge(&registry, "actors_active", "Webhook actors alive."),
             actors_restarted: counter(&registry, "actors_restarted_total", "Actors rebuilt after a panic."),
             partitions_owned: gauge(&registry, "partitions_owned", "Partitions that this node owns."),
             leases_lost: counter(&registry, "leases_lost_total", "Leases lost instead of given back."),
-            calls_fenced: counter(&registry, "calls_fenced_total", "Calls refused for a lease that was not ours."),
-            entries_quarantined: counter(&registry, "entries_quarantined_total", "Unreadable entries set aside."),
-            redis_errors: counter(&registry, "redis_errors_total", "Redis calls that failed and were repeated."),
+            calls_fenced: counter(
+                &registry,
+                "calls_fenced_total",
+                "Calls refused for a lease that was not ours.",
+            ),
+            entries_quarantined: counter(
+                &registry,
+                "entries_quarantined_total",
+                "Unreadable entries set aside.",
+            ),
+            redis_errors: counter(
+                &registry,
+                "redis_errors_total",
+                "Redis calls that failed and were repeated.",
+            ),
             registry,
         };
         metrics.start_at_zero();
@@ -128,7 +154,8 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
 }
 
 fn histogram(registry: &Registry, name: &str, help: &str) -> Histogram {
-    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())).expect(UNIQUE);
+    let histogram =
+        Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())).expect(UNIQUE);
     registry.register(Box::new(histogram.clone())).expect(UNIQUE);
     histogram
 }

@@ -55,12 +55,16 @@ fn recorded(seq: u64) -> Input<()> {
 }
 
 fn started(effects: &[Effect<()>]) -> Vec<u64> {
-    let seq = |effect: &Effect<()>| if let Effect::Start(delivery) = effect { Some(delivery.entry.seq) } else { None };
+    let seq = |effect: &Effect<()>| {
+        if let Effect::Start(delivery) = effect { Some(delivery.entry.seq) } else { None }
+    };
     effects.iter().filter_map(seq).collect()
 }
 
 fn verdict(effects: &[Effect<()>]) -> &Verdict {
-    let found = effects.iter().find_map(|effect| if let Effect::Record(verdict) = effect { Some(verdict) } else { None });
+    let found = effects
+        .iter()
+        .find_map(|effect| if let Effect::Record(verdict) = effect { Some(verdict) } else { None });
     found.expect("a verdict")
 }
 
@@ -89,7 +93,11 @@ fn a_failure_is_tried_again_when_it_is_due_and_then_dead() {
     let due = NOW + Duration::from_secs(60);
     assert_eq!((verdict(&effects).next, verdict(&effects).was_retry), (Next::Retry(due), false));
     let effects = step(&mut lane, recorded(1), NOW);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Idle(Some(at)) | Effect::WakeAt(at) if *at <= due)));
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Idle(Some(at)) | Effect::WakeAt(at) if *at <= due))
+    );
     assert_eq!(started(&step(&mut lane, Input::Tick, Millis(due.0 - 1))), NONE);
     assert_eq!(started(&step(&mut lane, Input::Tick, due)), [1]);
     let effects = step(&mut lane, attempted(1, 500), due);
@@ -102,7 +110,10 @@ fn gone_switches_the_webhook_off_and_nothing_more_starts() {
     step(&mut lane, delivered(0, 1..=2), NOW);
     let effects = step(&mut lane, attempted(1, 410), NOW);
     let verdict = verdict(&effects);
-    assert_eq!((verdict.next, verdict.disable, verdict.active), (Next::Dead, Some(DisabledReason::Gone), false));
+    assert_eq!(
+        (verdict.next, verdict.disable, verdict.active),
+        (Next::Dead, Some(DisabledReason::Gone), false)
+    );
     assert_eq!(started(&effects), NONE);
     let effects = step(&mut lane, recorded(1), NOW);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Idle(None))));
@@ -136,9 +147,15 @@ fn an_ordered_webhook_waits_for_its_head() {
 fn a_lane_that_missed_something_reads_its_mailbox() {
     let mut lane = idle_lane(limits());
     let effects = lane.step(Input::Tick, entry(9), NOW);
-    assert!(matches!(effects[..], [Effect::ReadMailbox { after: EntryId::ZERO, count: WINDOW }]), "{effects:?}");
+    assert!(
+        matches!(effects[..], [Effect::ReadMailbox { after: EntryId::ZERO, count: WINDOW }]),
+        "{effects:?}"
+    );
     assert_eq!(started(&step(&mut lane, delivered(9, 10..=10), NOW)), NONE, "there is a gap before it");
-    assert_eq!(started(&step(&mut lane, Input::MailboxRead((8..=10).map(delivery).collect()), NOW)), [8, 9, 10]);
+    assert_eq!(
+        started(&step(&mut lane, Input::MailboxRead((8..=10).map(delivery).collect()), NOW)),
+        [8, 9, 10]
+    );
     assert_eq!(lane.cursor(), entry(10));
 }
 
@@ -206,13 +223,17 @@ impl Model {
                     assert!(!doubled, "{seq} is in flight twice");
                     let waiting = match delivery.attempt {
                         1 => self.mailbox.contains(&seq),
-                        attempt => self.retries.get(&seq).is_some_and(|(due, n)| *due <= now && *n == attempt),
+                        attempt => {
+                            self.retries.get(&seq).is_some_and(|(due, n)| *due <= now && *n == attempt)
+                        }
                     };
                     assert!(waiting, "{seq} was started and does not wait");
                     *self.attempts.entry(seq).or_default() += 1;
                     self.pending.push(effect);
                 }
-                Effect::Record(_) | Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } => self.pending.push(effect),
+                Effect::Record(_) | Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } => {
+                    self.pending.push(effect)
+                }
                 Effect::WakeAt(_) | Effect::Idle(_) => {}
             }
         }
@@ -240,17 +261,19 @@ impl Model {
         }
         let effect = self.pending.swap_remove(chance % self.pending.len());
         Some(match effect {
-            Effect::Start(_) if chance % 11 == 0 => {
+            Effect::Start(_) if chance.is_multiple_of(11) => {
                 let Effect::Start(delivery) = effect else { unreachable!() };
                 *self.attempts.entry(delivery.entry.seq).or_default() -= 1;
                 Input::Unsendable { entry: delivery.entry, for_good: false }
             }
-            Effect::Start(delivery) => attempted(delivery.entry.seq, if chance % 3 == 0 { 500 } else { 200 }),
+            Effect::Start(delivery) => attempted(delivery.entry.seq, if chance.is_multiple_of(3) { 500 } else { 200 }),
             Effect::Record(verdict) => self.record(&verdict),
-            Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } if chance % 7 == 0 => Input::ReadFailed,
+            Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } if chance.is_multiple_of(7) => Input::ReadFailed,
             Effect::ReadMailbox { after, count } => {
                 let after = if after == EntryId::ZERO { 0 } else { after.seq };
-                Input::MailboxRead(self.mailbox.range(after + 1..).take(count).map(|seq| delivery(*seq)).collect())
+                Input::MailboxRead(
+                    self.mailbox.range(after + 1..).take(count).map(|seq| delivery(*seq)).collect(),
+                )
             }
             Effect::ReadRetries { count } => {
                 let mut all: Vec<_> = self.retries.iter().map(|(seq, (due, n))| (*due, *seq, *n)).collect();

@@ -9,8 +9,10 @@
 
 mod read;
 mod row;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
 pub use read::{AttemptLog, Filter, Logged, Page, Payload, Shown, Window};
 pub use row::{decode, encode};
+pub use sweep::sweep;
