@@ -191,9 +191,13 @@ async fn told_to_stop(stop: Option<oneshot::Receiver<()>>) {
     let listen = |kind| signal(kind).expect("the process may listen for its own signals");
     let (mut term, mut int) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
     let asked = async {
-        match stop {
-            Some(stop) if stop.await.is_ok() => {}
-            _ => std::future::pending().await,
+        // A caller that is gone without a word has not asked for anything.
+        let said = match stop {
+            Some(stop) => stop.await.is_ok(),
+            None => false,
+        };
+        if !said {
+            std::future::pending::<()>().await;
         }
     };
     tokio::select! {
