@@ -189,6 +189,16 @@ impl Caller {
         }
     }
 
+    /// Whether the token may publish events.
+    pub fn may_publish(&self) -> bool {
+        self.check_publish().is_ok()
+    }
+
+    /// Those who may publish see what became of it, also with a scope that holds nothing else.
+    fn check_read_event(&self) -> Result<(), Error> {
+        if self.may_publish() { Ok(()) } else { self.check_read() }
+    }
+
     fn check_publish(&self) -> Result<(), Error> {
         if self.is_read_only {
             Err(Error::Forbidden("the token's role may only read"))
@@ -211,6 +221,10 @@ pub struct Writer(pub Caller);
 /// A caller who may publish events.
 #[derive(Clone, Debug)]
 pub struct Publisher(pub Caller);
+
+/// A caller who may look at events: which ones, their webhooks say.
+#[derive(Clone, Debug)]
+pub struct EventReader(pub Caller);
 
 macro_rules! guard {
     ($name:ident, $counted:ident, $check:ident) => {
@@ -239,6 +253,7 @@ macro_rules! guard {
 }
 guard!(Reader, count_request, check_read);
 guard!(Writer, count_request, check_write);
+guard!(EventReader, count_request, check_read_event);
 guard!(Publisher, count_publish, check_publish);
 
 fn app_of(request: &HttpRequest) -> &App {

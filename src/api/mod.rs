@@ -7,7 +7,9 @@ pub mod access;
 pub mod app;
 pub mod auth;
 pub mod body;
+pub mod deliveries;
 pub mod error;
+pub mod events;
 pub mod fields;
 pub mod health;
 pub mod publish;
@@ -16,8 +18,10 @@ pub mod rate_limit;
 pub mod request;
 pub mod routes;
 pub mod server;
+pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod trial;
 pub mod webhooks;
 
 pub use app::{App, Shared};

@@ -1,0 +1,209 @@
+//! The delivery log of a webhook (contract, section 6), and sending a logged delivery again.
+
+use std::collections::BTreeMap;
+use std::future::{Ready, ready};
+use std::time::Duration;
+
+use actix_web::dev::Payload as RequestBody;
+use actix_web::web::{Data, Json};
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::access::{Id, NO_WEBHOOK, Purpose, find};
+use super::auth::{Reader, Writer};
+use super::query::{self, Query};
+use super::{App, Error};
+use crate::clock;
+use crate::delivery::request::plain_headers;
+use crate::domain::{AttemptId, AttemptRow, ErrorKind, EventId, Webhook, WebhookId};
+use crate::store::attempts::{AttemptLog, Filter, Logged, Payload, Shown, Window};
+use crate::store::resend::{Resent, resend};
+
+/// What stands for the value of a header that the webhook's owner chose.
+const HIDDEN: &str = "***";
+/// What a client is told to wait when too much awaits dispatch.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The `{attemptId}` of a route. What is no attempt id names no attempt: 404.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt(AttemptId);
+
+impl FromRequest for Attempt {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut RequestBody) -> Self::Future {
+        let given = request.match_info().get("attemptId").unwrap_or_default();
+        ready(given.parse().map(Self).map_err(|_| NO_ATTEMPT))
+    }
+}
+
+const NO_ATTEMPT: Error = Error::NotFound("attempt");
+
+/// `GET /api/webhooks/{id}/deliveries`: one row an attempt, newest first.
+pub async fn list(
+    app: Data<App>,
+    caller: Reader,
+    id: Id,
+    request: HttpRequest,
+) -> Result<Json<Listing>, Error> {
+    let webhook = find(&app, &caller, &id.0, Purpose::Read).await?;
+    let mut query = Query::of(&request);
+    let (success, event, page) = (query.boolean("success"), query.text("event"), query.page());
+    query.finish()?;
+    let filter = Filter { success, event: event.as_deref() };
+    let skip = usize::try_from(page.offset()).unwrap_or(usize::MAX);
+    let window = Window { skip, take: page.limit as usize };
+    let found = log_of(&app, &webhook).list(filter, window).await?;
+    let logs = found.rows.into_iter().map(|logged| View::of(&webhook.id, logged)).collect();
+    Ok(Json(Listing { logs, pagination: Pagination::new(page, found.total) }))
+}
+
+/// `GET /api/webhooks/{id}/deliveries/{attemptId}`: with the whole payload and the headers that were sent.
+pub async fn show(app: Data<App>, caller: Reader, id: Id, attempt: Attempt) -> Result<Json<Whole>, Error> {
+    let webhook = find(&app, &caller, &id.0, Purpose::Read).await?;
+    let logged = log_of(&app, &webhook).get(attempt.0).await?.ok_or(NO_ATTEMPT)?;
+    let request_headers = headers_of(&logged.row);
+    Ok(Json(Whole { row: View::of(&webhook.id, logged), request_headers }))
+}
+
+/// `POST /api/webhooks/{id}/deliveries/{attemptId}/retry`: the event is queued for that webhook again, each time.
+pub async fn retry(app: Data<App>, caller: Writer, id: Id, attempt: Attempt) -> Result<HttpResponse, Error> {
+    let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
+    let log = log_of(&app, &webhook);
+    let AttemptRow { event_id, event_type, .. } = log.get(attempt.0).await?.ok_or(NO_ATTEMPT)?.row;
+    let event = (&event_id, event_type.as_str());
+    let tenant = &webhook.settings.tenant;
+    match resend(&app.redis, &app.keys, log.partition, tenant, &webhook.id, event).await? {
+        Resent::Queued => Ok(HttpResponse::Accepted().json(Queued { queued: 1, event_id: &event_id })),
+        Resent::NoWebhook => Err(NO_WEBHOOK),
+        Resent::Inactive => Err(Error::Conflict("the webhook is not active".into())),
+        Resent::BodyGone => Err(Error::Conflict("the body of the event is no longer kept".into())),
+        Resent::Test => Err(Error::Conflict("a test is not sent again: make another one".into())),
+        Resent::PartitionFull => Err(Error::Busy("too many events await their dispatch".into(), PAUSE)),
+    }
+}
+
+fn log_of<'a>(app: &'a App, webhook: &'a Webhook) -> AttemptLog<'a> {
+    let tenant = &webhook.settings.tenant;
+    let settings = &app.config.log;
+    AttemptLog {
+        redis: &app.redis,
+        keys: &app.keys,
+        partition: app.layout.partition_of(tenant, webhook.id.shard()),
+        tenant,
+        webhook: &webhook.id,
+        shown: Shown {
+            max_attempts: settings.max_attempts,
+            not_before: clock::now().minus(settings.retention),
+        },
+    }
+}
+
+/// The answer of a listing.
+#[derive(Debug, Serialize)]
+pub struct Listing {
+    logs: Vec<View>,
+    pagination: Pagination,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pagination {
+    page: u32,
+    limit: u32,
+    total: u64,
+    total_pages: u64,
+}
+
+impl Pagination {
+    fn new(query::Page { page, limit }: query::Page, total: u64) -> Self {
+        Self { page, limit, total, total_pages: total.div_ceil(limit.into()) }
+    }
+}
+
+/// One row.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View {
+    id: Option<AttemptId>,
+    webhook_id: WebhookId,
+    event: String,
+    event_id: EventId,
+    url: String,
+    request_payload: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    payload_truncated: bool,
+    status_code: Option<u16>,
+    response_body: Option<String>,
+    response_time_ms: u32,
+    attempt_number: u32,
+    success: bool,
+    error_message: Option<String>,
+    error_kind: Option<ErrorKind>,
+    next_retry_at: Option<String>,
+    created_at: String,
+}
+
+impl View {
+    fn of(webhook: &WebhookId, Logged { row, payload }: Logged) -> Self {
+        Self {
+            id: row.id,
+            webhook_id: webhook.clone(),
+            success: row.success(),
+            event: row.event_type,
+            event_id: row.event_id,
+            url: row.url,
+            payload_truncated: payload == Payload::TooLong,
+            request_payload: json_of(payload),
+            status_code: row.status,
+            response_body: row.response_body,
+            response_time_ms: row.elapsed_ms,
+            attempt_number: row.attempt,
+            error_message: row.error_message,
+            error_kind: row.error_kind,
+            next_retry_at: row.next_retry_at.map(|at| at.to_string()),
+            created_at: row.at.to_string(),
+        }
+    }
+}
+
+/// The bytes that were sent, as they were sent: the numbers and the order in them are the publisher's.
+fn json_of(payload: Payload) -> Option<Box<RawValue>> {
+    match payload {
+        Payload::Whole(bytes) => serde_json::from_slice(&bytes).ok(),
+        Payload::Gone | Payload::TooLong => None,
+    }
+}
+
+/// The answer for one attempt.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Whole {
+    #[serde(flatten)]
+    row: View,
+    request_headers: Option<BTreeMap<String, String>>,
+}
+
+/// The headers of the request but for the signatures, which would let a reader of the log pass for us. `None` when no
+/// request was made.
+fn headers_of(row: &AttemptRow) -> Option<BTreeMap<String, String>> {
+    if matches!(row.error_kind, Some(ErrorKind::Expired | ErrorKind::Overflow)) {
+        return None;
+    }
+    let ours = plain_headers(&row.event_type, &row.event_id, row.attempt, row.at);
+    let is_ours = |name: &String| ours.iter().any(|(own, _)| name.eq_ignore_ascii_case(own));
+    let custom = row.custom_headers.iter().filter(|name| !is_ours(name));
+    let mut headers: BTreeMap<String, String> =
+        custom.map(|name| (name.clone(), HIDDEN.to_owned())).collect();
+    headers.extend(ours.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    Some(headers)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Queued<'a> {
+    queued: u32,
+    event_id: &'a EventId,
+}

@@ -1,0 +1,164 @@
+//! `POST /api/webhooks/{id}/test`: one attempt, at once, from this node, outside of the lane.
+//!
+//! It runs in a task of its own: a client that goes away neither takes the row with it nor leaves the webhook locked.
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use serde_json::json;
+
+use super::access::{Id, Purpose, find};
+use super::auth::Writer;
+use super::body::OptionalBody;
+use super::fields::{Fields, quoted};
+use super::publish::new_event_id;
+use super::{App, Error};
+use crate::clock;
+use crate::domain::{AttemptResult, AttemptRow, EventBody, EventId, Millis, Webhook};
+use crate::policy::json;
+use crate::store;
+use crate::store::attempts::encode;
+use crate::store::trial::{Ended, Trial};
+
+/// The event of a test that names no other; nothing can subscribe to it.
+const TEST: &str = "test";
+/// The longest name of an event type that is looked for.
+const LONGEST_TYPE: usize = 255;
+/// Time for the record of a test, beyond its attempt.
+const MARGIN: Duration = Duration::from_secs(5);
+/// How often the record is tried.
+const TRIES: u32 = 3;
+/// Between the tries.
+const BETWEEN: Duration = Duration::from_millis(500);
+
+/// What a client learns of its test.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    success: bool,
+    message: String,
+    event: String,
+    event_id: EventId,
+    status_code: Option<u16>,
+    response_time_ms: u32,
+    response_body: Option<String>,
+    error: Option<String>,
+}
+
+/// An event made for a test.
+struct Sample {
+    id: EventId,
+    body: EventBody,
+}
+
+/// The handler. Inactive webhooks too; the body may name an event type, whose sample is sent then.
+pub async fn run(app: Data<App>, caller: Writer, id: Id, body: OptionalBody) -> Result<Json<Report>, Error> {
+    let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
+    let sample = read_sample(&app, &webhook, body)?;
+    let task = actix_web::rt::spawn(async move { attempt(&app, &webhook, sample).await });
+    let ended = task.await.map_err(|_| Error::Internal("a test did not end".into(), None))?;
+    ended.map(Json)
+}
+
+fn read_sample(app: &App, webhook: &Webhook, body: OptionalBody) -> Result<Sample, Error> {
+    let mut fields = body.0.as_deref().map_or_else(|| Ok(Fields::empty()), Fields::parse)?;
+    let wanted = fields.string("event", 1..=LONGEST_TYPE).unwrap_or_else(|| TEST.to_owned());
+    let known = app.config.catalogue.get(&wanted);
+    if known.is_none() && wanted != TEST {
+        let hint = app.config.catalogue.closest(&wanted).map(|name| format!(", did you mean \"{name}\"?"));
+        fields.fault(format!(
+            "event: unknown event type \"{}\"{}",
+            quoted(&wanted),
+            hint.unwrap_or_default()
+        ));
+    }
+    fields.finish()?;
+    let data = match known {
+        Some(known) => known.sample.to_string(),
+        None => json!({"message": "This is a test of your webhook.", "webhookId": webhook.id}).to_string(),
+    };
+    Ok(Sample::new(&wanted, &data, webhook, clock::now()))
+}
+
+impl Sample {
+    fn new(event_type: &str, data: &str, webhook: &Webhook, now: Millis) -> Self {
+        let id = new_event_id(now);
+        // Samples are ours, and not deep.
+        let data = json::compact(data).unwrap_or_else(|_| "{}".to_owned());
+        let organization = webhook.settings.tenant.organization_id();
+        let bytes = json::event_body(&id, event_type, now, organization, &data).into();
+        Self { id, body: EventBody { event_type: event_type.into(), bytes } }
+    }
+}
+
+async fn attempt(app: &App, webhook: &Webhook, sample: Sample) -> Result<Report, Error> {
+    let tenant = &webhook.settings.tenant;
+    let partition = app.layout.partition_of(tenant, webhook.id.shard());
+    let limit = webhook.timeout() + MARGIN;
+    let trial = Trial::begin(&app.redis, &app.keys, partition, tenant, &webhook.id, limit).await?;
+    let trial = trial.ok_or(Error::Conflict("a test of this webhook is running".into()))?;
+    let Sample { id, body } = &sample;
+    let result = app.sender.attempt(&webhook.settings, id, body, 1, clock::now()).await;
+    let ended = Ended {
+        event: id,
+        body,
+        at: result.at,
+        success: result.success(),
+        row: encode(row(webhook, &sample, &result), result.response_body.clone()),
+        log_max: app.config.log.max_attempts,
+        keep: app.config.log.payload_retention,
+    };
+    record(&trial, &ended).await?;
+    Ok(report(sample, result))
+}
+
+/// Records the end of a test; tries again when Redis does not answer, which writes nothing twice.
+async fn record(trial: &Trial<'_>, ended: &Ended<'_>) -> Result<(), store::Error> {
+    for _ in 1..TRIES {
+        match trial.end(ended).await {
+            Err(error) if error.is_transient() => tokio::time::sleep(BETWEEN).await,
+            // A webhook that was deleted meanwhile has no log.
+            answer => return answer.map(|_| ()),
+        }
+    }
+    trial.end(ended).await.map(|_| ())
+}
+
+fn row(webhook: &Webhook, sample: &Sample, result: &AttemptResult) -> AttemptRow {
+    AttemptRow {
+        id: None,
+        event_id: sample.id.clone(),
+        event_type: sample.body.event_type.to_string(),
+        url: webhook.settings.url.clone(),
+        at: result.at,
+        attempt: 1,
+        elapsed_ms: elapsed_ms(result),
+        status: result.status,
+        error_kind: result.failure.as_ref().map(|failure| failure.kind),
+        error_message: result.failure.as_ref().map(|failure| failure.message.clone()),
+        next_retry_at: None,
+        response_body: None,
+        body_beside: false,
+        custom_headers: webhook.settings.headers.keys().cloned().collect(),
+    }
+}
+
+fn report(sample: Sample, result: AttemptResult) -> Report {
+    let success = result.success();
+    let message = if success { "the endpoint took the test" } else { "the endpoint did not take the test" };
+    Report {
+        success,
+        message: message.to_owned(),
+        event: sample.body.event_type.to_string(),
+        event_id: sample.id,
+        status_code: result.status,
+        response_time_ms: elapsed_ms(&result),
+        response_body: result.response_body,
+        error: result.failure.map(|failure| failure.message),
+    }
+}
+
+fn elapsed_ms(result: &AttemptResult) -> u32 {
+    u32::try_from(result.elapsed.as_millis()).unwrap_or(u32::MAX)
+}
