@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Receiver, Reply, TestNode, TestRedis, text};
+use crate::harness::{Client, MOST_IN_FLIGHT, Receiver, Reply, TestNode, TestRedis, text};
 
 const EVENTS: usize = 1000;
 
@@ -127,7 +127,7 @@ async fn a_kill_in_the_middle_changes_nothing_but_duplicates_of_what_was_in_flig
             assert!(fits, "{path} {event}: {good} good, {bad} bad");
         }
         let duplicates = receiver.count(path) - log.len();
-        assert!(duplicates <= 2 * 16, "{path}: {duplicates} duplicates");
+        assert!(duplicates <= MOST_IN_FLIGHT, "{path}: {duplicates} duplicates");
     }
     assert_eq!(stats["deliveriesLast24h"], attempts);
 }

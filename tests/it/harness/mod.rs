@@ -11,7 +11,7 @@ mod wait;
 
 pub use client::{Answer, Client, is_time, text};
 pub use dir::TempDir;
-pub use node::TestNode;
+pub use node::{MOST_IN_FLIGHT, TestNode};
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use redis::TestRedis;
 pub use token::{SECRET, Token};

@@ -18,6 +18,10 @@ use super::{Client, SOON, TempDir, TestRedis, Token, eventually};
 /// Lines of its log that are kept, to be shown when the test fails.
 const LOG_LINES: usize = 200;
 
+/// The most attempts of one webhook with the default `maxConcurrency` (16) that a kill can repeat: those on their way,
+/// and those answered and not yet recorded, of which a lane lets twice as many wait.
+pub const MOST_IN_FLIGHT: usize = 3 * 16;
+
 /// A node that ends with the test. Its clients follow it when it starts again.
 #[derive(Debug)]
 pub struct TestNode {
