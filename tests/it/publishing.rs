@@ -182,16 +182,16 @@ async fn an_event_tells_where_it_stands_at_each_webhook() {
     let crm = node.publisher("acme");
     let id = crm.publish("lead.created", &json!({ "a": 1 })).await;
     crate::harness::eventually("two of three have ended", crate::harness::SOON, async || {
-        let event = crm.get(&format!("/api/events/{id}")).await.expect(200);
+        let event = ann.get(&format!("/api/events/{id}")).await.expect(200);
         assert_eq!((&event["id"], &event["type"]), (&json!(id), &json!("lead.created")));
-        let stands = event["deliveries"].as_array().expect("deliveries");
+        let stands = event["webhooks"].as_array().expect("webhooks");
         let of = |wanted: &String| {
             let found = stands.iter().find(|stand| stand["webhookId"] == wanted.as_str())?;
             Some(text(&found["status"]))
         };
         let states: Vec<Option<String>> = ids.iter().map(of).collect();
         let states: Vec<&str> = states.iter().map(|state| state.as_deref().unwrap_or("none")).collect();
-        (stands.len() == 3 && states == ["delivered", "dead", "pending"]).then_some(())
+        (stands.len() == 3 && states == ["delivered", "failed", "pending"]).then_some(())
     })
     .await;
 }
