@@ -35,7 +35,7 @@ pub struct Cli {
 /// Where the settings come from.
 #[derive(Debug, Args)]
 struct Settings {
-    /// The settings file [default: config/default.toml]; the environment (WEBHOOKS_<SECTION>__<KEY>) wins over it
+    /// The settings file [default: config/default.toml]; the environment (`WEBHOOKS_<SECTION>__<KEY>`) wins over it
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Settings for trying things out: a token secret is made when none is set, and `serve` proves a delivery to itself
@@ -114,12 +114,22 @@ async fn serve_node(config: Config, development: bool) -> anyhow::Result<()> {
         return serve::run(config, ServeOptions::default()).await;
     }
     let (on_ready, ready) = oneshot::channel();
-    let mut serving = Box::pin(serve::run(config.clone(), ServeOptions { on_ready: Some(on_ready) }));
-    tokio::select! {
+    let (stop, stopped) = oneshot::channel();
+    let options = ServeOptions { on_ready: Some(on_ready), stop: Some(stopped) };
+    let mut serving = Box::pin(serve::run(config.clone(), options));
+    let greeted = tokio::select! {
         ended = &mut serving => return ended,
-        greeted = greet_when_ready(&config, ready) => greeted?,
+        greeted = greet_when_ready(&config, ready) => greeted,
+    };
+    if greeted.is_err() {
+        // A node that could not prove itself is drained like any other.
+        let _ = stop.send(());
+        serving.await?;
+        return greeted;
     }
-    serving.await
+    let served = serving.await;
+    drop(stop);
+    served
 }
 
 async fn greet_when_ready(config: &Config, ready: oneshot::Receiver<Addresses>) -> anyhow::Result<()> {

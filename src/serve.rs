@@ -32,6 +32,8 @@ const PROBE_EVERY: Duration = Duration::from_millis(500);
 pub struct ServeOptions {
     /// Told once, when the node is ready.
     pub on_ready: Option<oneshot::Sender<Addresses>>,
+    /// Stops the node like SIGTERM does.
+    pub stop: Option<oneshot::Receiver<()>>,
 }
 
 /// Where a ready node listens: the ports that were bound, also where the settings said 0.
@@ -83,7 +85,8 @@ async fn serve(config: &Arc<Config>, private: Option<&Private>, options: ServeOp
     let arbiters = start_arbiters(config, &redis, layout, &stopping)?;
     facts::listening(addresses.api, addresses.management);
     let probe = actix::spawn(probe(redis, readiness.clone(), options.on_ready, addresses));
-    let ended = run_until_told(servers, arbiters, &stop, &readiness, config.server.drain).await;
+    let told = told_to_stop(options.stop);
+    let ended = run_until_told(servers, arbiters, told, &stop, &readiness, config.server.drain).await;
     probe.abort();
     ended
 }
@@ -147,6 +150,7 @@ async fn probe(
 async fn run_until_told(
     servers: Servers,
     arbiters: Vec<oneshot::Receiver<anyhow::Result<()>>>,
+    told: impl Future<Output = ()>,
     stop: &watch::Sender<bool>,
     readiness: &Readiness,
     drain: Duration,
@@ -156,7 +160,7 @@ async fn run_until_told(
     let mut arbiters = futures_util::future::join_all(arbiters);
     let mut ended = None;
     tokio::select! {
-        () = told_to_stop() => tracing::info!("draining"),
+        () = told => tracing::info!("draining"),
         results = &mut arbiters => ended = Some(results),
     }
     readiness.draining();
@@ -182,11 +186,23 @@ async fn run_until_told(
     Ok(())
 }
 
-async fn told_to_stop() {
+/// SIGTERM, SIGINT, or the word of the caller.
+async fn told_to_stop(stop: Option<oneshot::Receiver<()>>) {
     let listen = |kind| signal(kind).expect("the process may listen for its own signals");
     let (mut term, mut int) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    let asked = async {
+        // A caller that is gone without a word has not asked for anything.
+        let said = match stop {
+            Some(stop) => stop.await.is_ok(),
+            None => false,
+        };
+        if !said {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
+        () = asked => {}
     }
 }

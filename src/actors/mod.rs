@@ -8,4 +8,5 @@ pub mod attempt;
 pub mod local;
 pub mod partition;
 pub mod reader;
+pub mod steps;
 pub mod webhook;

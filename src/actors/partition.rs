@@ -13,17 +13,18 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
-use super::local::{Backoff, Local, RidingBody};
+use super::local::{Local, RidingBody};
 use super::reader::{Feed, Feeds};
+use super::steps::{self, Loaded};
 use super::webhook::{self, Changed, Delivered, WebhookActor};
 use crate::clock;
 use crate::domain::{EntryId, EventBody, EventId, Millis, Partition, Tenant, Webhook, WebhookId};
 use crate::policy::due::DueTimes;
 use crate::policy::lane::{Delivery, Known};
 use crate::policy::matching::Subscriptions;
-use crate::store::events::{self, Chunk, Dispatched, Entry, EntryKind, Instruction, MAX_TARGETS};
-use crate::store::mailboxes::{self, Purge};
-use crate::store::outcomes::{self, Outcome};
+use crate::store::events::{Chunk, Dispatched, Entry, EntryKind, Instruction, MAX_TARGETS};
+use crate::store::mailboxes;
+use crate::store::outcomes::Outcome;
 use crate::store::{Error, attempts, keys, record};
 use crate::telemetry::events as facts;
 
@@ -220,7 +221,7 @@ impl PartitionActor {
     fn carry_out(&mut self, batch: Vec<Instruction>, ctx: &mut Context<Self>) {
         let (local, partition, token) = (self.local.clone(), self.partition, self.token.clone());
         let work = async move {
-            let result = dispatch_until_answered(&local, partition, &token, &batch).await;
+            let result = steps::dispatch(&local, partition, &token, &batch).await;
             (batch, result)
         };
         ctx.spawn(work.into_actor(self).map(|(batch, result), actor, ctx| {
@@ -331,16 +332,8 @@ impl PartitionActor {
     fn reread(&mut self, entry: EntryId, id: WebhookId, ctx: &mut Context<Self>) {
         let (local, partition) = (self.local.clone(), self.partition);
         let work = async move {
-            let mut backoff = Backoff::default();
-            loop {
-                match mailboxes::record_and_pause(&local.redis, &local.keys, partition, &id).await {
-                    Err(error) if error.is_transient() => {
-                        facts::redis_failed(partition, "read a record", &error);
-                        backoff.wait().await;
-                    }
-                    answer => return (id, answer),
-                }
-            }
+            let answer = steps::read_record(&local, partition, &id).await;
+            (id, answer)
         };
         ctx.spawn(work.into_actor(self).map(move |(id, answer), actor, ctx| match answer {
             Ok((record, paused)) => actor.reread_done(entry, id, record, paused, ctx),
@@ -403,7 +396,7 @@ impl PartitionActor {
         }
         let (local, partition, token) = (self.local.clone(), self.partition, self.token.clone());
         let work = async move {
-            let result = purge_until_empty(&local, partition, &token, &id, &owner, &tenant).await;
+            let result = steps::purge(&local, partition, &token, &id, &owner, &tenant).await;
             (id, result)
         };
         ctx.spawn(work.into_actor(self).map(move |(webhook, result), actor, ctx| match result {
@@ -463,7 +456,9 @@ impl PartitionActor {
     fn rested(&mut self, rested: Rested, ctx: &mut Context<Self>) {
         let Rested { webhook, cursor, next } = rested;
         let Some(slot) = self.slots.get(&webhook) else { return };
-        if cursor.is_some_and(|cursor| cursor < slot.told) || self.draining {
+        // Active again since: what tells its actor so is on its way.
+        let activated = cursor.is_none() && self.table.owner_of(&webhook).is_some();
+        if activated || cursor.is_some_and(|cursor| cursor < slot.told) || self.draining {
             return;
         }
         stop(&slot.actor, ctx);
@@ -523,7 +518,7 @@ impl PartitionActor {
         let (batch, waiting): (Vec<Outcome>, Vec<_>) = self.outcomes.drain(..count).unzip();
         let (local, partition, token) = (self.local.clone(), self.partition, self.token.clone());
         let work = async move {
-            let result = record_until_answered(&local, partition, &token, &batch).await;
+            let result = steps::record(&local, partition, &token, &batch).await;
             (batch, waiting, result)
         };
         ctx.spawn(work.into_actor(self).map(|(batch, waiting, result), actor, ctx| {
@@ -563,136 +558,6 @@ fn stop(actor: &Addr<WebhookActor>, ctx: &mut Context<PartitionActor>) {
     ctx.spawn(actix::fut::wrap_future::<_, PartitionActor>(stopped).map(|_, _, _| ()));
 }
 
-async fn dispatch_until_answered(
-    local: &Local,
-    partition: Partition,
-    token: &str,
-    batch: &[Instruction],
-) -> Result<Vec<Dispatched>, Error> {
-    // A fan-out larger than one call may have comes in calls of its own, one after another.
-    let is_part =
-        |instruction: &Instruction| matches!(instruction, Instruction::Event { chunk: Chunk::Part, .. });
-    let mut answers = Vec::with_capacity(batch.len());
-    for call in batch.split_inclusive(is_part) {
-        answers.extend(call_until_answered(local, partition, token, call).await?);
-    }
-    Ok(answers)
-}
-
-async fn call_until_answered(
-    local: &Local,
-    partition: Partition,
-    token: &str,
-    call: &[Instruction],
-) -> Result<Vec<Dispatched>, Error> {
-    let (limits, mut backoff) = (local.dispatch_limits(), Backoff::default());
-    loop {
-        match events::dispatch(&local.redis, &local.keys, partition, token, clock::now(), &limits, call).await
-        {
-            Err(error) if error.is_transient() => {
-                facts::redis_failed(partition, "dispatch", &error);
-                backoff.wait().await;
-            }
-            answer => return answer,
-        }
-    }
-}
-
-async fn record_until_answered(
-    local: &Local,
-    partition: Partition,
-    token: &str,
-    batch: &[Outcome],
-) -> Result<Vec<bool>, Error> {
-    let (limits, mut backoff) = (local.outcome_limits(), Backoff::default());
-    loop {
-        match outcomes::record(&local.redis, &local.keys, partition, token, clock::now(), &limits, batch)
-            .await
-        {
-            Err(error) if error.is_transient() => {
-                facts::redis_failed(partition, "record", &error);
-                backoff.wait().await;
-            }
-            answer => return answer,
-        }
-    }
-}
-
-async fn purge_until_empty(
-    local: &Local,
-    partition: Partition,
-    token: &str,
-    webhook: &WebhookId,
-    owner_hash: &str,
-    tenant: &Tenant,
-) -> Result<(), Error> {
-    let (limits, mut backoff) = (local.outcome_limits(), Backoff::default());
-    let tenant_hash = keys::tenant_hash(tenant);
-    let purge =
-        Purge { webhook, owner_hash, tenant_hash: &tenant_hash, closed: limits.closed, dead: limits.dead };
-    let hash_of = |event: &EventId| keys::event_hash(tenant, event);
-    loop {
-        match mailboxes::purge(&local.redis, &local.keys, partition, token, clock::now(), &purge, hash_of)
-            .await
-        {
-            Ok(true) => backoff = Backoff::default(),
-            Ok(false) => return Ok(()),
-            Err(error) if error.is_transient() => {
-                facts::redis_failed(partition, "purge", &error);
-                backoff.wait().await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// What a partition holds when it is taken.
-struct Loaded {
-    webhooks: Vec<Webhook>,
-    wake: Vec<(WebhookId, Millis)>,
-}
-
-async fn load_until_answered(local: &Local, partition: Partition) -> Result<Loaded, Error> {
-    let mut backoff = Backoff::default();
-    loop {
-        match load(local, partition).await {
-            Err(error) if error.is_transient() => {
-                facts::redis_failed(partition, "load", &error);
-                backoff.wait().await;
-            }
-            answer => return answer,
-        }
-    }
-}
-
-async fn load(local: &Local, partition: Partition) -> Result<Loaded, Error> {
-    const CHUNK: usize = 1000;
-    let mut loaded = Loaded { webhooks: Vec::new(), wake: Vec::new() };
-    let mut cursor = 0;
-    loop {
-        let (next, records) = mailboxes::scan_records(&local.redis, &local.keys, partition, cursor).await?;
-        for (id, text) in records {
-            match id.parse().ok().and_then(|id| record::decode(&id, &text).ok()) {
-                Some(webhook) => loaded.webhooks.push(webhook),
-                None => facts::unreadable_record(&id),
-            }
-        }
-        cursor = next;
-        if cursor == 0 {
-            break;
-        }
-    }
-    loop {
-        let skip = loaded.wake.len();
-        let found = mailboxes::wake(&local.redis, &local.keys, partition, Millis::MAX, skip, CHUNK).await?;
-        let complete = found.len() < CHUNK;
-        loaded.wake.extend(found);
-        if complete {
-            return Ok(loaded);
-        }
-    }
-}
-
 impl Actor for PartitionActor {
     type Context = Context<Self>;
 
@@ -700,7 +565,7 @@ impl Actor for PartitionActor {
         const MAILBOX: usize = 1024;
         ctx.set_mailbox_capacity(MAILBOX);
         let (local, partition) = (self.local.clone(), self.partition);
-        let work = async move { load_until_answered(&local, partition).await };
+        let work = async move { steps::load(&local, partition).await };
         ctx.wait(work.into_actor(self).map(|loaded, actor, ctx| match loaded {
             Ok(loaded) => actor.loaded(loaded, ctx),
             Err(error) => actor.give_up(&error, ctx),

@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::attempt::{self, Attempt, End};
-use super::local::{Backoff, Local, RidingBody};
+use super::local::{Local, RidingBody};
 use super::partition::{PartitionActor, Rested};
+use super::steps;
 use crate::clock;
 use crate::domain::{AttemptResult, EntryId, Millis, Partition, Webhook, WebhookId};
 use crate::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Verdict};
@@ -298,19 +299,11 @@ impl WebhookActor {
     }
 }
 
+/// The record and until when the webhook rests; `None` when there is no such webhook or its record cannot be read.
 async fn load(start: (Rc<Local>, Partition, WebhookId)) -> Option<(Webhook, Option<Millis>)> {
     let (local, partition, id) = start;
-    let mut backoff = Backoff::default();
-    loop {
-        match mailboxes::record_and_pause(&local.redis, &local.keys, partition, &id).await {
-            Ok((record, paused)) => return Some((record::decode(&id, &record?).ok()?, paused)),
-            Err(error) if error.is_transient() => {
-                facts::redis_failed(partition, "read a record", &error);
-                backoff.wait().await;
-            }
-            Err(_) => return None,
-        }
-    }
+    let (text, paused) = steps::read_record(&local, partition, &id).await.ok()?;
+    Some((record::decode(&id, &text?).ok()?, paused))
 }
 
 impl Actor for WebhookActor {

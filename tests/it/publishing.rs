@@ -194,4 +194,6 @@ async fn an_event_tells_where_it_stands_at_each_webhook() {
         (stands.len() == 3 && states == ["delivered", "failed", "pending"]).then_some(())
     })
     .await;
+    let seen_by_publisher = crm.get(&format!("/api/events/{id}")).await.expect(200);
+    assert_eq!(seen_by_publisher["webhooks"], json!([]), "webhooks are their users' own");
 }

@@ -266,9 +266,13 @@ impl Model {
                 *self.attempts.entry(delivery.entry.seq).or_default() -= 1;
                 Input::Unsendable { entry: delivery.entry, for_good: false }
             }
-            Effect::Start(delivery) => attempted(delivery.entry.seq, if chance.is_multiple_of(3) { 500 } else { 200 }),
+            Effect::Start(delivery) => {
+                attempted(delivery.entry.seq, if chance.is_multiple_of(3) { 500 } else { 200 })
+            }
             Effect::Record(verdict) => self.record(&verdict),
-            Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } if chance.is_multiple_of(7) => Input::ReadFailed,
+            Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } if chance.is_multiple_of(7) => {
+                Input::ReadFailed
+            }
             Effect::ReadMailbox { after, count } => {
                 let after = if after == EntryId::ZERO { 0 } else { after.seq };
                 Input::MailboxRead(

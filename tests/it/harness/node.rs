@@ -147,10 +147,9 @@ impl TestNode {
         while let Some(line) = lines.next_line().await.expect("its log is text") {
             keep(&self.log, &line);
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            let fields = if entry["fields"].is_object() { &entry["fields"] } else { &entry };
-            if fields["message"] == "listening" {
-                self.api.set(fields["api"].as_str().expect("api"));
-                self.management.set(fields["management"].as_str().expect("management"));
+            if entry["message"] == "listening" {
+                self.api.set(entry["api"].as_str().expect("api"));
+                self.management.set(entry["management"].as_str().expect("management"));
                 return lines;
             }
         }

@@ -1,0 +1,165 @@
+//! The calls of a partition's owner to Redis, each repeated until it is answered.
+//!
+//! All of them may be repeated: the scripts test for themselves what has been done before. A call ends with an error
+//! only when repeating cannot help: the lease is not ours, or Redis rejects us.
+
+use super::local::{Backoff, Local};
+use crate::clock;
+use crate::domain::{EventId, Millis, Partition, Tenant, Webhook, WebhookId};
+use crate::store::events::{self, Chunk, Dispatched, Instruction};
+use crate::store::mailboxes::{self, Purge};
+use crate::store::outcomes::{self, Outcome};
+use crate::store::{Error, keys, record};
+use crate::telemetry::events as facts;
+
+async fn until_answered<T>(
+    partition: Partition,
+    step: &'static str,
+    mut call: impl AsyncFnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut backoff = Backoff::default();
+    loop {
+        match call().await {
+            Err(error) if error.is_transient() => {
+                facts::redis_failed(partition, step, &error);
+                backoff.wait().await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Carries out a batch of instructions. A fan-out larger than one call may have comes in calls of its own, one after
+/// another.
+///
+/// # Errors
+/// See the module's page.
+pub async fn dispatch(
+    local: &Local,
+    partition: Partition,
+    token: &str,
+    batch: &[Instruction],
+) -> Result<Vec<Dispatched>, Error> {
+    let is_part =
+        |instruction: &Instruction| matches!(instruction, Instruction::Event { chunk: Chunk::Part, .. });
+    let limits = local.dispatch_limits();
+    let mut answers = Vec::with_capacity(batch.len());
+    for call in batch.split_inclusive(is_part) {
+        let answered = until_answered(partition, "dispatch", async || {
+            events::dispatch(&local.redis, &local.keys, partition, token, clock::now(), &limits, call).await
+        });
+        answers.extend(answered.await?);
+    }
+    Ok(answers)
+}
+
+/// Records a batch of outcomes; for each whether it was recorded now.
+///
+/// # Errors
+/// See the module's page.
+pub async fn record(
+    local: &Local,
+    partition: Partition,
+    token: &str,
+    batch: &[Outcome],
+) -> Result<Vec<bool>, Error> {
+    let limits = local.outcome_limits();
+    until_answered(partition, "record", async || {
+        outcomes::record(&local.redis, &local.keys, partition, token, clock::now(), &limits, batch).await
+    })
+    .await
+}
+
+/// Drops all that is queued for a deleted webhook.
+///
+/// # Errors
+/// See the module's page.
+pub async fn purge(
+    local: &Local,
+    partition: Partition,
+    token: &str,
+    webhook: &WebhookId,
+    owner_hash: &str,
+    tenant: &Tenant,
+) -> Result<(), Error> {
+    let limits = local.outcome_limits();
+    let tenant_hash = keys::tenant_hash(tenant);
+    let purge =
+        Purge { webhook, owner_hash, tenant_hash: &tenant_hash, closed: limits.closed, dead: limits.dead };
+    let hash_of = |event: &EventId| keys::event_hash(tenant, event);
+    let mut more = true;
+    while more {
+        more = until_answered(partition, "purge", async || {
+            mailboxes::purge(&local.redis, &local.keys, partition, token, clock::now(), &purge, hash_of).await
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// The raw record of a webhook and until when it rests.
+///
+/// # Errors
+/// See the module's page.
+pub async fn read_record(
+    local: &Local,
+    partition: Partition,
+    id: &WebhookId,
+) -> Result<(Option<String>, Option<Millis>), Error> {
+    until_answered(partition, "read a record", async || {
+        mailboxes::record_and_pause(&local.redis, &local.keys, partition, id).await
+    })
+    .await
+}
+
+/// What a partition holds when it is taken.
+#[derive(Debug)]
+pub struct Loaded {
+    /// All its webhooks.
+    pub webhooks: Vec<Webhook>,
+    /// Those with something queued, and when they want attention.
+    pub wake: Vec<(WebhookId, Millis)>,
+}
+
+/// Reads what a partition holds.
+///
+/// # Errors
+/// See the module's page.
+pub async fn load(local: &Local, partition: Partition) -> Result<Loaded, Error> {
+    until_answered(partition, "load", async || {
+        let webhooks = load_webhooks(local, partition).await?;
+        Ok(Loaded { webhooks, wake: load_wake(local, partition).await? })
+    })
+    .await
+}
+
+async fn load_webhooks(local: &Local, partition: Partition) -> Result<Vec<Webhook>, Error> {
+    let (mut webhooks, mut cursor) = (Vec::new(), 0);
+    loop {
+        let (next, records) = mailboxes::scan_records(&local.redis, &local.keys, partition, cursor).await?;
+        for (id, text) in records {
+            match id.parse().ok().and_then(|id| record::decode(&id, &text).ok()) {
+                Some(webhook) => webhooks.push(webhook),
+                None => facts::unreadable_record(&id),
+            }
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(webhooks);
+        }
+    }
+}
+
+async fn load_wake(local: &Local, partition: Partition) -> Result<Vec<(WebhookId, Millis)>, Error> {
+    const CHUNK: usize = 1000;
+    let mut wake = Vec::new();
+    loop {
+        let found =
+            mailboxes::wake(&local.redis, &local.keys, partition, Millis::MAX, wake.len(), CHUNK).await?;
+        let complete = found.len() < CHUNK;
+        wake.extend(found);
+        if complete {
+            return Ok(wake);
+        }
+    }
+}
