@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, Receiver, TestNode, TestRedis, Token, is_time, text};
+use crate::harness::{Answer, Client, Receiver, Reply, SOON, TestNode, TestRedis, eventually, is_time, text};
 
 async fn with_key(client: &Client, key: &str, body: &Value) -> Answer {
     client.call(Method::POST, "/api/events").header("Idempotency-Key", key).json(body).send().await
@@ -166,35 +166,44 @@ async fn a_batch_is_taken_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn an_event_tells_where_it_stands_at_each_webhook() {
+async fn an_event_tells_its_readers_where_it_stands_at_each_of_their_webhooks() {
     let redis = TestRedis::start();
     let node = TestNode::start(&redis).await;
     let receiver = Receiver::start().await;
     let ann = node.user("ann", "acme");
-    receiver.script("/dead", &[crate::harness::Reply::status(500)]);
-    receiver.script("/slow", &[crate::harness::Reply::hang()]);
+    receiver.script("/dead", &[Reply::status(500)]);
+    receiver.script("/slow", &[Reply::hang()]);
     let no_retry = json!({ "retryAttempts": 0 });
     let mut ids = Vec::new();
     for path in ["/good", "/dead", "/slow"] {
         ids.push(text(&ann.create(&receiver.url(path), &["*"], &no_retry).await["id"]));
     }
     ann.create(&receiver.url("/other"), &["quote.*"], &json!({})).await;
+    node.user("bob", "acme").create(&receiver.url("/bob"), &["*"], &json!({})).await;
     let crm = node.publisher("acme");
     let id = crm.publish("lead.created", &json!({ "a": 1 })).await;
-    let root = node.client(&Token::user("root").org("acme").role("ADMIN"));
-    crate::harness::eventually("two of three have ended", crate::harness::SOON, async || {
-        let event = root.get(&format!("/api/events/{id}")).await.expect(200);
-        assert_eq!((&event["id"], &event["type"]), (&json!(id), &json!("lead.created")));
+    let path = format!("/api/events/{id}");
+    assert_eq!(crm.get(&path).await.expect(200)["id"], id.as_str(), "the publisher sees it at once");
+    eventually("two of three have ended", SOON, async || {
+        let answer = ann.get(&path).await;
+        if answer.status == 404 {
+            // Not matched yet, so it is not known to be any of hers.
+            return None;
+        }
+        let event = answer.expect(200);
+        assert_eq!(
+            (&event["id"], &event["type"], &event["data"]),
+            (&json!(id), &json!("lead.created"), &json!({ "a": 1 }))
+        );
         let stands = event["webhooks"].as_array().expect("webhooks");
-        let of = |wanted: &String| {
-            let found = stands.iter().find(|stand| stand["webhookId"] == wanted.as_str())?;
-            Some(text(&found["status"]))
-        };
-        let states: Vec<Option<String>> = ids.iter().map(of).collect();
-        let states: Vec<&str> = states.iter().map(|state| state.as_deref().unwrap_or("none")).collect();
+        let of = |wanted: &String| stands.iter().find(|stand| stand["webhookId"] == wanted.as_str());
+        let states: Vec<&str> =
+            ids.iter().filter_map(of).filter_map(|stand| stand["status"].as_str()).collect();
         (stands.len() == 3 && states == ["delivered", "failed", "pending"]).then_some(())
     })
     .await;
-    let seen_by_publisher = crm.get(&format!("/api/events/{id}")).await.expect(200);
-    assert_eq!(seen_by_publisher["webhooks"], json!([]), "webhooks are their users' own");
+    let of_bob = node.user("bob", "acme").get(&path).await.expect(200);
+    assert_eq!(of_bob["webhooks"].as_array().map(Vec::len), Some(1), "each sees their own webhooks");
+    assert_eq!(crm.get(&path).await.expect(200)["webhooks"], json!([]));
+    node.user("eve", "acme").get(&path).await.error(404);
 }
