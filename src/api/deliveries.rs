@@ -207,3 +207,6 @@ struct Queued<'a> {
     queued: u32,
     event_id: &'a EventId,
 }
+
+#[cfg(test)]
+mod tests;

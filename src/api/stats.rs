@@ -148,9 +148,9 @@ impl From<&ResponseTimes> for Times {
     fn from(times: &ResponseTimes) -> Self {
         Self {
             avg: times.average_ms(),
-            p50: times.quantile_ms(0.5),
-            p95: times.quantile_ms(0.95),
-            p99: times.quantile_ms(0.99),
+            p50: times.percentile_ms(50),
+            p95: times.percentile_ms(95),
+            p99: times.percentile_ms(99),
         }
     }
 }

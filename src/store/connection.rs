@@ -119,6 +119,8 @@ pub struct Redis {
 struct Inner {
     address: Address,
     pool: Pool,
+    /// Held while a connection is being opened.
+    opening: tokio::sync::Mutex<()>,
     /// The connection in use and a number that tells it from its successors.
     current: Mutex<(u64, Option<MultiplexedConnection>)>,
 }
@@ -141,7 +143,14 @@ impl Redis {
             .runtime(deadpool_redis::Runtime::Tokio1)
             .build()
             .expect("a runtime is given, which is all that the builder asks");
-        Ok(Self { inner: Arc::new(Inner { address, pool, current: Mutex::new((0, None)) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                address,
+                pool,
+                opening: tokio::sync::Mutex::default(),
+                current: Mutex::new((0, None)),
+            }),
+        })
     }
 
     /// Another set of connections to the same Redis, for another thread.
@@ -192,18 +201,26 @@ impl Redis {
     }
 
     async fn connection(&self) -> Result<(u64, MultiplexedConnection), Error> {
-        if let (number, Some(connection)) = &*self.lock() {
-            return Ok((*number, connection.clone()));
+        if let Some(open) = self.open_connection() {
+            return Ok(open);
+        }
+        // One task opens, the others wait for what it opened.
+        let limit = self.inner.address.connect_timeout;
+        let _opening =
+            tokio::time::timeout(limit, self.inner.opening.lock()).await.map_err(|_| timed_out())?;
+        if let Some(open) = self.open_connection() {
+            return Ok(open);
         }
         let pooled = self.inner.pool.get().await.map_err(pool_error)?;
         let opened = deadpool_redis::Connection::take(pooled);
         let mut current = self.lock();
-        let number = current.0 + 1;
-        // Two tasks may have opened one each: the first stays, the other is closed when its command has ended.
-        if current.1.is_none() {
-            *current = (number, Some(opened.clone()));
-        }
-        Ok((number, opened))
+        *current = (current.0 + 1, Some(opened.clone()));
+        Ok((current.0, opened))
+    }
+
+    fn open_connection(&self) -> Option<(u64, MultiplexedConnection)> {
+        let current = self.lock();
+        current.1.clone().map(|connection| (current.0, connection))
     }
 
     fn keep_or_drop<T>(&self, number: u64, answer: Result<T, Error>) -> Result<T, Error> {
@@ -237,5 +254,53 @@ fn pool_error(error: deadpool_redis::PoolError) -> Error {
     match error {
         deadpool_redis::PoolError::Backend(error) => error.into(),
         _ => timed_out(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::TestRedis;
+
+    #[actix_web::test]
+    async fn many_tasks_that_begin_at_once_share_one_connection() {
+        let server = TestRedis::start().await;
+        let redis = Redis::new(server.redis.address().clone()).expect("a client");
+        let pings = (0..200).map(|_| {
+            let redis = redis.clone();
+            actix::spawn(async move { redis.query::<String>(&redis::cmd("PING")).await.is_ok() })
+        });
+        let answered = futures_util::future::join_all(pings).await;
+        assert!(answered.into_iter().all(|answer| answer.is_ok_and(|ok| ok)));
+        let clients: String = redis.query(redis::cmd("CLIENT").arg("LIST")).await.expect("an answer");
+        // The other one is the test server's own.
+        assert_eq!(clients.lines().count(), 2, "{clients}");
+    }
+
+    #[actix_web::test]
+    async fn a_reader_may_block_for_longer_than_a_command_may_take() {
+        let server = TestRedis::start().await;
+        let short = Duration::from_millis(300);
+        let url = server.url();
+        let redis =
+            Redis::new(Address::new(&url, Duration::from_secs(5), short).expect("a URL")).expect("a client");
+        let block = Duration::from_millis(700);
+        let mut reader = redis.open_reader(block).await.expect("a connection");
+        let mut read = redis::cmd("XREAD");
+        read.arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS").arg("none").arg("0");
+        let reading = actix::spawn(async move { read.query_async::<redis::Value>(&mut reader).await });
+        assert_eq!(redis.query::<String>(&redis::cmd("PING")).await.expect("not behind the reader"), "PONG");
+        assert_eq!(reading.await.expect("no panic").expect("no timeout"), redis::Value::Nil);
+    }
+
+    #[actix_web::test]
+    async fn a_redis_that_hangs_is_an_error_within_the_limit() {
+        let server = TestRedis::start().await;
+        let short = Duration::from_millis(200);
+        let redis = Redis::new(Address::new(&server.url(), short, short).expect("a URL")).expect("a client");
+        let _: () =
+            redis.query(redis::cmd("CLIENT").arg("PAUSE").arg(60_000).arg("ALL")).await.expect("paused");
+        let answer = redis.query::<String>(&redis::cmd("PING")).await;
+        assert!(answer.is_err_and(|error| error.is_transient()));
     }
 }

@@ -41,6 +41,11 @@ impl TestRedis {
         started
     }
 
+    /// How it is named in `redis.url`.
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.directory.join("redis.sock").display())
+    }
+
     /// Waits for the first answer, at most 10 s.
     async fn answers(&self) {
         let ping = async {

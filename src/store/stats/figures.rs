@@ -148,11 +148,12 @@ impl ResponseTimes {
         (self.count > 0).then(|| rounded(self.sum_ms as f64 / self.count as f64, 1))
     }
 
-    /// The time that a share `q` (0..=1) of the requests did not exceed, in ms: exact to its bucket, and in it as if its
+    /// The time that `percent` (0..=100) of the requests did not exceed, in ms: exact to its bucket, and in it as if its
     /// requests lay evenly. `None` when there were no requests.
-    pub fn quantile_ms(&self, q: f64) -> Option<f64> {
+    pub fn percentile_ms(&self, percent: u8) -> Option<f64> {
         let total: u64 = self.buckets.iter().sum();
-        let rank = q * total as f64;
+        // Multiplied before it is divided: a whole rank must not come out a little more, in the next bucket.
+        let rank = (total * u64::from(percent)) as f64 / 100.0;
         let (mut below, mut lower) = (0_u64, 0.0);
         for (i, count) in self.buckets.iter().copied().enumerate() {
             let upper = BOUNDS_MS.get(i).map_or(SLOWEST_MS, |bound| f64::from(*bound));
@@ -203,7 +204,7 @@ mod tests {
         let figures = Figures::new(NOW);
         assert_eq!((figures.attempts_last_24h(), figures.success_rate_last_7d()), (0, 100.0));
         assert_eq!(figures.response_times().average_ms(), None);
-        assert_eq!(figures.response_times().quantile_ms(0.99), None);
+        assert_eq!(figures.response_times().percentile_ms(99), None);
         assert_eq!(figures.timeline().count(), 168);
     }
 
@@ -274,43 +275,42 @@ mod tests {
         }
         assert_eq!(figures.response_times().count, 4);
         assert_eq!(figures.response_times().average_ms(), Some(40.0));
-        assert_eq!(figures.response_times().quantile_ms(1.0), Some(70.0));
+        assert_eq!(figures.response_times().percentile_ms(100), Some(70.0));
     }
 
     #[test]
-    fn quantiles_are_interpolated_in_their_bucket() {
+    fn percentiles_are_interpolated_in_their_bucket() {
         let slow = [vec![1; 95], vec![50_000; 5]].concat();
-        let cases: [(&[u32], f64, f64); 9] = [
-            (&[0], 0.5, 0.5),
-            (&[1], 1.0, 1.0),
-            (&[2], 0.0, 1.0),
-            (&[60, 60, 60, 60], 0.5, 60.0),
-            (&[55, 65, 65, 66], 0.25, 55.0),
-            (&[3, 3, 100, 100], 0.5, 3.0),
-            (&[3, 3, 100, 100], 0.75, 85.0),
-            (&slow, 0.95, 1.0),
-            (&slow, 0.99, 54_000.0),
+        let cases: [(&[u32], u8, f64); 9] = [
+            (&[0], 50, 0.5),
+            (&[1], 100, 1.0),
+            (&[2], 0, 1.0),
+            (&[60, 60, 60, 60], 50, 60.0),
+            (&[55, 65, 65, 66], 25, 55.0),
+            (&[3, 3, 100, 100], 50, 3.0),
+            (&[3, 3, 100, 100], 75, 85.0),
+            (&slow, 95, 1.0),
+            (&slow, 99, 54_000.0),
         ];
-        for (elapsed, q, expected) in cases {
-            assert_eq!(times(elapsed).quantile_ms(q), Some(expected), "{q} of {elapsed:?}");
+        for (elapsed, percent, expected) in cases {
+            assert_eq!(times(elapsed).percentile_ms(percent), Some(expected), "{percent} of {elapsed:?}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn quantiles_rise_and_stay_in_the_bucket_of_the_true_one(
+        fn percentiles_rise_and_stay_in_the_bucket_of_the_true_one(
             mut elapsed in proptest::collection::vec(0_u32..60_000, 1..200),
         ) {
             let histogram = times(&elapsed);
             elapsed.sort_unstable();
             let mut last = 0.0;
-            for percent in 1..=100_usize {
-                let q = percent as f64 / 100.0;
-                let found = histogram.quantile_ms(q).unwrap();
-                let true_one = elapsed[(percent * elapsed.len()).div_ceil(100) - 1];
+            for percent in 1..=100_u8 {
+                let found = histogram.percentile_ms(percent).unwrap();
+                let true_one = elapsed[(usize::from(percent) * elapsed.len()).div_ceil(100) - 1];
                 let upper = BOUNDS_MS.get(bucket_of(true_one)).map_or(SLOWEST_MS, |bound| f64::from(*bound));
-                proptest::prop_assert!(found >= last, "{q}: {found} < {last}");
-                proptest::prop_assert!(found <= upper, "{q}: {found} > {upper}");
+                proptest::prop_assert!(found >= last, "{percent}: {found} < {last}");
+                proptest::prop_assert!(found <= upper, "{percent}: {found} > {upper}");
                 last = found;
             }
         }
