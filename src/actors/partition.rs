@@ -239,7 +239,10 @@ impl PartitionActor {
         let (mut events, mut count) = (0, 0);
         for (instruction, answer) in batch.into_iter().zip(answers) {
             let full = match (&instruction, answer) {
-                (_, Dispatched::Skipped) => continue,
+                (_, Dispatched::Skipped) => {
+                    self.done_before(&instruction);
+                    continue;
+                }
                 (_, Dispatched::Full(full)) => full,
                 (Instruction::Changed { webhook, .. }, Dispatched::Wakes(due)) => {
                     self.wakes(webhook.clone(), due, ctx);
@@ -280,6 +283,28 @@ impl PartitionActor {
         facts::dispatched(events, count);
         for (webhook, deliveries) in deliveries {
             self.deliver(webhook, deliveries, ctx);
+        }
+        self.activate_due(ctx);
+    }
+
+    /// A call whose answer was lost had done this already, or it was read twice: its webhooks look for themselves.
+    fn done_before(&mut self, instruction: &Instruction) {
+        let (entry, targets) = match instruction {
+            Instruction::Event { entry, targets, .. } => {
+                (*entry, targets.iter().map(|(id, _)| id.clone()).collect())
+            }
+            Instruction::Resend { entry, webhook, .. } => (*entry, vec![webhook.clone()]),
+            _ => (EntryId::ZERO, Vec::new()),
+        };
+        for id in targets {
+            let Some(slot) = self.slots.get_mut(&id) else {
+                self.due.set(id, clock::now());
+                continue;
+            };
+            slot.told = slot.told.max(entry);
+            slot.missed.set(slot.told);
+            // A full mailbox has messages enough to make the lane look; a closed one is seen by the next look over.
+            let _ = slot.actor.try_send(Delivered { previous: slot.told, deliveries: Vec::new() });
         }
     }
 

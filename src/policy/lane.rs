@@ -452,7 +452,12 @@ impl<B: Clone> Lane<B> {
             return;
         }
         let Some(flight) = self.in_flight.remove(&entry) else { return };
-        let Some(Next::Retry(due)) = flight.next.filter(|_| recorded) else { return };
+        let Some(Next::Retry(due)) = flight.next else { return };
+        if !recorded {
+            // Gone, or recorded by a call whose answer was lost: only the retry set knows.
+            self.retries_complete = false;
+            return;
+        }
         let beyond = self.retries.last_key_value().is_none_or(|((last, _), _)| due > *last);
         if !self.retries_complete && beyond {
             return;

@@ -43,6 +43,7 @@ local handle = {}
 function handle.event()
   local mode, entry, id, event, kind, tenant, keep, body, n = take(9)
   local targets = { take(2 * tonumber(n)) }
+  if mode == 'part' and #redis.call('XRANGE', P .. 'events', entry, entry) == 0 then return 0 end
   if mode ~= 'part' and redis.call('XDEL', P .. 'events', entry) == 0 then return 0 end
   if mode ~= 'part' then add(P .. 'usage', 'undispatched', -#body) end
   if #targets == 0 and keep == '0' then return 1 end

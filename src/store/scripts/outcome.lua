@@ -11,8 +11,9 @@ local function state_of(webhook)
   local state = webhooks[webhook]
   if not state then
     local kept = redis.call('HMGET', P .. 'count:' .. webhook, 'row', 'paused')
-    state = { exists = redis.call('HEXISTS', P .. 'webhooks', webhook) == 1, row = tonumber(kept[1] or 0),
-      paused = tonumber(kept[2] or 0), active = true }
+    local record = redis.call('HGET', P .. 'webhooks', webhook)
+    state = { exists = record ~= false, row = tonumber(kept[1] or 0), paused = tonumber(kept[2] or 0),
+      active = record and string.match(record, '^%d+ 1 ') ~= nil }
     webhooks[webhook] = state
   end
   return state
@@ -68,7 +69,7 @@ local function record(item)
   state.row = word == 'ok' and 0 or state.row + 1
   if item.paused ~= '' then state.paused = tonumber(item.paused) end
   if item.disable ~= '' then disable(item.webhook, item.disable) end
-  state.active = item.active == '1' and item.disable == '' and state.active
+  state.active = state.active and item.disable == ''
   return 1
 end
 

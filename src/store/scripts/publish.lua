@@ -7,8 +7,8 @@ local keep, once, max_undispatched, max_pending = ARGV[14], tonumber(ARGV[15]), 
 
 if role == 'home' then
   local known = idem ~= '' and redis.call('GET', P .. 'idem:' .. idem)
+    or mark ~= '' and redis.call('GET', P .. 'idem:' .. mark)
   if known then return { 'duplicate', known } end
-  if mark ~= '' and redis.call('EXISTS', P .. 'idem:' .. mark) == 1 then return { 'taken' } end
   if own_id == '1' and redis.call('EXISTS', P .. 'event:' .. event) == 1 then return { 'taken' } end
 elseif once > 0 and redis.call('EXISTS', P .. 'once:' .. event) == 1 then
   return { 'stored', 0 }
