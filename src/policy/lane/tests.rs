@@ -1,11 +1,12 @@
 //! The lane against a model of its queue: whatever the order of events, nothing is lost, doubled or out of order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Backoff, ErrorKind, Failure};
+use crate::domain::{AttemptResult, Backoff, DisabledReason, EntryId, ErrorKind, Failure, Millis, Retries};
 
 type TestLane = Lane<()>;
 
