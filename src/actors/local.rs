@@ -1,13 +1,11 @@
 //! What everything on one arbiter shares: its connection to Redis, its HTTP client, its limits.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::clock;
 use crate::config::Config;
 use crate::delivery::Sender;
 use crate::domain::EventBody;
@@ -40,16 +38,9 @@ pub struct Local {
     pub permits: Arc<Semaphore>,
     /// Bodies that ride along in memory.
     pub bodies: Arc<BodyMeter>,
-    /// Until when the leases of this arbiter may be relied on.
-    pub lease_valid_until: Cell<Instant>,
 }
 
 impl Local {
-    /// Whether an attempt may be started: no other node can have taken the lease yet.
-    pub fn lease_is_valid(&self) -> bool {
-        clock::monotonic() < self.lease_valid_until.get()
-    }
-
     /// What the dispatch script is told of lifetimes and bounds.
     pub fn dispatch_limits(&self) -> DispatchLimits {
         let config = &self.config;

@@ -29,10 +29,29 @@ const MOST_ENTRIES: usize = 512;
 pub struct Feed {
     /// Which partition.
     pub partition: Partition,
-    /// The last entry that was read.
-    pub cursor: Cell<EntryId>,
     /// Whether the partition has room.
     pub open: Cell<bool>,
+    /// The last entry that was read.
+    cursor: Cell<EntryId>,
+    rewinds: Cell<u64>,
+}
+
+impl Feed {
+    /// The feed of `partition`, closed, from the start.
+    pub fn new(partition: Partition) -> Self {
+        Self { partition, open: Cell::new(false), cursor: Cell::new(EntryId::ZERO), rewinds: Cell::new(0) }
+    }
+
+    /// From the start again. What a read that is under way brings does not undo this.
+    pub fn rewind(&self) {
+        self.cursor.set(EntryId::ZERO);
+        self.rewinds.set(self.rewinds.get() + 1);
+    }
+
+    /// The last entry that was read.
+    pub fn cursor(&self) -> EntryId {
+        self.cursor.get()
+    }
 }
 
 /// The partitions that are read.
@@ -73,7 +92,7 @@ impl Feeds {
 
     fn rewind(&self) {
         for (feed, _) in self.feeds.borrow().iter() {
-            feed.cursor.set(EntryId::ZERO);
+            feed.rewind();
         }
     }
 }
@@ -127,7 +146,8 @@ async fn hand_over(feeds: &Feeds, partition: Partition, entries: Vec<Entry>) {
     let Some((feed, actor)) = feeds.of(partition) else { return };
     let Some(last) = entries.last().map(|entry| entry.id) else { return };
     // A partition whose actor is gone is taken anew, and read from the start then.
-    if actor.send(Arrived(entries)).await.is_ok() {
+    let rewinds = feed.rewinds.get();
+    if actor.send(Arrived(entries)).await.is_ok() && feed.rewinds.get() == rewinds {
         feed.cursor.set(last);
     }
 }

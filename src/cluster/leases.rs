@@ -16,7 +16,7 @@ use crate::telemetry::events as facts;
 
 /// A partition that is ours, and the token that proves it.
 #[derive(Clone, Debug)]
-pub struct Tenure {
+pub struct Taken {
     /// Which.
     pub partition: Partition,
     /// Made anew at each taking.
@@ -27,7 +27,7 @@ pub struct Tenure {
 #[derive(Debug)]
 pub struct Turn {
     /// Ours from now on.
-    pub taken: Vec<Tenure>,
+    pub taken: Vec<Taken>,
     /// Ours no more.
     pub lost: Vec<Partition>,
     /// Until when the leases may be relied on.
@@ -103,7 +103,7 @@ impl Keeper {
         }
     }
 
-    async fn take_free(&mut self) -> (Vec<Tenure>, Instant) {
+    async fn take_free(&mut self) -> (Vec<Taken>, Instant) {
         let sent = clock::monotonic();
         let held = |partition: &Partition| self.held.iter().any(|(held, _)| held == partition);
         let wanted: Vec<Partition> =
@@ -128,14 +128,14 @@ impl Keeper {
         (taken, sent)
     }
 
-    async fn take(&mut self, partition: Partition, seen: &Seen, waited: Duration) -> Option<Tenure> {
+    async fn take(&mut self, partition: Partition, seen: &Seen, waited: Duration) -> Option<Taken> {
         let token = format!("{:032x}", rand::random::<u128>());
         match leases::take(&self.redis, &self.keys, partition, &token, seen).await {
             Ok(true) => {
                 facts::partition_taken(partition, waited);
                 self.watches.remove(&partition);
                 self.held.push((partition, token.clone()));
-                Some(Tenure { partition, token: token.into() })
+                Some(Taken { partition, token: token.into() })
             }
             Ok(false) => None,
             Err(error) => {

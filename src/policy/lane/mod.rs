@@ -14,4 +14,4 @@ mod tests;
 mod words;
 
 pub use machine::{HELD_RETRIES, Lane, WINDOW};
-pub use words::{Delivery, Effect, Input, Known, Limits, Next, Verdict};
+pub use words::{Delivery, Effect, Input, Known, Limits, Next, Round, Verdict};

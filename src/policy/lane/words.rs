@@ -59,12 +59,22 @@ pub enum Input<B> {
         /// The new ones, in order.
         deliveries: Vec<Delivery<B>>,
     },
-    /// The mailbox was read as asked: what it holds after the cursor, at most as many as asked for.
-    MailboxRead(Vec<Delivery<B>>),
-    /// The retry set was read as asked, from the earliest on.
-    RetriesRead(Vec<(Millis, Delivery<B>)>),
+    /// The mailbox was read as asked.
+    MailboxRead {
+        /// Which read this answers.
+        round: Round,
+        /// What it holds after the cursor, at most as many as asked for.
+        deliveries: Vec<Delivery<B>>,
+    },
+    /// The retry set was read as asked.
+    RetriesRead {
+        /// Which read this answers.
+        round: Round,
+        /// The earliest, with the time when each is due, at most as many as asked for.
+        retries: Vec<(Millis, Delivery<B>)>,
+    },
     /// A read failed; it is asked for again after a moment.
-    ReadFailed,
+    ReadFailed(Round),
     /// An attempt ended.
     Attempted {
         /// Which delivery.
@@ -95,6 +105,8 @@ pub enum Input<B> {
         /// The webhook rests until then.
         paused_until: Millis,
     },
+    /// Redis may have lost or regained something: what is known of the queues is void, and so is what was told of them.
+    Retaken,
     /// Nothing new may start.
     Drain,
     /// Time passed.
@@ -110,6 +122,8 @@ pub enum Effect<B> {
     Record(Verdict),
     /// Read up to `count` mailbox entries after `after`.
     ReadMailbox {
+        /// Names the read in its answer.
+        round: Round,
         /// The last entry seen.
         after: EntryId,
         /// How many.
@@ -117,6 +131,8 @@ pub enum Effect<B> {
     },
     /// Read the `count` earliest retries.
     ReadRetries {
+        /// Names the read in its answer.
+        round: Round,
         /// How many.
         count: usize,
     },
@@ -143,8 +159,6 @@ pub struct Verdict {
     pub paused_until: Option<Millis>,
     /// The webhook is switched off.
     pub disable: Option<DisabledReason>,
-    /// Whether anything may be sent to the webhook now.
-    pub active: bool,
 }
 
 /// What follows an attempt.
@@ -158,6 +172,17 @@ pub enum Next {
     Dead,
     /// Nothing: it waited too long and no request was made.
     Expired,
+}
+
+/// Tells the reads of one lane apart, so that the answer to one that has become void changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Round(u64);
+
+impl Round {
+    /// The one after it.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 /// What is known of a webhook's queue when its lane starts.
