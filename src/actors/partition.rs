@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::local::{Local, RidingBody};
 use super::reader::{Feed, Feeds};
 use super::steps::{self, Loaded};
+use super::sweep;
 use super::webhook::{self, Changed, Delivered, WebhookActor};
 use crate::clock;
 use crate::domain::{EntryId, EventBody, EventId, Millis, Partition, Tenant, Webhook, WebhookId};
@@ -25,7 +26,7 @@ use crate::policy::matching::Subscriptions;
 use crate::store::events::{Chunk, Dispatched, Entry, EntryKind, Instruction, MAX_TARGETS};
 use crate::store::mailboxes;
 use crate::store::outcomes::Outcome;
-use crate::store::{Error, attempts, keys, record};
+use crate::store::{Error, keys, record};
 use crate::telemetry::events as facts;
 
 /// Entries in one dispatch call.
@@ -38,7 +39,7 @@ const OUTCOME_BATCH: usize = 128;
 const ARRIVED_BYTES: usize = 4 << 20;
 /// Webhooks with an actor; what is due beyond that waits for one of them to rest.
 const MAX_ACTIVE: usize = 4096;
-/// How often log rows past their age are removed.
+/// How often what is past its age is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How often the wake index is looked over for what memory may have missed.
 const LOOK_OVER_EVERY: Duration = Duration::from_secs(10);
@@ -138,7 +139,7 @@ impl PartitionActor {
         self.feeds.add(self.feed.clone(), ctx.address());
         self.activate_due(ctx);
         ctx.run_interval(LOOK_OVER_EVERY, |actor, ctx| actor.look_over(ctx));
-        ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep_logs(ctx));
+        ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep(ctx));
     }
 
     fn subscribe(&mut self, webhook: &Webhook) {
@@ -276,7 +277,7 @@ impl PartitionActor {
                         body: None,
                     });
                 }
-                Instruction::Quarantine { .. } => facts::quarantined(self.partition),
+                Instruction::Quarantine { .. } => facts::quarantined(self.partition, 1),
                 _ => {}
             }
         }
@@ -441,6 +442,7 @@ impl PartitionActor {
             id: id.clone(),
             known,
             missed: missed.clone(),
+            token: self.token.clone(),
         };
         self.slots.insert(id, Slot { actor: WebhookActor::new(start).start(), told: EntryId::ZERO, missed });
     }
@@ -519,16 +521,10 @@ impl PartitionActor {
         }));
     }
 
-    /// Removes log rows that are older than `log.retention_days`. Reading leaves them out in any case.
-    fn sweep_logs(&mut self, ctx: &mut Context<Self>) {
-        let (local, partition) = (self.local.clone(), self.partition);
-        let work = async move {
-            let retention = local.config.log.retention;
-            let oldest = clock::now().minus(retention);
-            if let Err(error) = attempts::sweep(&local.redis, &local.keys, partition, oldest).await {
-                facts::redis_failed(partition, "sweep logs", &error);
-            }
-        };
+    /// Removes log rows that are older than `log.retention_days`, and ends what waits for an inactive webhook for too long.
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        let (local, partition, token) = (self.local.clone(), self.partition, self.token.clone());
+        let work = async move { sweep::run(&local, partition, &token).await };
         ctx.spawn(work.into_actor(self));
     }
 

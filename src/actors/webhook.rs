@@ -90,6 +90,8 @@ pub struct Start {
     pub known: Known,
     /// The last entry of which no message could tell.
     pub missed: Rc<Cell<EntryId>>,
+    /// The token of the partition's lease.
+    pub token: Arc<str>,
 }
 
 /// The actor of one webhook.
@@ -196,10 +198,20 @@ impl WebhookActor {
         });
     }
 
+    /// What a read of the queue needs, and may take with it.
+    fn queue(&self) -> Option<(Rc<Local>, Partition, Arc<str>, (Arc<Webhook>, Arc<str>))> {
+        let Start { local, partition, token, .. } = &self.start;
+        let ready = self.ready.as_ref()?;
+        Some((local.clone(), *partition, token.clone(), (ready.webhook.clone(), ready.owner_hash.clone())))
+    }
+
     fn read_mailbox(&mut self, after: EntryId, count: usize, ctx: &mut Context<Self>) {
-        let (local, partition, id) = (self.start.local.clone(), self.start.partition, self.start.id.clone());
-        let work =
-            async move { mailboxes::read(&local.redis, &local.keys, partition, &id, after, count).await };
+        let Some((local, partition, token, known)) = self.queue() else { return };
+        let work = async move {
+            let (webhook, owner_hash) = &known;
+            let queue = steps::queue_of(&local, &webhook.id, owner_hash, &webhook.settings.tenant);
+            steps::read_mailbox(&local, partition, &token, &queue, after, count).await
+        };
         ctx.spawn(work.into_actor(self).map(|answer, actor, ctx| {
             let delivery = |queued: mailboxes::Queued| Delivery {
                 entry: queued.entry,
@@ -214,9 +226,12 @@ impl WebhookActor {
     }
 
     fn read_retries(&mut self, count: usize, ctx: &mut Context<Self>) {
-        let (local, partition, id) = (self.start.local.clone(), self.start.partition, self.start.id.clone());
-        let work =
-            async move { mailboxes::read_retries(&local.redis, &local.keys, partition, &id, count).await };
+        let Some((local, partition, token, known)) = self.queue() else { return };
+        let work = async move {
+            let (webhook, owner_hash) = &known;
+            let queue = steps::queue_of(&local, &webhook.id, owner_hash, &webhook.settings.tenant);
+            steps::read_retries(&local, partition, &token, &queue, count).await
+        };
         ctx.spawn(work.into_actor(self).map(|answer, actor, ctx| {
             let delivery = |retry: mailboxes::Retry| {
                 let mailboxes::Retry { due, entry, event, attempt } = retry;
