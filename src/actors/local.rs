@@ -18,8 +18,6 @@ use crate::store::{Keys, Redis};
 const DEAD_MAX: u64 = 100_000;
 /// How long the body of an event with a dead delivery is kept.
 const DEAD_PAYLOAD: Duration = Duration::from_secs(7 * 24 * 3600);
-/// By how much the record of an event outlives the oldest delivery of it.
-const OUTLIVES: Duration = Duration::from_secs(24 * 3600);
 
 /// The things of one arbiter; made on its thread.
 #[derive(Debug)]
@@ -44,9 +42,10 @@ impl Local {
     /// What the dispatch script is told of lifetimes and bounds.
     pub fn dispatch_limits(&self) -> DispatchLimits {
         let config = &self.config;
+        let closed = config.log.payload_retention;
         DispatchLimits {
-            open: config.delivery.max_age + OUTLIVES,
-            closed: config.log.payload_retention,
+            closed,
+            dead: closed.max(DEAD_PAYLOAD),
             max_pending: config.queue.max_pending_per_webhook,
             log_max: config.log.max_attempts,
             dead_max: DEAD_MAX,

@@ -116,6 +116,20 @@ struct Ready {
     tenant_hash: Arc<str>,
 }
 
+/// Whose queue is read, and on whose behalf.
+struct QueueOf {
+    local: Rc<Local>,
+    tenure: Rc<Tenure>,
+    webhook: Arc<Webhook>,
+    owner_hash: Arc<str>,
+}
+
+impl QueueOf {
+    fn queue(&self) -> mailboxes::Queue<'_> {
+        steps::queue_of(&self.local, &self.webhook.id, &self.owner_hash, &self.webhook.settings.tenant)
+    }
+}
+
 impl WebhookActor {
     /// The actor; it reads its record when it starts.
     pub fn new(start: Start) -> Self {
@@ -230,11 +244,17 @@ impl WebhookActor {
         });
     }
 
+    /// What a read of the queue needs, and may take with it.
+    fn queue(&self) -> Option<QueueOf> {
+        let Start { local, tenure, .. } = self.start.clone();
+        let ready = self.ready.as_ref()?;
+        let (webhook, owner_hash) = (ready.webhook.borrow().clone(), ready.owner_hash.clone());
+        Some(QueueOf { local, tenure, webhook, owner_hash })
+    }
+
     fn read_mailbox(&mut self, round: Round, after: EntryId, count: usize, ctx: &mut Context<Self>) {
-        let Start { local, tenure, id, .. } = self.start.clone();
-        let work = async move {
-            mailboxes::read(&local.redis, &local.keys, tenure.partition, &id, after, count).await
-        };
+        let Some(of) = self.queue() else { return };
+        let work = async move { steps::read_mailbox(&of.local, &of.tenure, &of.queue(), after, count).await };
         let delivery = |queued: mailboxes::Queued| Delivery {
             entry: queued.entry,
             event: queued.event,
@@ -251,10 +271,8 @@ impl WebhookActor {
     }
 
     fn read_retries(&mut self, round: Round, count: usize, ctx: &mut Context<Self>) {
-        let Start { local, tenure, id, .. } = self.start.clone();
-        let work = async move {
-            mailboxes::read_retries(&local.redis, &local.keys, tenure.partition, &id, count).await
-        };
+        let Some(of) = self.queue() else { return };
+        let work = async move { steps::read_retries(&of.local, &of.tenure, &of.queue(), count).await };
         let delivery = |retry: mailboxes::Retry| {
             let mailboxes::Retry { due, entry, event, attempt } = retry;
             (due, Delivery { entry, event, attempt, body: None })

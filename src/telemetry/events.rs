@@ -106,10 +106,12 @@ pub fn redis_failed(partition: Partition, step: &'static str, error: &store::Err
     tracing::warn!(%partition, step, %error, cause, "redis call failed");
 }
 
-/// An entry could not be read and was set aside.
-pub fn quarantined(partition: Partition) {
-    METRICS.entries_quarantined.inc();
-    tracing::error!(%partition, "unreadable entry set aside");
+/// So many entries could not be read and were set aside.
+pub fn quarantined(partition: Partition, entries: u64) {
+    if entries > 0 {
+        METRICS.entries_quarantined.inc_by(entries);
+        tracing::error!(%partition, entries, "unreadable entries set aside");
+    }
 }
 
 /// A webhook's stored record cannot be read: nothing is sent to it.

@@ -279,8 +279,8 @@ pub async fn everything_is_404(client: &Client, id: &str) {
         client.post_empty(&format!("{path}/{action}")).await.error(404);
     }
     client.get(&format!("{path}/deliveries")).await.error(404);
-    client.get(&format!("{path}/deliveries/att_1_0")).await.error(404);
-    client.post_empty(&format!("{path}/deliveries/att_1_0/retry")).await.error(404);
+    client.get(&format!("{path}/deliveries/att_1_0_abcdef")).await.error(404);
+    client.post_empty(&format!("{path}/deliveries/att_1_0_abcdef/retry")).await.error(404);
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use crate::store::events::Entry;
 use crate::store::keys;
 use crate::store::outcomes::Outcome;
 
-/// How often log rows past their age are removed.
+/// How often what is past its age is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How often the wake index is looked over for what memory may have missed.
 const LOOK_OVER_EVERY: Duration = Duration::from_secs(10);
@@ -99,7 +99,7 @@ impl PartitionActor {
         self.feeds.add(self.feed.clone(), ctx.address());
         self.loaded(loaded, ctx);
         ctx.run_interval(LOOK_OVER_EVERY, |actor, ctx| actor.look_over(ctx));
-        ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep_logs(ctx));
+        ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep(ctx));
     }
 
     /// All that was read is void, but what is in flight or waits to be recorded: it goes on under the new token.

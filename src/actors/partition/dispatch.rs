@@ -151,7 +151,7 @@ impl PartitionActor {
                         body: None,
                     });
                 }
-                Instruction::Quarantine { .. } => facts::quarantined(self.tenure.partition),
+                Instruction::Quarantine { .. } => facts::quarantined(self.tenure.partition, 1),
                 _ => {}
             }
         }

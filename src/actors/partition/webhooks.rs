@@ -7,11 +7,12 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::{PartitionActor, Rested};
+use crate::actors::sweep;
 use crate::actors::webhook::{self, WebhookActor};
 use crate::clock;
 use crate::domain::{EntryId, WebhookId};
 use crate::policy::lane::Known;
-use crate::store::{attempts, mailboxes};
+use crate::store::mailboxes;
 use crate::telemetry::events as facts;
 
 /// Webhooks with an actor; what is due beyond that waits for one of them to rest.
@@ -115,16 +116,10 @@ impl PartitionActor {
         }));
     }
 
-    /// Removes log rows that are older than `log.retention_days`. Reading leaves them out in any case.
-    pub(super) fn sweep_logs(&mut self, ctx: &mut Context<Self>) {
-        let (local, partition) = (self.local.clone(), self.tenure.partition);
-        let work = async move {
-            let retention = local.config.log.retention;
-            let oldest = clock::now().minus(retention);
-            if let Err(error) = attempts::sweep(&local.redis, &local.keys, partition, oldest).await {
-                facts::redis_failed(partition, "sweep logs", &error);
-            }
-        };
+    /// Removes log rows that are older than `log.retention_days`, and ends what waits for an inactive webhook for too long.
+    pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
+        let (local, tenure) = (self.local.clone(), self.tenure.clone());
+        let work = async move { sweep::run(&local, &tenure).await };
         ctx.spawn(work.into_actor(self));
     }
 }
