@@ -74,6 +74,21 @@ pub fn disabled(webhook: &WebhookId, reason: crate::domain::DisabledReason) {
     tracing::warn!(%webhook, reason = reason.code(), "webhook disabled");
 }
 
+/// Partitions that this node wants are held by another, which may be dead.
+pub fn leases_awaited(partitions: usize, term: Duration) {
+    tracing::info!(
+        partitions,
+        seconds = term.as_secs(),
+        "waiting for partitions of another node, or of one that was killed: they are taken when its leases have stood \
+         still for that long"
+    );
+}
+
+/// The private Redis ended by itself and was started again.
+pub fn private_redis_restarted() {
+    tracing::error!("the private redis-server has ended and is started again");
+}
+
 /// A partition is ours.
 pub fn partition_taken(partition: Partition, waited: Duration) {
     METRICS.partitions_owned.inc();
