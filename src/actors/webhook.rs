@@ -19,7 +19,7 @@ use super::steps;
 use crate::clock;
 use crate::domain::{AttemptResult, EntryId, Millis, Partition, Webhook, WebhookId};
 use crate::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Verdict};
-use crate::store::mailboxes;
+use crate::store::mailboxes::{self, Queue};
 use crate::store::outcomes::Outcome;
 use crate::store::{self, keys, record};
 use crate::telemetry::events as facts;
@@ -111,6 +111,21 @@ struct Ready {
     tenant_hash: Arc<str>,
 }
 
+/// What a read of the queue takes along.
+struct Reading {
+    local: Rc<Local>,
+    partition: Partition,
+    token: Arc<str>,
+    webhook: Arc<Webhook>,
+    owner_hash: Arc<str>,
+}
+
+impl Reading {
+    fn queue(&self) -> Queue<'_> {
+        steps::queue_of(&self.local, &self.webhook.id, &self.owner_hash, &self.webhook.settings.tenant)
+    }
+}
+
 impl WebhookActor {
     /// The actor; it reads its record when it starts.
     pub fn new(start: Start) -> Self {
@@ -198,19 +213,23 @@ impl WebhookActor {
         });
     }
 
-    /// What a read of the queue needs, and may take with it.
-    fn queue(&self) -> Option<(Rc<Local>, Partition, Arc<str>, (Arc<Webhook>, Arc<str>))> {
+    fn reading(&self) -> Option<Reading> {
         let Start { local, partition, token, .. } = &self.start;
-        let ready = self.ready.as_ref()?;
-        Some((local.clone(), *partition, token.clone(), (ready.webhook.clone(), ready.owner_hash.clone())))
+        let Ready { webhook, owner_hash, .. } = self.ready.as_ref()?;
+        Some(Reading {
+            local: local.clone(),
+            partition: *partition,
+            token: token.clone(),
+            webhook: webhook.clone(),
+            owner_hash: owner_hash.clone(),
+        })
     }
 
     fn read_mailbox(&mut self, after: EntryId, count: usize, ctx: &mut Context<Self>) {
-        let Some((local, partition, token, known)) = self.queue() else { return };
+        let Some(reading) = self.reading() else { return };
         let work = async move {
-            let (webhook, owner_hash) = &known;
-            let queue = steps::queue_of(&local, &webhook.id, owner_hash, &webhook.settings.tenant);
-            steps::read_mailbox(&local, partition, &token, &queue, after, count).await
+            let Reading { local, partition, token, .. } = &reading;
+            steps::read_mailbox(local, *partition, token, &reading.queue(), after, count).await
         };
         ctx.spawn(work.into_actor(self).map(|answer, actor, ctx| {
             let delivery = |queued: mailboxes::Queued| Delivery {
@@ -226,11 +245,10 @@ impl WebhookActor {
     }
 
     fn read_retries(&mut self, count: usize, ctx: &mut Context<Self>) {
-        let Some((local, partition, token, known)) = self.queue() else { return };
+        let Some(reading) = self.reading() else { return };
         let work = async move {
-            let (webhook, owner_hash) = &known;
-            let queue = steps::queue_of(&local, &webhook.id, owner_hash, &webhook.settings.tenant);
-            steps::read_retries(&local, partition, &token, &queue, count).await
+            let Reading { local, partition, token, .. } = &reading;
+            steps::read_retries(local, *partition, token, &reading.queue(), count).await
         };
         ctx.spawn(work.into_actor(self).map(|answer, actor, ctx| {
             let delivery = |retry: mailboxes::Retry| {
