@@ -61,16 +61,16 @@ pub async fn run(config: Config, options: ServeOptions) -> anyhow::Result<()> {
 }
 
 fn start_private(config: &Config) -> anyhow::Result<Option<Private>> {
-    match &config.redis.url {
-        Some(_) => Ok(None),
-        None => Ok(Some(Private::start(&config.redis).context("the private redis-server did not start")?)),
+    if !config.redis.is_private() {
+        return Ok(None);
     }
+    Ok(Some(Private::start(&config.redis).context("the private redis-server did not start")?))
 }
 
 async fn serve(config: &Arc<Config>, private: Option<&Private>, options: ServeOptions) -> anyhow::Result<()> {
-    let url = private.map(Private::url).or_else(|| config.redis.url.clone()).unwrap_or_default();
-    let address = Address::new(&url, config.redis.connect_timeout, config.redis.command_timeout)
-        .context("redis.url cannot be used")?;
+    let url = private.map(Private::url);
+    let address =
+        Address::of(&config.redis, url.as_deref()).context("the settings of redis cannot be used")?;
     let redis = Redis::new(address.clone()).context("redis cannot be reached")?;
     preflight::check(&redis, &config.redis, &config.cluster).await.context("redis was refused")?;
     let layout = Layout {
