@@ -203,9 +203,10 @@ impl Redis {
                 let manager = deadpool_redis::Manager::new_with_config(info.clone(), config)?;
                 Opener::One(pool(&address, manager))
             }
-            Servers::Sentinel { sentinels, name, login } => {
-                Opener::Sentinel(pool(&address, sentinel::Manager::new(sentinels, name, login, config)))
-            }
+            Servers::Sentinel { sentinels, name, login } => Opener::Sentinel(pool(
+                &address,
+                sentinel::Manager::new(sentinels, name, login, config, address.connect_timeout),
+            )),
             Servers::Cluster { seeds, certificates } => {
                 Opener::Cluster(cluster::client(&address, seeds, certificates.as_ref())?)
             }
@@ -249,11 +250,13 @@ impl Redis {
     }
 
     /// Names the servers that take writes: their run ids and the histories that they continue. Another name means that
-    /// one was restarted or replaced, and the last moment before may be lost.
+    /// one was restarted or replaced, and the last moment before may be lost. With sentinels it also follows a master
+    /// that was replaced in good order and has not noticed yet. A few round trips: for once a second, not for each call.
     ///
     /// # Errors
     /// As [`Self::query`]; one primary of a cluster that does not answer is an error.
     pub async fn identity(&self) -> Result<String, Error> {
+        self.follow_sentinels().await?;
         let primaries = self.info(&["server", "replication"]).await?;
         let name_of = |info: &str| {
             let [run, history] =
@@ -268,6 +271,16 @@ impl Redis {
             current.generation += 1;
         }
         Ok(identity)
+    }
+
+    /// Gives the connection up when the sentinels name another master by now.
+    async fn follow_sentinels(&self) -> Result<(), Error> {
+        let Opener::Sentinel(pool) = &self.inner.opener else { return Ok(()) };
+        let number = self.lock().number;
+        if within(self.inner.address.connect_timeout, pool.manager().has_moved()).await? {
+            self.give_up(number);
+        }
+        Ok(())
     }
 
     /// What `INFO` says (of these sections; none = the usual ones) on each server that takes writes, with the server's
@@ -340,7 +353,7 @@ impl Redis {
         let info = match &address.servers {
             Servers::One(info) => info.clone(),
             Servers::Sentinel { sentinels, name, login } => {
-                let manager = sentinel::Manager::new(sentinels, name, login, config);
+                let manager = sentinel::Manager::new(sentinels, name, login, config, address.connect_timeout);
                 return within(address.connect_timeout, manager.open()).await;
             }
             Servers::Cluster { seeds, .. } => {
@@ -402,30 +415,36 @@ impl Redis {
         answer * if self.is_cluster() { cluster::PATIENCE } else { 1 } + answer / 2
     }
 
-    /// Gives a connection up that failed or leads to the wrong server.
+    /// Gives the connection up if it failed or leads to the wrong server.
     fn judge<T>(&self, number: u64, answer: Result<T, Error>) -> Result<T, Error> {
-        let cluster = self.is_cluster();
-        let mut current = self.lock();
-        let is_dead = match &answer {
-            Err(error @ (Error::Unanswered(_) | Error::Refused(_))) if !cluster => {
-                matches!(error, Error::Unanswered(_)) || error.is_of_another_server()
-            }
-            Err(Error::Unanswered(_)) => {
-                let silence = clock::monotonic().saturating_duration_since(current.answered);
-                silence > self.patience() * SILENT_FOR
-            }
-            _ => {
-                if cluster {
-                    current.answered = clock::monotonic();
-                }
+        let is_useless = match (&self.inner.opener, &answer) {
+            (Opener::Cluster(_), Err(Error::Unanswered(_))) => self.is_silent(),
+            (Opener::Cluster(_), _) => {
+                self.lock().answered = clock::monotonic();
                 false
             }
+            (_, Err(Error::Unanswered(_))) => true,
+            // A master whose replicas left it may have been replaced.
+            (Opener::Sentinel(_), Err(Error::Refused(error))) if error.code() == Some("NOREPLICAS") => true,
+            (_, Err(error)) => error.is_of_another_server(),
+            (_, Ok(_)) => false,
         };
-        if is_dead && current.number == number && current.link.take().is_some() {
+        if is_useless {
+            self.give_up(number);
+        }
+        answer
+    }
+
+    fn is_silent(&self) -> bool {
+        let silence = clock::monotonic().saturating_duration_since(self.lock().answered);
+        silence > self.patience() * SILENT_FOR
+    }
+
+    fn give_up(&self, number: u64) {
+        let mut current = self.lock();
+        if current.number == number && current.link.take().is_some() {
             current.generation += 1;
         }
-        drop(current);
-        answer
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Current> {

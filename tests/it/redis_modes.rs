@@ -65,7 +65,7 @@ async fn all_of_it_works(node: &TestNode) {
 
 #[tokio::test]
 async fn through_sentinels_all_of_it_works() {
-    let redis = RedisSentinel::start().await;
+    let redis = RedisSentinel::start(1).await;
     let node = TestNode::start_at(&redis.settings()).await;
     all_of_it_works(&node).await;
 }
@@ -128,19 +128,18 @@ async fn nothing_is_lost_while(node: &TestNode, meanwhile: impl AsyncFnOnce(&Rec
 
 #[tokio::test]
 async fn a_master_that_dies_is_followed_and_nothing_accepted_is_lost() {
-    let mut redis = RedisSentinel::start().await;
+    let mut redis = RedisSentinel::start(2).await;
     let node = TestNode::start_at(&redis.settings()).await;
     nothing_is_lost_while(&node, async |receiver| {
         receiver.arrived("/", 100).await;
-        let killed = redis.kill_primary();
-        redis.fail_over(killed).await;
+        redis.kill_primary();
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_master_and_its_replica_may_change_places() {
-    let redis = RedisSentinel::start().await;
+async fn a_master_and_a_replica_may_change_places() {
+    let redis = RedisSentinel::start(1).await;
     let node = TestNode::start_at(&redis.settings()).await;
     nothing_is_lost_while(&node, async |receiver| {
         receiver.arrived("/", 100).await;
@@ -168,7 +167,7 @@ async fn a_mode_that_does_not_fit_the_server_is_refused_at_the_start() {
     let (_, nodes) = cluster.settings().pop().unwrap();
     let node = nodes.split(',').next().unwrap().to_owned();
     for (settings, expected) in [
-        (vec![("REDIS__URL", node)], "set redis.mode = \\\"cluster\\\""),
+        (vec![("REDIS__URL", node)], "set redis.mode = \"cluster\""),
         (vec![("REDIS__MODE", "cluster".to_owned())], "redis.cluster_urls: is []"),
         (
             vec![("REDIS__MODE", "sentinel".to_owned()), ("REDIS__URL", one.url())],

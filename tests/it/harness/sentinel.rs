@@ -1,4 +1,8 @@
-//! A master, its replica and three sentinels of one test's own.
+//! A master, its replicas and three sentinels of one test's own.
+//!
+//! Two replicas, where one is lost in the test: a master that asks for a replica before it takes writes would take none
+//! after a fail-over to the only one. One replica, where master and replica change places: of two, the other would still
+//! follow the former master for a second, which would take writes that are lost.
 
 use std::path::Path;
 
@@ -8,7 +12,7 @@ use super::{SOON, TempDir, eventually};
 /// The name that the sentinels know the master by.
 const MASTER: &str = "main";
 
-/// Five servers that end with the test.
+/// Servers that end with the test.
 #[derive(Debug)]
 pub struct RedisSentinel {
     servers: Vec<Server>,
@@ -18,18 +22,20 @@ pub struct RedisSentinel {
 
 impl RedisSentinel {
     /// Starts it and waits until the master takes writes and the sentinels know each other.
-    pub async fn start() -> Self {
+    pub async fn start(replicas: usize) -> Self {
         let dir = TempDir::new();
-        let ports = free_ports(5);
+        let ports = free_ports(1 + replicas + 3);
+        let (ports, sentinel_ports) = ports.split_at(1 + replicas);
         let master = ports[0].to_string();
         let follows = ["--replicaof", "127.0.0.1", master.as_str()];
-        let servers = vec![
-            Server::start(dir.path(), ports[0], &KEEPS_DATA),
-            Server::start(dir.path(), ports[1], &[&KEEPS_DATA[..], &follows[..]].concat()),
-        ];
+        let mut servers = vec![Server::start(dir.path(), ports[0], &KEEPS_DATA)];
+        let replica =
+            |port: &u16| Server::start(dir.path(), *port, &[&KEEPS_DATA[..], &follows[..]].concat());
+        servers.extend(ports[1..].iter().map(replica));
         eventually("the master takes writes", SOON, async || servers[0].is_followed_master().then_some(()))
             .await;
-        let sentinels = ports[2..].iter().map(|port| start_sentinel(dir.path(), *port, ports[0])).collect();
+        let sentinels =
+            sentinel_ports.iter().map(|port| start_sentinel(dir.path(), *port, ports[0])).collect();
         let sentinel = Self { servers, sentinels, _dir: dir };
         sentinel.is_watched().await;
         sentinel
@@ -45,40 +51,31 @@ impl RedisSentinel {
         ]
     }
 
-    /// `kill -9` of the master; gives its place.
-    pub fn kill_primary(&mut self) -> usize {
-        let master = self.servers.iter().position(Server::is_followed_master).expect("there is one");
-        self.servers[master].kill();
-        master
+    /// `kill -9` of the master.
+    pub fn kill_primary(&mut self) {
+        let master =
+            self.servers.iter_mut().find(|server| server.is_followed_master()).expect("there is one");
+        master.kill();
     }
 
-    /// Waits until the replica has taken over, and starts what was killed again; it follows the new master.
-    pub async fn fail_over(&mut self, killed: usize) {
-        let other = 1 - killed;
-        eventually("the replica takes over", SOON, async || {
-            self.servers[other].says("replication", "role:master").then_some(())
-        })
-        .await;
-        self.servers[killed].start_again();
-    }
-
-    /// Has the sentinels make the replica the master, as an operator does for maintenance.
+    /// Has the sentinels make a replica the master, as an operator does for maintenance.
     pub async fn change_places(&self) {
-        let master = self.servers.iter().position(Server::is_followed_master).expect("there is one");
+        let is_master = |server: &&Server| server.is_followed_master();
+        let master = self.servers.iter().find(is_master).expect("there is one").port;
         let asked = self.sentinels[0].command::<String>(&["SENTINEL", "FAILOVER", MASTER]);
         asked.expect("the sentinels take the request");
-        eventually("the other is the master", SOON, async || {
-            self.servers[1 - master].is_followed_master().then_some(())
+        eventually("another is the master", SOON, async || {
+            self.servers.iter().find(is_master).filter(|server| server.port != master).map(|_| ())
         })
         .await;
     }
 
     async fn is_watched(&self) {
-        eventually("the sentinels know each other and the replica", SOON, async || {
-            let line =
-                |sentinel: &Server| sentinel.command::<String>(&["INFO", "sentinel"]).unwrap_or_default();
+        eventually("the sentinels know each other and the replicas", SOON, async || {
+            let all = format!("slaves={},sentinels=3", self.servers.len() - 1);
             let knows = |sentinel: &Server| {
-                line(sentinel).contains("status=ok") && line(sentinel).contains("slaves=1,sentinels=3")
+                let info = sentinel.command::<String>(&["INFO", "sentinel"]).unwrap_or_default();
+                info.contains("status=ok") && info.contains(&all)
             };
             self.sentinels.iter().all(knows).then_some(())
         })

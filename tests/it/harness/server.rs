@@ -47,7 +47,7 @@ impl Server {
         let followed = |info: String| {
             info.contains("role:master")
                 && info.contains("state=online")
-                && info.contains("min_slaves_good_slaves:1")
+                && info.contains("min_slaves_good_slaves:")
         };
         self.command::<String>(&["INFO", "replication"]).is_ok_and(followed)
     }
