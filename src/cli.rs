@@ -3,7 +3,7 @@
 //! Commands write what they were asked for to standard output and everything else to standard error; they end with 0,
 //! or with 1 and the reason.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +13,9 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::oneshot;
 
 use crate::config::{self, Config, Layers, RedisMode};
+use crate::policy::lease::{LOOK_EVERY, TERM};
 use crate::serve::{Addresses, ServeOptions};
+use crate::telemetry::metrics::METRICS;
 use crate::token::{self, Bearer};
 use crate::{clock, development, listen, serve, telemetry};
 
@@ -69,7 +71,7 @@ struct TokenArgs {
     #[arg(long)]
     role: Option<String>,
     /// What it may do, space-separated: webhooks:read webhooks:write events:publish events:publish:any
-    #[arg(long, value_name = "SCOPES")]
+    #[arg(long, value_name = "SCOPES", value_parser = scopes)]
     scope: Option<String>,
     /// How long it is good: a number and s, m, h or d
     #[arg(long, default_value = "24h", value_parser = ttl)]
@@ -98,9 +100,9 @@ struct ListenArgs {
 /// What kept it from being done, in words for the person who asked.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve_node(cli.settings.load()?, cli.settings.development).await,
-        Command::Token(args) => say(&args.issue(&cli.settings.load()?)?),
-        Command::CheckConfig => say(&summary(&cli.settings.load()?)),
+        Command::Serve => serve_node(cli.settings.load(development::secret)?, cli.settings.development).await,
+        Command::Token(args) => say(&args.issue(&cli.settings.load(development::kept_secret)?)?),
+        Command::CheckConfig => say(&summary(&cli.settings.load(development::secret_or_any)?)),
         Command::Listen(ListenArgs { token, events, url, bind }) => {
             listen::listen(listen::Options { token, events, api: url, bind }).await
         }
@@ -134,14 +136,31 @@ async fn serve_node(config: Config, development: bool) -> anyhow::Result<()> {
 
 async fn greet_when_ready(config: &Config, ready: oneshot::Receiver<Addresses>) -> anyhow::Result<()> {
     match ready.await {
-        Ok(addresses) => development::greet(config, addresses).await,
+        Ok(addresses) => {
+            own_all(config).await;
+            development::greet(config, addresses).await
+        }
         // The node ended before it was ready: its own error says why.
         Err(_) => std::future::pending().await,
     }
 }
 
+/// Waits until the node owns its partitions, so that the proof does not measure the wait for the leases of a node that
+/// was killed; for not much longer than that takes, because another node may hold them and deliver.
+async fn own_all(config: &Config) {
+    let all = i64::from(config.cluster.partitions);
+    let owned = async {
+        while METRICS.partitions_owned.get() < all {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    // The log says what is being waited for.
+    let _ = tokio::time::timeout(2 * TERM, owned).await;
+}
+
 impl Settings {
-    fn load(&self) -> anyhow::Result<Config> {
+    /// Reads and checks them; with `--development` and no token secret set, `secret_in` gives that of the data directory.
+    fn load(&self, secret_in: fn(&Path) -> io::Result<String>) -> anyhow::Result<Config> {
         let mut layers = Layers::default();
         match &self.config {
             Some(file) => layers.put_file(file),
@@ -154,8 +173,9 @@ impl Settings {
         layers.put_environment(config::environment());
         if self.development && layers.is_unset("auth.jwt_secret") {
             let data_dir = layers.text("redis.data_dir").unwrap_or_default();
-            let made = development::secret(Path::new(data_dir));
-            let secret = made.with_context(|| format!("the token secret cannot be kept in {data_dir}"))?;
+            let secret = secret_in(Path::new(data_dir)).with_context(|| {
+                format!("no token secret in redis.data_dir = {data_dir} (WEBHOOKS_REDIS__DATA_DIR)")
+            })?;
             layers.set("auth.jwt_secret", &secret, "made by --development");
         }
         Ok(layers.check()?)
@@ -217,6 +237,16 @@ fn ttl(text: &str) -> Result<Duration, String> {
     if (Duration::from_secs(1)..=LONGEST_TTL).contains(&ttl) { Ok(ttl) } else { Err(expected()) }
 }
 
+/// Scopes that mean something: a misspelled one would be found out by a 403 much later.
+fn scopes(text: &str) -> Result<String, String> {
+    let known = token::SCOPES.join(" ");
+    match text.split_whitespace().find(|scope| !token::SCOPES.contains(scope)) {
+        Some(unknown) => Err(format!("there is no scope {unknown}; known are, with spaces between: {known}")),
+        None if text.trim().is_empty() => Err(format!("known are, with spaces between: {known}")),
+        None => Ok(text.split_whitespace().collect::<Vec<_>>().join(" ")),
+    }
+}
+
 /// What the API takes as an organization.
 fn organization(text: &str) -> Result<String, String> {
     match text {
@@ -257,6 +287,15 @@ mod tests {
         }
         for bad in ["", "h", "24", "0s", "-1h", "1.5h", "4000d", "99999999999999999999d", "1 h", "5µ"] {
             assert!(ttl(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_scope_that_nothing_asks_for_is_refused_with_the_known_ones() {
+        assert_eq!(scopes(" webhooks:read  events:publish "), Ok("webhooks:read events:publish".into()));
+        for bad in ["webhooks:raed", "webhooks:read,webhooks:write", "", " ", "Webhooks:read"] {
+            let refused = scopes(bad).expect_err(bad);
+            assert!(token::SCOPES.iter().all(|known| refused.contains(known)), "{refused}");
         }
     }
 

@@ -48,8 +48,40 @@ pub fn secret(data_dir: &Path) -> io::Result<String> {
     }
 }
 
+/// The token secret kept in `data_dir` by a node; never makes one, because a token signed with a secret that no node has
+/// is good for nothing.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn kept_secret(data_dir: &Path) -> io::Result<String> {
+    match fs::read_to_string(data_dir.join(SECRET_FILE)) {
+        Ok(secret) => Ok(secret.trim().to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(io::Error::new(
+            ErrorKind::NotFound,
+            "the first start of the node (make run) makes it: start it, or call this in the directory where it was \
+             started",
+        )),
+        Err(error) => Err(error),
+    }
+}
+
+/// The token secret kept in `data_dir`, or any: for looking at the settings, which writes nothing.
+///
+/// # Errors
+/// There is one and it cannot be read.
+pub fn secret_or_any(data_dir: &Path) -> io::Result<String> {
+    match kept_secret(data_dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(new_secret()),
+        found => found,
+    }
+}
+
+fn new_secret() -> String {
+    hex::encode(rand::random::<[u8; 32]>())
+}
+
 fn make_secret(data_dir: &Path, file: &Path) -> io::Result<String> {
-    let secret = hex::encode(rand::random::<[u8; 32]>());
+    let secret = new_secret();
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     // Written beside and renamed: a crash leaves no half secret.
     let beside = file.with_extension(std::process::id().to_string());
@@ -191,7 +223,12 @@ mod tests {
     #[test]
     fn a_secret_is_made_once_and_for_its_owner_alone() {
         let scratch = Scratch::new();
+        let none = kept_secret(&scratch.0).expect_err("nothing made one");
+        assert!(none.to_string().contains("make run"), "{none}");
+        assert_eq!(secret_or_any(&scratch.0).expect("any will do").len(), 64);
+        assert!(!scratch.0.exists(), "looking makes nothing");
         let made = secret(&scratch.0).expect("a scratch directory can be written");
+        assert_eq!(kept_secret(&scratch.0).expect("it is there"), made);
         assert_eq!(made.len(), 64);
         assert_eq!(secret(&scratch.0).expect("it is there"), made);
         let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;

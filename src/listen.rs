@@ -29,29 +29,56 @@ pub struct Options {
     pub bind: SocketAddr,
 }
 
-/// Listens until SIGINT or SIGTERM.
+/// Listens until SIGINT (Ctrl-C), SIGTERM or SIGHUP (a terminal that is closed). After a `kill -9` the webhook is left
+/// behind; removing such webhooks at the next start would need to know that no other machine listens for them.
 ///
 /// # Errors
 /// The address is taken, or the API cannot be reached or refuses the webhook.
 pub async fn listen(options: Options) -> anyhow::Result<()> {
     // Caught from here on: a webhook that was created is deleted, however soon the stop comes.
-    let mut stop = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut stop = Stop::listen()?;
     let receiver =
         Receiver::start(options.bind).with_context(|| format!("cannot listen on {}", options.bind))?;
     let client = Client::new(&options.api, &options.token)?;
     let name = format!("listen on {}", receiver.address());
     let webhook = client.create_webhook(&name, &receiver.url(), &options.events).await?;
     let printed = print_all(receiver, &webhook, &options, &mut stop).await;
-    client.delete_webhook(&webhook.id).await.context("the webhook could not be deleted")?;
+    client
+        .delete_webhook(&webhook.id)
+        .await
+        .with_context(|| format!("the webhook {} could not be deleted", webhook.id))?;
     printed?;
-    say("webhook deleted")
+    // The terminal may be gone, and there is nobody else to tell.
+    let _ = say("webhook deleted");
+    Ok(())
+}
+
+/// The signals that end it.
+struct Stop([Signal; 3]);
+
+impl Stop {
+    fn listen() -> std::io::Result<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    /// Cancel safe.
+    async fn told(&mut self) {
+        let Self([interrupt, terminate, hangup]) = self;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 async fn print_all(
     mut receiver: Receiver,
     webhook: &Created,
     options: &Options,
-    stop: &mut (Signal, Signal),
+    stop: &mut Stop,
 ) -> anyhow::Result<()> {
     let events = options.events.join(", ");
     say(&format!("listening on {} as webhook {} for {events}; Ctrl-C ends it", receiver.url(), webhook.id))?;
@@ -61,8 +88,7 @@ async fn print_all(
                 Some(received) => say(&block(&received, webhook))?,
                 None => anyhow::bail!("the receiver has ended"),
             },
-            _ = stop.0.recv() => return Ok(()),
-            _ = stop.1.recv() => return Ok(()),
+            () = stop.told() => return Ok(()),
         }
     }
 }

@@ -1,21 +1,30 @@
 //! `serve`: starts the parts of a node, waits for the end, stops them in order.
 //!
+//! A node is whole or not at all: an arbiter that ends by itself ends the node, in order and with an error, so that
+//! whoever supervises it starts another. A private Redis that dies is started again once ([`Private::keep_running`]).
+//!
 //! Start: Redis (the node's own, if none is set), its checks, the ports, the arbiters with their partitions. Stop: not
 //! ready at once, then attempts in flight are finished and partitions handed over while the API finishes its requests,
-//! then the private Redis; all within `server.drain_seconds`.
+//! then the private Redis; all within `server.drain_seconds`, whatever Redis does. A stop that gives something up is still a
+//! good one: leases that were not given back stand still and are taken, and what was not recorded is sent again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use actix_web::dev::ServerHandle;
+use anyhow::{Context as _, anyhow};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::actors::arbiter::{self, Blueprint};
 use crate::api::Shared;
 use crate::api::health::Readiness;
 use crate::api::server::{self, Servers};
+use crate::clock;
 use crate::config::Config;
 use crate::domain::Partition;
 use crate::policy::partition::Layout;
@@ -26,6 +35,11 @@ use crate::telemetry::events as facts;
 
 /// How often Redis is asked whether it answers, for readiness.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How often a private Redis is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Ends with the arbiter of its thread; an error of its own means that the arbiter died of a panic.
+type Arbiter = oneshot::Receiver<anyhow::Result<()>>;
 
 /// What the caller of [`run`] wants besides.
 #[derive(Debug, Default)]
@@ -49,13 +63,19 @@ pub struct Addresses {
 /// the thread that started it.
 ///
 /// # Errors
-/// It cannot start: a port is taken, Redis is missing or refuses.
+/// It cannot start (a port is taken, Redis is missing or refuses), or a part of it died.
 pub async fn run(config: Config, options: ServeOptions) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let private = start_private(&config)?;
-    let served = serve(&config, private.as_ref(), options).await;
+    let mut private = start_private(&config)?;
+    let mut deadline = None;
+    let served = serve(&config, private.as_mut(), options, &mut deadline).await;
     if let Some(private) = private {
-        private.stop().context("the private redis-server did not stop")?;
+        let deadline = deadline.unwrap_or_else(|| clock::monotonic() + config.server.drain);
+        // Not to the last moment: one that hangs is killed then, and the process has to end.
+        let left = deadline.saturating_duration_since(clock::monotonic()) * 9 / 10;
+        if let Err(error) = private.stop(left) {
+            tracing::warn!(%error, "the private redis-server did not stop in order");
+        }
     }
     served
 }
@@ -67,8 +87,14 @@ fn start_private(config: &Config) -> anyhow::Result<Option<Private>> {
     Ok(Some(Private::start(&config.redis).context("the private redis-server did not start")?))
 }
 
-async fn serve(config: &Arc<Config>, private: Option<&Private>, options: ServeOptions) -> anyhow::Result<()> {
-    let url = private.map(Private::url);
+/// Sets `deadline` when the node begins to stop.
+async fn serve(
+    config: &Arc<Config>,
+    private: Option<&mut Private>,
+    options: ServeOptions,
+    deadline: &mut Option<Instant>,
+) -> anyhow::Result<()> {
+    let url = private.as_deref().map(Private::url);
     let address =
         Address::of(&config.redis, url.as_deref()).context("the settings of redis cannot be used")?;
     let redis = Redis::new(address.clone()).context("redis cannot be reached")?;
@@ -82,13 +108,26 @@ async fn serve(config: &Arc<Config>, private: Option<&Private>, options: ServeOp
     let servers = server::bind(&Shared::new(config.clone(), address, layout), &readiness)?;
     let addresses = Addresses { api: servers.api_address, management: servers.management_address };
     let (stop, stopping) = watch::channel(false);
-    let arbiters = start_arbiters(config, &redis, layout, &stopping)?;
+    let mut arbiters = start_arbiters(config, &redis, layout, &stopping)?;
     facts::listening(addresses.api, addresses.management);
     let probe = actix::spawn(probe(redis, readiness.clone(), options.on_ready, addresses));
-    let told = told_to_stop(options.stop);
-    let ended = run_until_told(servers, arbiters, told, &stop, &readiness, config.server.drain).await;
+    let running = Running::new(servers);
+    let ended = tokio::select! {
+        () = told_to_stop(options.stop) => Ok(()),
+        error = first_to_end(&mut arbiters) => Err(error),
+        error = keep_private(private) => Err(error),
+    };
+    *deadline = Some(clock::monotonic() + config.server.drain);
+    match &ended {
+        Ok(()) => tracing::info!("draining"),
+        Err(error) => tracing::error!(error = format!("{error:#}"), "draining: a part of the node died"),
+    }
+    readiness.draining();
+    // The arbiters may be gone already.
+    let _ = stop.send(true);
+    let drained = running.drain(arbiters, config.server.drain_of_work()).await;
     probe.abort();
-    ended
+    ended.and(drained)
 }
 
 /// A thread with its own runtime for each share of the partitions; answers what tells that one has ended.
@@ -97,10 +136,10 @@ fn start_arbiters(
     redis: &Redis,
     layout: Layout,
     stopping: &watch::Receiver<bool>,
-) -> anyhow::Result<Vec<oneshot::Receiver<anyhow::Result<()>>>> {
+) -> anyhow::Result<FuturesUnordered<Arbiter>> {
     let threads = config.cluster.threads;
     let permits = Arc::new(Semaphore::new(config.delivery.max_in_flight));
-    let mut ended = Vec::with_capacity(threads);
+    let ended = FuturesUnordered::new();
     for thread in 0..threads {
         let of_thread = |partition: &u16| usize::from(*partition) % threads == thread;
         let blueprint = Blueprint {
@@ -147,43 +186,64 @@ async fn probe(
     }
 }
 
-async fn run_until_told(
-    servers: Servers,
-    arbiters: Vec<oneshot::Receiver<anyhow::Result<()>>>,
-    told: impl Future<Output = ()>,
-    stop: &watch::Sender<bool>,
-    readiness: &Readiness,
-    drain: Duration,
-) -> anyhow::Result<()> {
-    let handles = [servers.api.handle(), servers.management.handle()];
-    let (api, management) = (actix::spawn(servers.api), actix::spawn(servers.management));
-    let mut arbiters = futures_util::future::join_all(arbiters);
-    let mut ended = None;
-    tokio::select! {
-        () = told => tracing::info!("draining"),
-        results = &mut arbiters => ended = Some(results),
+/// Waits until the first arbiter ends although nobody told it to: its share of the partitions is served by nobody then.
+async fn first_to_end(arbiters: &mut FuturesUnordered<Arbiter>) -> anyhow::Error {
+    match arbiters.next().await {
+        Some(Ok(Ok(()))) => anyhow!("an arbiter ended by itself"),
+        Some(Ok(Err(error))) => error.context("an arbiter ended"),
+        Some(Err(_)) => anyhow!("an arbiter died of a panic"),
+        None => anyhow!("there are no arbiters"),
     }
-    readiness.draining();
-    let _ = stop.send(true);
-    let drained = async {
-        let (_, results) = tokio::join!(handles[0].stop(true), async {
-            match ended {
-                Some(results) => results,
-                None => arbiters.await,
-            }
-        });
-        results
-    };
-    let results = tokio::time::timeout(drain, drained).await;
-    handles[1].stop(false).await;
-    api.abort();
-    management.abort();
-    let results = results.context("draining took longer than server.drain_seconds")?;
-    for result in results {
-        result.context("an arbiter died")??;
+}
+
+/// Starts a private Redis again when it has ended, until that does not help.
+async fn keep_private(private: Option<&mut Private>) -> anyhow::Error {
+    let Some(private) = private else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        match private.keep_running() {
+            Ok(false) => {}
+            Ok(true) => facts::private_redis_restarted(),
+            Err(error) => return error.into(),
+        }
     }
-    tracing::info!("stopped");
-    Ok(())
+}
+
+/// Both servers, answering.
+struct Running {
+    handles: [ServerHandle; 2],
+    tasks: [JoinHandle<std::io::Result<()>>; 2],
+}
+
+impl Running {
+    fn new(Servers { api, management, .. }: Servers) -> Self {
+        let handles = [api.handle(), management.handle()];
+        Self { handles, tasks: [actix::spawn(api), actix::spawn(management)] }
+    }
+
+    /// Lets requests finish and arbiters hand over, for at most `limit`; what takes longer is left. Health is answered
+    /// until the end.
+    ///
+    /// # Errors
+    /// An arbiter died of something else than the lack of time.
+    async fn drain(self, arbiters: FuturesUnordered<Arbiter>, limit: Duration) -> anyhow::Result<()> {
+        let [api, management] = &self.handles;
+        let work = async { tokio::join!(api.stop(true), arbiters.collect::<Vec<_>>()).1 };
+        let ended = tokio::time::timeout(limit, work).await;
+        management.stop(false).await;
+        self.tasks.iter().for_each(JoinHandle::abort);
+        let Ok(ended) = ended else {
+            tracing::warn!(
+                "stopped before everything was handed over: what is left is taken by the next owner"
+            );
+            return Ok(());
+        };
+        for arbiter in ended {
+            arbiter.context("an arbiter died of a panic")??;
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
 }
 
 /// SIGTERM, SIGINT, or the word of the caller.
@@ -204,5 +264,30 @@ async fn told_to_stop(stop: Option<oneshot::Receiver<()>>) {
         _ = term.recv() => {}
         _ = int.recv() => {}
         () = asked => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arbiters(count: usize) -> (Vec<oneshot::Sender<anyhow::Result<()>>>, FuturesUnordered<Arbiter>) {
+        (0..count).map(|_| oneshot::channel()).unzip()
+    }
+
+    #[tokio::test]
+    async fn one_arbiter_that_ends_is_noticed_while_the_others_run() {
+        let (mut senders, mut running) = arbiters(3);
+        let none = tokio::time::timeout(Duration::from_millis(20), first_to_end(&mut running)).await;
+        assert!(none.is_err(), "all of them run");
+        drop(senders.pop());
+        let error = first_to_end(&mut running).await;
+        assert_eq!(error.to_string(), "an arbiter died of a panic");
+        let reason = anyhow!("the reader of events died");
+        senders.remove(0).send(Err(reason)).expect("it is awaited");
+        let error = first_to_end(&mut running).await;
+        assert_eq!(format!("{error:#}"), "an arbiter ended: the reader of events died");
+        senders.remove(0).send(Ok(())).expect("it is awaited");
+        assert_eq!(first_to_end(&mut running).await.to_string(), "an arbiter ended by itself");
     }
 }

@@ -10,6 +10,9 @@ use serde::Serialize;
 use crate::config::Auth;
 use crate::domain::Millis;
 
+/// The scopes that mean something to the API; what each allows is decided in `api::auth`.
+pub const SCOPES: [&str; 4] = ["webhooks:read", "webhooks:write", "events:publish", "events:publish:any"];
+
 /// Whom a token speaks for, and what it may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bearer<'a> {

@@ -1,8 +1,10 @@
 //! One attempt from its start to its record: fetch the body, send, decide, record, report. Five steps in a row.
 //!
 //! A task of its own for each attempt. If it is dropped on the way (the partition is lost, the node dies) the delivery
-//! is still where it waited in Redis, and whoever owns the partition next makes the attempt again.
+//! is still where it waited in Redis, and whoever owns the partition next makes the attempt again. An ordered webhook's
+//! attempt is given up when another node may have taken the partition: two nodes must not be ahead of each other.
 
+use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,9 +17,8 @@ use super::local::{Local, RidingBody};
 use super::partition::{PartitionActor, Record};
 use super::webhook::{Attempted, Recorded, WebhookActor};
 use crate::clock;
-use crate::domain::{
-    AttemptResult, AttemptRow, EntryId, ErrorKind, EventBody, Failure, Millis, Partition, Webhook,
-};
+use crate::cluster::tenure::Tenure;
+use crate::domain::{AttemptResult, AttemptRow, EntryId, ErrorKind, EventBody, Failure, Millis, Webhook};
 use crate::policy::lane::{Delivery, Next, Verdict};
 use crate::store::outcomes::{Disposition, Outcome, Source};
 use crate::store::{attempts, keys, mailboxes};
@@ -27,10 +28,10 @@ use crate::telemetry::events as facts;
 pub struct Attempt {
     /// The things of the arbiter.
     pub local: Rc<Local>,
-    /// Where the delivery is queued.
-    pub partition: Partition,
-    /// The webhook as its record says now.
-    pub webhook: Arc<Webhook>,
+    /// The partition where the delivery is queued.
+    pub tenure: Rc<Tenure>,
+    /// The webhook as its record says, at any time.
+    pub webhook: Rc<RefCell<Arc<Webhook>>>,
     /// Who decides what follows.
     pub actor: Addr<WebhookActor>,
     /// Who records it.
@@ -42,14 +43,28 @@ pub struct Attempt {
 /// How an attempt ended.
 #[derive(Debug)]
 pub enum End {
-    /// A request was made: the event's type, and what came of it.
-    Sent(Arc<str>, Box<AttemptResult>),
+    /// A request was made.
+    Sent(Box<Sent>),
     /// None could be made; `for_good` when the body is gone.
     Unsendable {
         /// Whether it can never be made.
         for_good: bool,
     },
 }
+
+/// A request, and what came of it.
+#[derive(Debug)]
+pub struct Sent {
+    /// The webhook as it was when the request was made.
+    pub webhook: Arc<Webhook>,
+    /// The event's type.
+    pub event_type: Arc<str>,
+    /// The result.
+    pub result: AttemptResult,
+}
+
+/// Nothing was sent, and nothing is lost: the delivery waits on.
+const NOT_NOW: End = End::Unsendable { for_good: false };
 
 /// Makes the attempt and records it.
 pub async fn run(attempt: Attempt) {
@@ -73,7 +88,7 @@ pub async fn record(
 
 async fn make(attempt: &Attempt) -> End {
     let Attempt { local, delivery, .. } = attempt;
-    let Ok(_permit) = local.permits.acquire().await else { return End::Unsendable { for_good: false } };
+    let Ok(_permit) = local.permits.acquire().await else { return NOT_NOW };
     let fetched;
     let body = match &delivery.body {
         Some(riding) => riding.body(),
@@ -85,28 +100,39 @@ async fn make(attempt: &Attempt) -> End {
             Err(end) => return end,
         },
     };
-    if !local.lease_is_valid() {
-        return End::Unsendable { for_good: false };
+    // What has changed while it waited holds for this attempt.
+    let webhook = attempt.webhook.borrow().clone();
+    if !webhook.is_active || !attempt.tenure.is_valid() {
+        return NOT_NOW;
     }
-    let result = send(attempt, body).await;
-    End::Sent(body.event_type.clone(), Box::new(result))
+    let sending = send(attempt, &webhook, body);
+    let result = if webhook.settings.ordered {
+        tokio::select! {
+            result = sending => result,
+            () = attempt.tenure.run_out() => return NOT_NOW,
+        }
+    } else {
+        sending.await
+    };
+    let event_type = body.event_type.clone();
+    End::Sent(Box::new(Sent { webhook, event_type, result }))
 }
 
 async fn fetch(attempt: &Attempt) -> Result<EventBody, End> {
-    let Attempt { local, partition, webhook, delivery, .. } = attempt;
-    let tenant = &webhook.settings.tenant;
-    match mailboxes::body(&local.redis, &local.keys, *partition, tenant, &delivery.event).await {
+    let Attempt { local, tenure, delivery, .. } = attempt;
+    let tenant = attempt.webhook.borrow().settings.tenant.clone();
+    match mailboxes::body(&local.redis, &local.keys, tenure.partition, &tenant, &delivery.event).await {
         Ok(Some(body)) => Ok(body),
         Ok(None) => Err(End::Unsendable { for_good: true }),
         Err(error) => {
-            facts::redis_failed(*partition, "read a body", &error);
-            Err(End::Unsendable { for_good: false })
+            facts::redis_failed(tenure.partition, "read a body", &error);
+            Err(NOT_NOW)
         }
     }
 }
 
-async fn send(attempt: &Attempt, body: &EventBody) -> AttemptResult {
-    let Attempt { local, webhook, delivery, .. } = attempt;
+async fn send(attempt: &Attempt, webhook: &Webhook, body: &EventBody) -> AttemptResult {
+    let Attempt { local, delivery, .. } = attempt;
     let at = clock::now();
     let sending = local.sender.attempt(&webhook.settings, &delivery.event, body, delivery.attempt, at);
     let _on_its_way = OnItsWay::new();
@@ -176,7 +202,6 @@ pub fn outcome(
         elapsed: result.map(|result| result.elapsed),
         paused_until: verdict.paused_until,
         disable: verdict.disable,
-        active: verdict.active,
     }
 }
 

@@ -1,13 +1,11 @@
 //! What everything on one arbiter shares: its connection to Redis, its HTTP client, its limits.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::clock;
 use crate::config::Config;
 use crate::delivery::Sender;
 use crate::domain::EventBody;
@@ -20,8 +18,6 @@ use crate::store::{Keys, Redis};
 const DEAD_MAX: u64 = 100_000;
 /// How long the body of an event with a dead delivery is kept.
 const DEAD_PAYLOAD: Duration = Duration::from_secs(7 * 24 * 3600);
-/// By how much the record of an event outlives the oldest delivery of it.
-const OUTLIVES: Duration = Duration::from_secs(24 * 3600);
 
 /// The things of one arbiter; made on its thread.
 #[derive(Debug)]
@@ -40,22 +36,16 @@ pub struct Local {
     pub permits: Arc<Semaphore>,
     /// Bodies that ride along in memory.
     pub bodies: Arc<BodyMeter>,
-    /// Until when the leases of this arbiter may be relied on.
-    pub lease_valid_until: Cell<Instant>,
 }
 
 impl Local {
-    /// Whether an attempt may be started: no other node can have taken the lease yet.
-    pub fn lease_is_valid(&self) -> bool {
-        clock::monotonic() < self.lease_valid_until.get()
-    }
-
     /// What the dispatch script is told of lifetimes and bounds.
     pub fn dispatch_limits(&self) -> DispatchLimits {
         let config = &self.config;
+        let closed = config.log.payload_retention;
         DispatchLimits {
-            open: config.delivery.max_age + OUTLIVES,
-            closed: config.log.payload_retention,
+            closed,
+            dead: closed.max(DEAD_PAYLOAD),
             max_pending: config.queue.max_pending_per_webhook,
             log_max: config.log.max_attempts,
             dead_max: DEAD_MAX,

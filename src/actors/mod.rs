@@ -9,4 +9,5 @@ pub mod local;
 pub mod partition;
 pub mod reader;
 pub mod steps;
+pub mod sweep;
 pub mod webhook;

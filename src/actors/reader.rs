@@ -35,10 +35,38 @@ const MOST_ENTRIES: usize = 512;
 pub struct Feed {
     /// Which partition.
     pub partition: Partition,
-    /// The last entry that was read.
-    pub cursor: Cell<EntryId>,
     /// Whether the partition has room.
     pub open: Cell<bool>,
+    /// The last entry that was read.
+    cursor: Cell<EntryId>,
+    rewinds: Cell<u64>,
+    /// How many rewinds there had been when the read that is under way began.
+    read_after: Cell<u64>,
+}
+
+impl Feed {
+    /// The feed of `partition`, closed, from the start.
+    pub fn new(partition: Partition) -> Self {
+        let (rewinds, read_after) = (Cell::new(0), Cell::new(0));
+        Self { partition, open: Cell::new(false), cursor: Cell::new(EntryId::ZERO), rewinds, read_after }
+    }
+
+    /// From the start again. What a read that is under way brings does not undo this.
+    pub fn rewind(&self) {
+        self.cursor.set(EntryId::ZERO);
+        self.rewinds.set(self.rewinds.get() + 1);
+    }
+
+    /// Where a read begins now.
+    fn begin_read(&self) -> Position {
+        self.read_after.set(self.rewinds.get());
+        Position { partition: self.partition, after: self.cursor.get() }
+    }
+
+    /// The last entry that was read.
+    pub fn cursor(&self) -> EntryId {
+        self.cursor.get()
+    }
 }
 
 /// The partitions that are read.
@@ -72,7 +100,7 @@ impl Feeds {
     fn open_ones(&self) -> (Vec<Position>, usize) {
         let feeds = self.feeds.borrow();
         let open =
-            feeds.iter().filter(|(feed, _)| feed.open.get()).map(|(feed, _)| feed.position()).collect();
+            feeds.iter().filter(|(feed, _)| feed.open.get()).map(|(feed, _)| feed.begin_read()).collect();
         (open, feeds.len())
     }
 
@@ -87,14 +115,8 @@ impl Feeds {
 
     fn rewind(&self) {
         for (feed, _) in self.feeds.borrow().iter() {
-            feed.cursor.set(EntryId::ZERO);
+            feed.rewind();
         }
-    }
-}
-
-impl Feed {
-    fn position(&self) -> Position {
-        Position { partition: self.partition, after: self.cursor.get() }
     }
 }
 
@@ -183,7 +205,7 @@ async fn read_alone(local: &Local, feeds: &Feeds, feed: Rc<Feed>) {
                 tracing::warn!(%error, partition = %feed.partition, "reading events failed");
                 told = true;
             }
-            feed.cursor.set(EntryId::ZERO);
+            feed.rewind();
             backoff.wait().await;
         }
     }
@@ -203,9 +225,9 @@ async fn read_alone_until_error(
             feeds.opened.notified().await;
             continue;
         }
-        let (_, all) = feeds.open_ones();
+        let all = feeds.feeds.borrow().len();
         let count = (BYTES_PER_READ / all.max(1) / average).clamp(1, MOST_ENTRIES);
-        let found = events::read(&mut connection, &local.keys, &[feed.position()], count, BLOCK).await?;
+        let found = events::read(&mut connection, &local.keys, &[feed.begin_read()], count, BLOCK).await?;
         *has_read = true;
         for (partition, entries) in found {
             average = new_average(average, &entries);
@@ -228,7 +250,8 @@ async fn hand_over(feeds: &Feeds, partition: Partition, entries: Vec<Entry>) {
     let Some((feed, actor)) = feeds.of(partition) else { return };
     let Some(last) = entries.last().map(|entry| entry.id) else { return };
     // A partition whose actor is gone is taken anew, and read from the start then.
-    if actor.send(Arrived(entries)).await.is_ok() {
+    let read_after = feed.read_after.get();
+    if actor.send(Arrived(entries)).await.is_ok() && feed.rewinds.get() == read_after {
         feed.cursor.set(last);
     }
 }

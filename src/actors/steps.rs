@@ -5,12 +5,30 @@
 
 use super::local::{Backoff, Local};
 use crate::clock;
-use crate::domain::{EventId, Millis, Partition, Tenant, Webhook, WebhookId};
+use crate::cluster::tenure::Tenure;
+use crate::domain::{EntryId, Millis, Partition, Tenant, Webhook, WebhookId};
 use crate::store::events::{self, Chunk, Dispatched, Instruction};
-use crate::store::mailboxes::{self, Purge};
+use crate::store::mailboxes::{self, Queue, Queued, Retry};
 use crate::store::outcomes::{self, Outcome};
-use crate::store::{Error, keys, record};
+use crate::store::unreadable::{self, Unreadable};
+use crate::store::{Error, record};
 use crate::telemetry::events as facts;
+
+/// As [`until_answered`], with the token of the lease as it is at each call.
+async fn as_owner<T>(
+    tenure: &Tenure,
+    step: &'static str,
+    mut call: impl AsyncFnMut(&str) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut backoff = Backoff::default();
+    loop {
+        let token = tenure.token();
+        match until_answered(tenure.partition, step, async || call(&token).await).await {
+            Err(Error::Fenced) if tenure.has_outlived(&token) => backoff.wait().await,
+            answer => return answer,
+        }
+    }
+}
 
 async fn until_answered<T>(
     partition: Partition,
@@ -36,8 +54,7 @@ async fn until_answered<T>(
 /// See the module's page.
 pub async fn dispatch(
     local: &Local,
-    partition: Partition,
-    token: &str,
+    tenure: &Tenure,
     batch: &[Instruction],
 ) -> Result<Vec<Dispatched>, Error> {
     let is_part =
@@ -45,29 +62,38 @@ pub async fn dispatch(
     let limits = local.dispatch_limits();
     let mut answers = Vec::with_capacity(batch.len());
     for call in batch.split_inclusive(is_part) {
-        let answered = until_answered(partition, "dispatch", async || {
-            events::dispatch(&local.redis, &local.keys, partition, token, clock::now(), &limits, call).await
+        let answered = as_owner(tenure, "dispatch", async |token: &str| {
+            let (keys, partition) = (&local.keys, tenure.partition);
+            events::dispatch(&local.redis, keys, partition, token, clock::now(), &limits, call).await
         });
         answers.extend(answered.await?);
     }
     Ok(answers)
 }
 
-/// Records a batch of outcomes; for each whether it was recorded now.
+/// What the outcome script said of a batch.
+#[derive(Debug)]
+pub struct Recorded {
+    /// For each item whether this call recorded it.
+    pub now: Vec<bool>,
+    /// Whether an earlier call, whose answer was lost, may have recorded what this one did not.
+    pub repeated: bool,
+}
+
+/// Records a batch of outcomes.
 ///
 /// # Errors
 /// See the module's page.
-pub async fn record(
-    local: &Local,
-    partition: Partition,
-    token: &str,
-    batch: &[Outcome],
-) -> Result<Vec<bool>, Error> {
+pub async fn record(local: &Local, tenure: &Tenure, batch: &[Outcome]) -> Result<Recorded, Error> {
     let limits = local.outcome_limits();
-    until_answered(partition, "record", async || {
-        outcomes::record(&local.redis, &local.keys, partition, token, clock::now(), &limits, batch).await
+    let mut calls = 0_u32;
+    let now = as_owner(tenure, "record", async |token: &str| {
+        calls += 1;
+        let (keys, partition) = (&local.keys, tenure.partition);
+        outcomes::record(&local.redis, keys, partition, token, clock::now(), &limits, batch).await
     })
-    .await
+    .await?;
+    Ok(Recorded { now, repeated: calls > 1 })
 }
 
 /// Drops all that is queued for a deleted webhook.
@@ -76,25 +102,90 @@ pub async fn record(
 /// See the module's page.
 pub async fn purge(
     local: &Local,
-    partition: Partition,
-    token: &str,
+    tenure: &Tenure,
     webhook: &WebhookId,
     owner_hash: &str,
     tenant: &Tenant,
 ) -> Result<(), Error> {
-    let limits = local.outcome_limits();
-    let tenant_hash = keys::tenant_hash(tenant);
-    let purge =
-        Purge { webhook, owner_hash, tenant_hash: &tenant_hash, closed: limits.closed, dead: limits.dead };
-    let hash_of = |event: &EventId| keys::event_hash(tenant, event);
-    let mut more = true;
-    while more {
-        more = until_answered(partition, "purge", async || {
-            mailboxes::purge(&local.redis, &local.keys, partition, token, clock::now(), &purge, hash_of).await
+    let queue = queue_of(local, webhook, owner_hash, tenant);
+    loop {
+        let purged = as_owner(tenure, "purge", async |token: &str| {
+            let (keys, partition) = (&local.keys, tenure.partition);
+            mailboxes::purge(&local.redis, keys, partition, token, clock::now(), &queue).await
         })
         .await?;
+        facts::quarantined(tenure.partition, purged.set_aside);
+        if !purged.more {
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+/// One webhook's queue, with the lifetimes that are set.
+pub fn queue_of<'a>(
+    local: &Local,
+    webhook: &'a WebhookId,
+    owner_hash: &'a str,
+    tenant: &'a Tenant,
+) -> Queue<'a> {
+    let limits = local.outcome_limits();
+    Queue { webhook, owner_hash, tenant, closed: limits.closed, dead: limits.dead }
+}
+
+/// The next entries of a mailbox after `after`: `count` of them if there are as many. What cannot be read among them is
+/// set aside first.
+///
+/// # Errors
+/// As the store's: one failed call is the end of it, the lane asks again.
+pub async fn read_mailbox(
+    local: &Local,
+    tenure: &Tenure,
+    queue: &Queue<'_>,
+    after: EntryId,
+    count: usize,
+) -> Result<Vec<Queued>, Error> {
+    loop {
+        let found =
+            mailboxes::read(&local.redis, &local.keys, tenure.partition, queue.webhook, after, count).await?;
+        // Read again after setting aside: a short answer would pass for the end of the queue.
+        if !set_aside(local, tenure, queue, &found.unreadable).await? {
+            return Ok(found.readable);
+        }
+    }
+}
+
+/// The `count` retries that are due first. What cannot be read among them is set aside first.
+///
+/// # Errors
+/// As [`read_mailbox`].
+pub async fn read_retries(
+    local: &Local,
+    tenure: &Tenure,
+    queue: &Queue<'_>,
+    count: usize,
+) -> Result<Vec<Retry>, Error> {
+    loop {
+        let found =
+            mailboxes::read_retries(&local.redis, &local.keys, tenure.partition, queue.webhook, count)
+                .await?;
+        if !set_aside(local, tenure, queue, &found.unreadable).await? {
+            return Ok(found.readable);
+        }
+    }
+}
+
+/// Whether there was anything to set aside.
+async fn set_aside(
+    local: &Local,
+    tenure: &Tenure,
+    queue: &Queue<'_>,
+    items: &[Unreadable],
+) -> Result<bool, Error> {
+    let (redis, keys, partition) = (&local.redis, &local.keys, tenure.partition);
+    let token = tenure.token();
+    let removed = unreadable::set_aside(redis, keys, partition, &token, clock::now(), queue, items).await?;
+    facts::quarantined(partition, removed);
+    Ok(!items.is_empty())
 }
 
 /// The raw record of a webhook and until when it rests.

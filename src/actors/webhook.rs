@@ -3,7 +3,7 @@
 //! Virtual: started when something waits for the webhook, stopped when nothing does. A message becomes an input of the
 //! lane ([`crate::policy::lane`]); the lane's effects are carried out here.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,13 +12,14 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::attempt::{self, Attempt, End};
+use super::attempt::{self, Attempt, End, Sent};
 use super::local::{Local, RidingBody};
 use super::partition::{PartitionActor, Rested};
 use super::steps;
 use crate::clock;
-use crate::domain::{AttemptResult, EntryId, Millis, Partition, Webhook, WebhookId};
-use crate::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Verdict};
+use crate::cluster::tenure::Tenure;
+use crate::domain::{EntryId, Millis, Webhook, WebhookId};
+use crate::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Round, Verdict};
 use crate::store::mailboxes;
 use crate::store::outcomes::Outcome;
 use crate::store::{self, keys, record};
@@ -30,6 +31,8 @@ type Body = Arc<RidingBody>;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Delivered {
+    /// Of which taking of the partition this tells; from an earlier one it is void.
+    pub take: u64,
     /// The last one before them.
     pub previous: EntryId,
     /// The new ones, in order.
@@ -77,13 +80,14 @@ pub struct Drain;
 pub struct Stop;
 
 /// What a webhook's actor begins with.
+#[derive(Clone)]
 pub struct Start {
     /// The things of its arbiter.
     pub local: Rc<Local>,
     /// Its partition's actor.
     pub owner: Addr<PartitionActor>,
     /// Its partition.
-    pub partition: Partition,
+    pub tenure: Rc<Tenure>,
     /// Which webhook.
     pub id: WebhookId,
     /// What is known of its queue.
@@ -99,20 +103,38 @@ pub struct WebhookActor {
     attempts: HashMap<EntryId, AbortHandle>,
     timer: Option<SpawnHandle>,
     draining: Vec<oneshot::Sender<()>>,
+    /// The taking of the partition that the lane's knowledge is of.
+    take: u64,
 }
 
 /// What there is once the record has been read.
 struct Ready {
-    webhook: Arc<Webhook>,
+    /// Shared with the attempts, so that a change holds for those that have not been sent yet.
+    webhook: Rc<RefCell<Arc<Webhook>>>,
     lane: Lane<Body>,
     owner_hash: Arc<str>,
     tenant_hash: Arc<str>,
 }
 
+/// Whose queue is read, and on whose behalf.
+struct QueueOf {
+    local: Rc<Local>,
+    tenure: Rc<Tenure>,
+    webhook: Arc<Webhook>,
+    owner_hash: Arc<str>,
+}
+
+impl QueueOf {
+    fn queue(&self) -> mailboxes::Queue<'_> {
+        steps::queue_of(&self.local, &self.webhook.id, &self.owner_hash, &self.webhook.settings.tenant)
+    }
+}
+
 impl WebhookActor {
     /// The actor; it reads its record when it starts.
     pub fn new(start: Start) -> Self {
-        Self { start, ready: None, attempts: HashMap::new(), timer: None, draining: Vec::new() }
+        let take = start.tenure.takes();
+        Self { start, ready: None, attempts: HashMap::new(), timer: None, draining: Vec::new(), take }
     }
 
     fn loaded(&mut self, loaded: Option<(Webhook, Option<Millis>)>, ctx: &mut Context<Self>) {
@@ -124,7 +146,8 @@ impl WebhookActor {
         let (tenant, owner) = (&webhook.settings.tenant, &webhook.settings.owner);
         let owner_hash = Arc::from(keys::owner_hash(tenant, owner));
         let tenant_hash = Arc::from(keys::tenant_hash(tenant));
-        self.ready = Some(Ready { webhook: Arc::new(webhook), lane, owner_hash, tenant_hash });
+        let webhook = Rc::new(RefCell::new(Arc::new(webhook)));
+        self.ready = Some(Ready { webhook, lane, owner_hash, tenant_hash });
         self.step(Input::Tick, ctx);
     }
 
@@ -134,15 +157,40 @@ impl WebhookActor {
     }
 
     fn step(&mut self, input: Input<Body>, ctx: &mut Context<Self>) {
-        for effect in self.effects_of(input) {
+        for effect in self.effects_of(input, ctx) {
             self.perform(effect, ctx);
         }
         self.settle();
     }
 
-    fn effects_of(&mut self, input: Input<Body>) -> Vec<Effect<Body>> {
-        let missed = self.start.missed.get();
-        self.ready.as_mut().map(|ready| ready.lane.step(input, missed, clock::now())).unwrap_or_default()
+    fn effects_of(&mut self, input: Input<Body>, ctx: &mut Context<Self>) -> Vec<Effect<Body>> {
+        let (missed, now) = (self.start.missed.get(), clock::now());
+        let retaken = std::mem::replace(&mut self.take, self.start.tenure.takes()) != self.take;
+        let Some(ready) = &mut self.ready else { return Vec::new() };
+        let mut effects = Vec::new();
+        if retaken {
+            effects = ready.lane.step(Input::Retaken, missed, now);
+            self.reload(ctx);
+        }
+        let Some(ready) = &mut self.ready else { return effects };
+        effects.extend(ready.lane.step(input, missed, now));
+        effects
+    }
+
+    /// Redis may hold another record than the one that was read.
+    fn reload(&self, ctx: &mut Context<Self>) {
+        ctx.spawn(load(self.start.clone()).into_actor(self).map(|loaded, actor, ctx| match loaded {
+            Some((webhook, paused)) => actor.changed(Arc::new(webhook), paused, ctx),
+            None => actor.rest(None, None, ctx),
+        }));
+    }
+
+    fn changed(&mut self, webhook: Arc<Webhook>, paused: Option<Millis>, ctx: &mut Context<Self>) {
+        let limits = self.limits_of(&webhook);
+        if let Some(ready) = &self.ready {
+            ready.webhook.replace(webhook);
+        }
+        self.step(Input::Changed { limits, paused_until: paused.unwrap_or_default() }, ctx);
     }
 
     fn settle(&mut self) {
@@ -158,8 +206,8 @@ impl WebhookActor {
         match effect {
             Effect::Start(delivery) => self.attempt(delivery, ctx),
             Effect::Record(verdict) => self.record_unsent(verdict, ctx),
-            Effect::ReadMailbox { after, count } => self.read_mailbox(after, count, ctx),
-            Effect::ReadRetries { count } => self.read_retries(count, ctx),
+            Effect::ReadMailbox { round, after, count } => self.read_mailbox(round, after, count, ctx),
+            Effect::ReadRetries { round, count } => self.read_retries(round, count, ctx),
             Effect::WakeAt(at) => self.wake_at(at, ctx),
             Effect::Idle(next) => self.idle(next, ctx),
         }
@@ -170,7 +218,7 @@ impl WebhookActor {
         let entry = delivery.entry;
         let attempt = Attempt {
             local: self.start.local.clone(),
-            partition: self.start.partition,
+            tenure: self.start.tenure.clone(),
             webhook: ready.webhook.clone(),
             actor: ctx.address(),
             owner: self.start.owner.clone(),
@@ -183,61 +231,72 @@ impl WebhookActor {
     /// A delivery ended without a request.
     fn record_unsent(&mut self, verdict: Verdict, ctx: &mut Context<Self>) {
         let Some(ready) = &self.ready else { return };
-        let event = (ready.webhook.settings.tenant.clone(), verdict.event.clone());
-        let (local, partition) = (self.start.local.clone(), self.start.partition);
+        let webhook = ready.webhook.borrow().clone();
+        let event = (webhook.settings.tenant.clone(), verdict.event.clone());
+        let (local, partition) = (self.start.local.clone(), self.start.tenure.partition);
         let (actor, owner, entry) = (ctx.address(), self.start.owner.clone(), verdict.entry);
-        let known = (ready.webhook.clone(), ready.owner_hash.clone(), ready.tenant_hash.clone());
+        let (owner_hash, tenant_hash) = (ready.owner_hash.clone(), ready.tenant_hash.clone());
         actix::spawn(async move {
             let body = mailboxes::body(&local.redis, &local.keys, partition, &event.0, &event.1).await;
             let event_type = body.ok().flatten().map_or_else(|| Arc::from("unknown"), |body| body.event_type);
-            let (webhook, owner_hash, tenant_hash) = known;
             let outcome = attempt::outcome(&webhook, owner_hash, tenant_hash, event_type, verdict, None);
             attempt::record(outcome, entry, &owner, &actor).await;
         });
     }
 
-    fn read_mailbox(&mut self, after: EntryId, count: usize, ctx: &mut Context<Self>) {
-        let (local, partition, id) = (self.start.local.clone(), self.start.partition, self.start.id.clone());
-        let work =
-            async move { mailboxes::read(&local.redis, &local.keys, partition, &id, after, count).await };
-        ctx.spawn(work.into_actor(self).map(|answer, actor, ctx| {
-            let delivery = |queued: mailboxes::Queued| Delivery {
-                entry: queued.entry,
-                event: queued.event,
-                attempt: 1,
-                body: None,
-            };
-            let input = actor
-                .input_of(answer, |queued| Input::MailboxRead(queued.into_iter().map(delivery).collect()));
+    /// What a read of the queue needs, and may take with it.
+    fn queue(&self) -> Option<QueueOf> {
+        let Start { local, tenure, .. } = self.start.clone();
+        let ready = self.ready.as_ref()?;
+        let (webhook, owner_hash) = (ready.webhook.borrow().clone(), ready.owner_hash.clone());
+        Some(QueueOf { local, tenure, webhook, owner_hash })
+    }
+
+    fn read_mailbox(&mut self, round: Round, after: EntryId, count: usize, ctx: &mut Context<Self>) {
+        let Some(of) = self.queue() else { return };
+        let work = async move { steps::read_mailbox(&of.local, &of.tenure, &of.queue(), after, count).await };
+        let delivery = |queued: mailboxes::Queued| Delivery {
+            entry: queued.entry,
+            event: queued.event,
+            attempt: 1,
+            body: None,
+        };
+        ctx.spawn(work.into_actor(self).map(move |answer, actor, ctx| {
+            let input = actor.input_of(round, answer, |queued| Input::MailboxRead {
+                round,
+                deliveries: queued.into_iter().map(delivery).collect(),
+            });
             actor.step(input, ctx);
         }));
     }
 
-    fn read_retries(&mut self, count: usize, ctx: &mut Context<Self>) {
-        let (local, partition, id) = (self.start.local.clone(), self.start.partition, self.start.id.clone());
-        let work =
-            async move { mailboxes::read_retries(&local.redis, &local.keys, partition, &id, count).await };
-        ctx.spawn(work.into_actor(self).map(|answer, actor, ctx| {
-            let delivery = |retry: mailboxes::Retry| {
-                let mailboxes::Retry { due, entry, event, attempt } = retry;
-                (due, Delivery { entry, event, attempt, body: None })
-            };
-            let input = actor
-                .input_of(answer, |retries| Input::RetriesRead(retries.into_iter().map(delivery).collect()));
+    fn read_retries(&mut self, round: Round, count: usize, ctx: &mut Context<Self>) {
+        let Some(of) = self.queue() else { return };
+        let work = async move { steps::read_retries(&of.local, &of.tenure, &of.queue(), count).await };
+        let delivery = |retry: mailboxes::Retry| {
+            let mailboxes::Retry { due, entry, event, attempt } = retry;
+            (due, Delivery { entry, event, attempt, body: None })
+        };
+        ctx.spawn(work.into_actor(self).map(move |answer, actor, ctx| {
+            let input = actor.input_of(round, answer, |retries| Input::RetriesRead {
+                round,
+                retries: retries.into_iter().map(delivery).collect(),
+            });
             actor.step(input, ctx);
         }));
     }
 
     fn input_of<T>(
         &self,
+        round: Round,
         answer: Result<T, store::Error>,
         input: impl FnOnce(T) -> Input<Body>,
     ) -> Input<Body> {
         match answer {
             Ok(found) => input(found),
             Err(error) => {
-                facts::redis_failed(self.start.partition, "read a queue", &error);
-                Input::ReadFailed
+                facts::redis_failed(self.start.tenure.partition, "read a queue", &error);
+                Input::ReadFailed(round)
             }
         }
     }
@@ -251,7 +310,7 @@ impl WebhookActor {
 
     fn idle(&mut self, next: Option<Millis>, ctx: &mut Context<Self>) {
         let Some(ready) = &self.ready else { return };
-        let cursor = ready.webhook.is_active.then(|| ready.lane.cursor());
+        let cursor = ready.webhook.borrow().is_active.then(|| ready.lane.cursor());
         self.rest(cursor, next, ctx);
     }
 
@@ -263,17 +322,17 @@ impl WebhookActor {
     fn attempted(&mut self, entry: EntryId, end: End, ctx: &mut Context<Self>) -> Option<Box<Outcome>> {
         self.attempts.remove(&entry);
         let (input, sent) = match end {
-            End::Sent(event_type, result) => {
-                let input = Input::Attempted { entry, result: result.clone(), jitter: rand::random() };
-                (input, Some((event_type, result)))
+            End::Sent(sent) => {
+                let result = Box::new(sent.result.clone());
+                (Input::Attempted { entry, result, jitter: rand::random() }, Some(sent))
             }
             End::Unsendable { for_good } => (Input::Unsendable { entry, for_good }, None),
         };
         let mut outcome = None;
-        for effect in self.effects_of(input) {
+        for effect in self.effects_of(input, ctx) {
             match (effect, &sent) {
-                (Effect::Record(verdict), Some((event_type, result))) if verdict.entry == entry => {
-                    outcome = self.outcome(verdict, event_type.clone(), result);
+                (Effect::Record(verdict), Some(sent)) if verdict.entry == entry => {
+                    outcome = self.outcome(verdict, sent);
                 }
                 (effect, _) => self.perform(effect, ctx),
             }
@@ -282,27 +341,22 @@ impl WebhookActor {
         outcome
     }
 
-    fn outcome(
-        &self,
-        verdict: Verdict,
-        event_type: Arc<str>,
-        result: &AttemptResult,
-    ) -> Option<Box<Outcome>> {
+    fn outcome(&self, verdict: Verdict, sent: &Sent) -> Option<Box<Outcome>> {
         let ready = self.ready.as_ref()?;
         if let Some(reason) = verdict.disable {
             facts::disabled(&self.start.id, reason);
         }
         let (owner_hash, tenant_hash) = (ready.owner_hash.clone(), ready.tenant_hash.clone());
-        let outcome =
-            attempt::outcome(&ready.webhook, owner_hash, tenant_hash, event_type, verdict, Some(result));
-        Some(Box::new(outcome))
+        let Sent { webhook, event_type, result } = sent;
+        let event_type = event_type.clone();
+        Some(Box::new(attempt::outcome(webhook, owner_hash, tenant_hash, event_type, verdict, Some(result))))
     }
 }
 
 /// The record and until when the webhook rests; `None` when there is no such webhook or its record cannot be read.
-async fn load(start: (Rc<Local>, Partition, WebhookId)) -> Option<(Webhook, Option<Millis>)> {
-    let (local, partition, id) = start;
-    let (text, paused) = steps::read_record(&local, partition, &id).await.ok()?;
+async fn load(start: Start) -> Option<(Webhook, Option<Millis>)> {
+    let Start { local, tenure, id, .. } = start;
+    let (text, paused) = steps::read_record(&local, tenure.partition, &id).await.ok()?;
     Some((record::decode(&id, &text?).ok()?, paused))
 }
 
@@ -313,8 +367,9 @@ impl Actor for WebhookActor {
         const MAILBOX: usize = 64;
         ctx.set_mailbox_capacity(MAILBOX);
         facts::actor_started();
-        let start = (self.start.local.clone(), self.start.partition, self.start.id.clone());
-        ctx.wait(load(start).into_actor(self).map(|loaded, actor, ctx| actor.loaded(loaded, ctx)));
+        ctx.wait(
+            load(self.start.clone()).into_actor(self).map(|loaded, actor, ctx| actor.loaded(loaded, ctx)),
+        );
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
@@ -328,8 +383,10 @@ impl Actor for WebhookActor {
 impl Handler<Delivered> for WebhookActor {
     type Result = ();
 
-    fn handle(&mut self, Delivered { previous, deliveries }: Delivered, ctx: &mut Context<Self>) {
-        self.step(Input::Delivered { previous, deliveries }, ctx);
+    fn handle(&mut self, Delivered { take, previous, deliveries }: Delivered, ctx: &mut Context<Self>) {
+        let is_void = take != self.start.tenure.takes();
+        let input = if is_void { Input::Tick } else { Input::Delivered { previous, deliveries } };
+        self.step(input, ctx);
     }
 }
 
@@ -357,11 +414,7 @@ impl Handler<Changed> for WebhookActor {
     type Result = ();
 
     fn handle(&mut self, Changed { webhook, paused }: Changed, ctx: &mut Context<Self>) {
-        let limits = self.limits_of(&webhook);
-        if let Some(ready) = &mut self.ready {
-            ready.webhook = webhook;
-        }
-        self.step(Input::Changed { limits, paused_until: paused.unwrap_or_default() }, ctx);
+        self.changed(webhook, paused, ctx);
     }
 }
 

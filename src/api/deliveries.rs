@@ -149,7 +149,7 @@ struct View {
 impl View {
     fn of(webhook: &WebhookId, Logged { row, payload }: Logged) -> Self {
         Self {
-            id: row.id,
+            id: row.id.map(|id| AttemptId::new(webhook, id)),
             webhook_id: webhook.clone(),
             success: row.success(),
             event: row.event_type,

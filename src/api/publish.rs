@@ -187,7 +187,7 @@ struct NewEvent {
 impl NewEvent {
     /// Takes an event's fields; `None` when one has a fault, which is noted in `fields`.
     fn read(app: &App, caller: &Caller, fields: &mut Fields<'_>) -> Option<Self> {
-        fields.require(&["type", "data"]);
+        fields.require(&["type"]);
         let event_type = read_type(app, fields);
         let data = read_data(fields);
         let id = read_id(fields);
@@ -233,11 +233,11 @@ fn read_type(app: &App, fields: &mut Fields<'_>) -> Option<String> {
 }
 
 fn read_data(fields: &mut Fields<'_>) -> Option<String> {
-    let raw = fields.take("data")?;
-    if !raw.get().starts_with('{') {
+    // What is missing is no object either, and that says more than that it should not be empty: `{}` is a good value.
+    let Some(raw) = fields.take("data").filter(|raw| raw.get().starts_with('{')) else {
         fields.fault("data must be an object".to_owned());
         return None;
-    }
+    };
     json::compact(raw.get()).map_err(|fault| fields.fault(format!("data {fault}"))).ok()
 }
 

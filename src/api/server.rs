@@ -87,7 +87,7 @@ fn bind_api(shared: &Shared) -> Result<(Server, SocketAddr), BindError> {
         .client_disconnect_timeout(GOODBYE)
         .keep_alive(KEEP_ALIVE)
         .disable_signals()
-        .shutdown_timeout(settings.drain.as_secs())
+        .shutdown_timeout(settings.drain_of_work().as_secs())
         .bind(address);
     let bound = bound.map_err(|source| BindError::Address {
         address,

@@ -16,7 +16,7 @@ use crate::telemetry::events as facts;
 
 /// A partition that is ours, and the token that proves it.
 #[derive(Clone, Debug)]
-pub struct Tenure {
+pub struct Taken {
     /// Which.
     pub partition: Partition,
     /// Made anew at each taking.
@@ -27,7 +27,7 @@ pub struct Tenure {
 #[derive(Debug)]
 pub struct Turn {
     /// Ours from now on.
-    pub taken: Vec<Tenure>,
+    pub taken: Vec<Taken>,
     /// Ours no more.
     pub lost: Vec<Partition>,
     /// Until when the leases may be relied on.
@@ -43,12 +43,21 @@ pub struct Keeper {
     held: Vec<(Partition, String)>,
     watches: HashMap<Partition, (Watch<Seen>, Instant)>,
     renewed: Option<Instant>,
+    told_of_waiting: bool,
 }
 
 impl Keeper {
     /// A keeper that wants `wanted` and holds nothing.
     pub fn new(redis: Redis, keys: Keys, wanted: Vec<Partition>) -> Self {
-        Self { redis, keys, wanted, held: Vec::new(), watches: HashMap::new(), renewed: None }
+        Self {
+            redis,
+            keys,
+            wanted,
+            held: Vec::new(),
+            watches: HashMap::new(),
+            renewed: None,
+            told_of_waiting: false,
+        }
     }
 
     /// Renews what is held when it is time, drops what is `gone` or lost, and takes what may be taken.
@@ -91,19 +100,18 @@ impl Keeper {
         self.give_back(&held).await;
     }
 
+    /// All in one round trip: at the end of a node there is no time for one each.
     async fn give_back(&mut self, partitions: &[Partition]) {
-        for partition in partitions {
-            let Some(place) = self.held.iter().position(|(held, _)| held == partition) else { continue };
-            let (partition, token) = self.held.swap_remove(place);
-            match leases::release(&self.redis, &self.keys, partition, &token).await {
-                Ok(()) => facts::partition_released(partition),
-                // It stands still from now on, and is taken when it has done so for the term.
-                Err(error) => self.failed("release", &error),
-            }
+        let given_back: Vec<(Partition, String)> =
+            self.held.extract_if(.., |(held, _)| partitions.contains(held)).collect();
+        match leases::release(&self.redis, &self.keys, &given_back).await {
+            Ok(_) => given_back.iter().for_each(|(partition, _)| facts::partition_released(*partition)),
+            // They stand still from now on, and are taken when they have done so for the term.
+            Err(error) => self.failed("release", &error),
         }
     }
 
-    async fn take_free(&mut self) -> (Vec<Tenure>, Instant) {
+    async fn take_free(&mut self) -> (Vec<Taken>, Instant) {
         let sent = clock::monotonic();
         let held = |partition: &Partition| self.held.iter().any(|(held, _)| held == partition);
         let wanted: Vec<Partition> =
@@ -116,6 +124,7 @@ impl Keeper {
                 return (Vec::new(), sent);
             }
         };
+        self.tell_of_waiting(&seen);
         let mut taken = Vec::new();
         for (partition, seen) in wanted.into_iter().zip(seen) {
             let now = clock::monotonic();
@@ -128,14 +137,23 @@ impl Keeper {
         (taken, sent)
     }
 
-    async fn take(&mut self, partition: Partition, seen: &Seen, waited: Duration) -> Option<Tenure> {
+    /// Says once why nothing flows yet: whoever looks at a node that starts after a `kill -9` wants to know.
+    fn tell_of_waiting(&mut self, seen: &[Seen]) {
+        let held_by_others = seen.iter().filter(|seen| seen.token.is_some()).count();
+        if held_by_others > 0 && !self.told_of_waiting {
+            facts::leases_awaited(held_by_others, lease::TERM);
+        }
+        self.told_of_waiting = held_by_others > 0;
+    }
+
+    async fn take(&mut self, partition: Partition, seen: &Seen, waited: Duration) -> Option<Taken> {
         let token = format!("{:032x}", rand::random::<u128>());
         match leases::take(&self.redis, &self.keys, partition, &token, seen).await {
             Ok(true) => {
                 facts::partition_taken(partition, waited);
                 self.watches.remove(&partition);
                 self.held.push((partition, token.clone()));
-                Some(Tenure { partition, token: token.into() })
+                Some(Taken { partition, token: token.into() })
             }
             Ok(false) => None,
             Err(error) => {

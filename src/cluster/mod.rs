@@ -1,3 +1,4 @@
 //! Which node owns which partition.
 
 pub mod leases;
+pub mod tenure;

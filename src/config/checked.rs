@@ -55,6 +55,13 @@ pub struct Server {
     pub drain: Duration,
 }
 
+impl Server {
+    /// What of [`Self::drain`] the work in flight may take; the rest is for what it rests on, such as a private Redis.
+    pub fn drain_of_work(&self) -> Duration {
+        self.drain * 4 / 5
+    }
+}
+
 /// What the API takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Api {

@@ -49,7 +49,7 @@ pub fn headers(
     for (name, value) in plain_headers(&event.event_type, event_id, attempt, at) {
         insert(&mut headers, name, &value);
     }
-    let former = settings.previous_secret_at(at);
+    let former = settings.former_secrets_at(at);
     let (id, secs) = (event_id.as_str(), at.as_secs());
     let standard = signing::standard_header(&settings.secret, former, id, secs, &event.bytes);
     insert(&mut headers, STANDARD_SIGNATURE, &standard);
@@ -111,7 +111,7 @@ mod tests {
     fn a_former_secret_signs_second_and_only_while_it_lasts() {
         let former = Secret("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".into());
         let mut settings = settings("http://example.com/");
-        settings.previous_secret = Some((former.clone(), AT));
+        settings.former_secrets = vec![(former.clone(), AT)];
         let (body, before) = (event().bytes, Millis(AT.0 - 1));
         let both = headers(&settings, &id(), &event(), 1, before);
         let sign = |secret| signing::standard_signature(secret, "evt_1", before.as_secs(), &body);

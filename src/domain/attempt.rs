@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptId, EventId, Millis};
+use super::{EntryId, EventId, Millis};
 
 /// What came of one attempt. A failed attempt is data, not an error of ours.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,9 +107,9 @@ impl ErrorKind {
 /// the row (`store::attempts`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptRow {
-    /// The row's own name: its stream id, not part of the text.
+    /// The row's place in its log: its stream id, not part of the text.
     #[serde(skip)]
-    pub id: Option<AttemptId>,
+    pub id: Option<EntryId>,
     /// The event.
     #[serde(rename = "e")]
     pub event_id: EventId,

@@ -1,6 +1,6 @@
 //! Names of things. Each is checked once, where it enters, and then carried as its own type.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -182,13 +182,35 @@ impl FromStr for EntryId {
     }
 }
 
-/// The name of one row of a webhook's log: `att_<ms>_<seq>`, the row's stream id.
+/// The name of one attempt: `att_<ms>_<seq>_<tail>`, the stream id of its row in the webhook's log and the last characters
+/// of the webhook's id. Rows of two webhooks may have one stream id; the tail tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptId(pub EntryId);
+pub struct AttemptId {
+    /// The row's place in its log.
+    pub row: EntryId,
+    tail: [u8; Self::TAIL],
+}
+
+impl AttemptId {
+    /// Characters of the webhook's id. Only webhooks with rows of one stream id need different ones, so few will do.
+    const TAIL: usize = 6;
+
+    /// The name of the attempt that lies at `row` in the log of `webhook`.
+    pub fn new(webhook: &WebhookId, row: EntryId) -> Self {
+        let tail = webhook.0.as_bytes().last_chunk().expect("a webhook id is longer than its tail");
+        Self { row, tail: *tail }
+    }
+
+    /// Whether it names an attempt at `webhook`.
+    pub fn is_of(&self, webhook: &WebhookId) -> bool {
+        *self == Self::new(webhook, self.row)
+    }
+}
 
 impl fmt::Display for AttemptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "att_{}_{}", self.0.ms, self.0.seq)
+        write!(f, "att_{}_{}_", self.row.ms, self.row.seq)?;
+        self.tail.iter().try_for_each(|byte| f.write_char(char::from(*byte)))
     }
 }
 
@@ -197,9 +219,15 @@ impl FromStr for AttemptId {
 
     fn from_str(text: &str) -> Result<Self, BadName> {
         let bad = BadName("attempt id");
-        let (ms, seq) = text.strip_prefix("att_").and_then(|rest| rest.split_once('_')).ok_or(bad)?;
-        let digits = |part: &str| part.parse().ok().filter(|_| part.bytes().all(|b| b.is_ascii_digit()));
-        Ok(Self(EntryId { ms: digits(ms).ok_or(bad)?, seq: digits(seq).ok_or(bad)? }))
+        let mut parts = text.strip_prefix("att_").ok_or(bad)?.splitn(3, '_');
+        let mut number = || {
+            let digits = parts.next().filter(|part| part.bytes().all(|b| b.is_ascii_digit()));
+            digits.and_then(|digits| digits.parse().ok()).ok_or(bad)
+        };
+        let row = EntryId { ms: number()?, seq: number()? };
+        let tail =
+            parts.next().and_then(|tail| <[u8; Self::TAIL]>::try_from(tail.as_bytes()).ok()).ok_or(bad)?;
+        if tail.iter().all(u8::is_ascii_alphanumeric) { Ok(Self { row, tail }) } else { Err(bad) }
     }
 }
 
@@ -244,6 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn attempts_of_two_webhooks_have_different_ids_whatever_their_rows_are_called() {
+        let webhooks =
+            ["abcdefghijklmnopqrstuv", "abcdefghijklmnopqrstuw"].map(|id| WebhookId::new(Shard(0), id));
+        let row = EntryId { ms: 17, seq: 3 };
+        let [first, second] = webhooks.each_ref().map(|webhook| AttemptId::new(webhook, row));
+        assert_ne!(first, second);
+        assert_eq!(first.to_string().parse(), Ok(first));
+        assert_eq!(webhooks.each_ref().map(|webhook| first.is_of(webhook)), [true, false]);
+    }
+
+    #[test]
     fn names_that_do_not_fit_are_refused() {
         for bad in [
             "",
@@ -257,7 +296,18 @@ mod tests {
         for bad in ["", "a b", "ümlaut", &"x".repeat(65), "a:b", "a{b}"] {
             assert!(bad.parse::<EventId>().is_err(), "{bad}");
         }
-        for bad in ["", "att_", "att_1", "att_1_", "att_-1_2", "att_1_+2", "1_2"] {
+        for bad in [
+            "",
+            "att_",
+            "att_1",
+            "att_1_",
+            "att_1_2",
+            "att_-1_2_abcdef",
+            "att_1_+2_abcdef",
+            "att_1_2_abcde",
+            "att_1_2_abcde-",
+            "att_1_2_abcdefg",
+        ] {
             assert!(bad.parse::<AttemptId>().is_err(), "{bad}");
         }
         for bad in ["", "org:", "user:", "team:x"] {
@@ -267,7 +317,8 @@ mod tests {
 
     #[test]
     fn names_survive_a_round_trip() {
-        assert_eq!("att_17_3".parse::<AttemptId>().map(|id| id.to_string()), Ok("att_17_3".to_owned()));
+        let attempt = "att_17_3_qrstuv".parse::<AttemptId>();
+        assert_eq!(attempt.map(|id| id.to_string()), Ok("att_17_3_qrstuv".to_owned()));
         assert_eq!("17-3".parse(), Ok(EntryId { ms: 17, seq: 3 }));
         assert_eq!("org:a:b".parse::<Tenant>().map(|t| t.to_string()), Ok("org:a:b".to_owned()));
     }

@@ -10,6 +10,20 @@ use serde::{Deserialize, Serialize};
 use super::ids::BadName;
 use super::{Millis, Tenant, UserId, WebhookId};
 
+/// Former secrets that may sign beside the present one: each adds an entry to a header of every request.
+pub const MAX_FORMER_SECRETS: usize = 4;
+
+/// As many former secrets as may be are still in their grace period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{MAX_FORMER_SECRETS} former secrets are still in their grace period, the first of them until {first_ends}: wait \
+     for it, or end them all with gracePeriodSeconds 0"
+)]
+pub struct TooManySecrets {
+    /// When the first of them ends.
+    pub first_ends: Millis,
+}
+
 /// A webhook, complete. The API's camelCase view of it is made in `api::webhooks`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Webhook {
@@ -60,17 +74,45 @@ pub struct Settings {
     pub ordered: bool,
     /// Signs what is sent.
     pub secret: Secret,
-    /// The former secret and when it stops being used beside the new one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous_secret: Option<(Secret, Millis)>,
+    /// Former secrets, the newest first, each with the time until which it signs beside the present one; at most
+    /// [`MAX_FORMER_SECRETS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_secrets: Vec<(Secret, Millis)>,
     /// When it was created.
     pub created_at: Millis,
 }
 
 impl Settings {
-    /// The former secret while its grace period lasts.
-    pub fn previous_secret_at(&self, now: Millis) -> Option<&Secret> {
-        self.previous_secret.as_ref().filter(|(_, expires)| now < *expires).map(|(secret, _)| secret)
+    /// The former secrets whose grace period lasts at `now`, the newest first.
+    pub fn former_secrets_at(&self, now: Millis) -> impl Iterator<Item = &Secret> {
+        self.former_secrets.iter().filter(move |(_, expires)| now < *expires).map(|(secret, _)| secret)
+    }
+
+    /// Puts `secret` in the place of the present one, which goes on signing beside it for `grace`. Earlier ones keep
+    /// the end that was promised for them, except with no grace at all: that is asked for when a secret has leaked, and
+    /// ends every former one at once.
+    ///
+    /// # Errors
+    /// So many secrets sign already that one more would break a promise or make the header grow without end; nothing is
+    /// changed.
+    pub fn renew_secret(
+        &mut self,
+        secret: Secret,
+        grace: Duration,
+        now: Millis,
+    ) -> Result<(), TooManySecrets> {
+        let mut kept = self.former_secrets.clone();
+        kept.retain(|(_, expires)| now < *expires && !grace.is_zero());
+        if kept.len() >= MAX_FORMER_SECRETS {
+            let first_ends = kept.iter().map(|(_, expires)| *expires).min().unwrap_or(now);
+            return Err(TooManySecrets { first_ends });
+        }
+        let former = std::mem::replace(&mut self.secret, secret);
+        if !grace.is_zero() {
+            kept.insert(0, (former, now + grace));
+        }
+        self.former_secrets = kept;
+        Ok(())
     }
 }
 
@@ -252,6 +294,36 @@ mod tests {
         for bad in ["", ".*", "le*d.created", "lead.cr*", "**", "lead.x.*", "*.created"] {
             assert!(bad.parse::<Pattern>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn every_former_secret_signs_as_long_as_was_promised() {
+        let secret = |name: &str| Secret(name.into());
+        let mut settings: Settings = serde_json::from_value(serde_json::json!({
+            "tenant": "org:demo", "owner": "ann", "name": "x", "url": "https://example.com/", "events": ["*"],
+            "retries": { "attempts": 3, "delay_seconds": 60, "backoff": "fixed" },
+            "timeout_seconds": 30, "max_concurrency": 16, "secret": "0", "created_at": 1,
+        }))
+        .expect("settings");
+        let at = |settings: &Settings, now| {
+            settings.former_secrets_at(Millis(now)).map(|secret| secret.0.clone()).collect::<Vec<_>>()
+        };
+        let renew = |settings: &mut Settings, name: &str, seconds, now| {
+            settings.renew_secret(secret(name), Duration::from_secs(seconds), Millis(now))
+        };
+        for (name, seconds) in [("1", 20), ("2", 10), ("3", 40), ("4", 30)] {
+            renew(&mut settings, name, seconds, 0).expect("there is room");
+        }
+        assert_eq!(at(&settings, 9_999), ["3", "2", "1", "0"]);
+        assert_eq!(at(&settings, 10_000), ["3", "2", "0"], "each ends at its own time");
+        let before = settings.clone();
+        let refused = renew(&mut settings, "5", 1, 9_999).expect_err("there is no room");
+        assert!(refused.to_string().contains("1970-01-01T00:00:10.000Z"), "{refused}");
+        assert_eq!(settings, before);
+        renew(&mut settings, "5", 1, 10_000).expect("one has ended");
+        assert_eq!(at(&settings, 10_000), ["4", "3", "2", "0"]);
+        renew(&mut settings, "6", 0, 10_000).expect("a leaked secret can always be replaced");
+        assert_eq!((at(&settings, 10_000), settings.secret), (vec![], secret("6")));
     }
 
     #[test]

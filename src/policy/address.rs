@@ -117,6 +117,9 @@ pub enum Fault {
     /// Not absolute, another scheme, or not a URL at all.
     #[error("url must be an http or https URL")]
     NotHttp,
+    /// The port is no number, or none that there is.
+    #[error("url must have a port from 1 to 65535")]
+    BadPort,
     /// Plain http where `delivery.require_https` is set.
     #[error("url must be an https URL")]
     NotHttps,
@@ -142,7 +145,7 @@ pub fn check_url(text: &str, require_https: bool, guard: &Guard) -> Result<Url, 
     if text.chars().count() > MAX_URL_CHARS {
         return Err(Fault::TooLong);
     }
-    let url = parse_absolute(text).ok_or(Fault::NotHttp)?;
+    let url = parse_absolute(text)?;
     if require_https && url.scheme() != "https" {
         return Err(Fault::NotHttps);
     }
@@ -150,6 +153,7 @@ pub fn check_url(text: &str, require_https: bool, guard: &Guard) -> Result<Url, 
         return Err(Fault::Credentials);
     }
     match url.port_or_known_default() {
+        Some(0) => return Err(Fault::BadPort),
         Some(port) if FORBIDDEN_PORTS.contains(&port) => return Err(Fault::Port(port)),
         _ => {}
     }
@@ -170,14 +174,18 @@ pub fn literal_address(url: &Url) -> Option<IpAddr> {
 
 /// The parser forgives much (white space within, missing or turned slashes); what it would silently rewrite into some
 /// other URL than a person reads is refused here.
-fn parse_absolute(text: &str) -> Option<Url> {
+fn parse_absolute(text: &str) -> Result<Url, Fault> {
     let rewritten = |c: char| c.is_ascii_control() || c.is_whitespace() || c == '\\';
-    let (scheme, rest) = text.split_once("://")?;
-    if text.contains(rewritten) || rest.starts_with('/') {
-        return None;
-    }
+    let (scheme, rest) = text.split_once("://").ok_or(Fault::NotHttp)?;
     let known = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    Url::parse(text).ok().filter(|url| known && url.has_host())
+    if !known || text.contains(rewritten) || rest.starts_with('/') {
+        return Err(Fault::NotHttp);
+    }
+    match Url::parse(text) {
+        Ok(url) if url.has_host() => Ok(url),
+        Err(url::ParseError::InvalidPort) => Err(Fault::BadPort),
+        _ => Err(Fault::NotHttp),
+    }
 }
 
 #[cfg(test)]
@@ -340,7 +348,9 @@ mod tests {
             ("http://exa mple.com/", not_http),
             ("http://[::1/", not_http),
             ("http://1.2.3.256/", not_http),
-            ("http://example.com:99999/", not_http),
+            ("http://example.com:99999/", "url must have a port from 1 to 65535"),
+            ("https://example.com:https/", "url must have a port from 1 to 65535"),
+            ("http://example.com:0/", "url must have a port from 1 to 65535"),
             (&long, "url must be shorter than or equal to 2048 characters"),
             ("https://user@example.com/", "url must not hold credentials"),
             ("https://user:pw@example.com/", "url must not hold credentials"),

@@ -42,20 +42,19 @@ pub fn standard_signature(secret: &Secret, id: &str, timestamp_secs: u64, body: 
     format!("{STANDARD_VERSION}{}", BASE64.encode(mac(&standard_key(secret), &parts)))
 }
 
-/// The value of `webhook-signature`: made with `secret` and, while a former one is still in use, with that too, newest
-/// first and a space between, so that a receiver that knows either accepts it.
-pub fn standard_header(
-    secret: &Secret,
-    former: Option<&Secret>,
+/// The value of `webhook-signature`: made with `secret` and with each of the former ones still in use, newest first and a
+/// space between, so that a receiver that knows any of them accepts it.
+pub fn standard_header<'a>(
+    secret: &'a Secret,
+    former: impl IntoIterator<Item = &'a Secret>,
     id: &str,
     timestamp_secs: u64,
     body: &[u8],
 ) -> String {
-    let newest = standard_signature(secret, id, timestamp_secs, body);
-    match former {
-        Some(former) => format!("{newest} {}", standard_signature(former, id, timestamp_secs, body)),
-        None => newest,
-    }
+    let secrets = std::iter::once(secret).chain(former);
+    let signatures: Vec<String> =
+        secrets.map(|secret| standard_signature(secret, id, timestamp_secs, body)).collect();
+    signatures.join(" ")
 }
 
 /// Whether `signature` is [`hex_signature`] of `body`.
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn either_secret_verifies_while_both_are_in_use() {
+    fn every_secret_verifies_while_it_is_in_use() {
         let header = standard_header(&other(), Some(&secret()), ID, AT, BODY);
         assert_eq!(header, format!("{} {SIGNATURE}", standard_signature(&other(), ID, AT, BODY)));
         assert!(verify_standard(&other(), ID, AT, BODY, &header));

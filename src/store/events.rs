@@ -297,17 +297,22 @@ fn raw_entry(entry: Value) -> Option<RawEntry> {
     let mut fields = fields.into_iter();
     while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (fields.next(), fields.next())
     {
-        pairs.push((String::from_utf8(name).ok()?, value));
+        // A name that is not text is none of ours; the entry around it must stay readable to be set aside.
+        pairs.push((String::from_utf8_lossy(&name).into_owned(), value));
     }
     Some((id, pairs))
 }
 
 fn read_entry((id, fields): RawEntry) -> Entry {
-    let kind = read_kind(&fields).unwrap_or_else(|| {
-        let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
-        EntryKind::Unreadable(format!("fields: {}", names.join(",")))
-    });
+    let kind = read_kind(&fields).unwrap_or_else(|| EntryKind::Unreadable(describe(&fields)));
     Entry { id, kind }
+}
+
+/// What is noted of an entry that is set aside: the names of its fields, for the values may be a customer's data.
+pub(super) fn describe(fields: &[(String, Vec<u8>)]) -> String {
+    const MOST: usize = 200;
+    let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+    format!("fields: {}", names.join(",")).chars().take(MOST).collect()
 }
 
 fn read_kind(fields: &[(String, Vec<u8>)]) -> Option<EntryKind> {
@@ -420,10 +425,10 @@ pub enum Dispatched {
 /// Lifetimes and bounds that the dispatch script applies.
 #[derive(Clone, Copy, Debug)]
 pub struct DispatchLimits {
-    /// How long the record of an event with open deliveries lives.
-    pub open: Duration,
     /// How long the record of an event without open deliveries lives.
     pub closed: Duration,
+    /// The same for an event with a dead delivery.
+    pub dead: Duration,
     /// `queue.max_pending_per_webhook`
     pub max_pending: u64,
     /// `log.max_attempts`
@@ -451,8 +456,8 @@ pub async fn dispatch(
     call.arg(keys.of(partition))
         .arg(token)
         .arg(now.0)
-        .arg(limits.open.as_secs())
-        .arg(limits.closed.as_secs());
+        .arg(limits.closed.as_secs())
+        .arg(limits.dead.as_secs());
     call.arg(limits.max_pending).arg(limits.log_max).arg(limits.dead_max);
     for instruction in batch {
         add_instruction(&mut call, instruction);
@@ -533,3 +538,6 @@ pub(super) fn text(value: &Value) -> Option<&str> {
 pub(super) fn unreadable(what: &'static str) -> Error {
     Error::Rejected((redis::ErrorKind::UnexpectedReturnType, what).into())
 }
+
+#[cfg(test)]
+mod tests;

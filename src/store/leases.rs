@@ -60,21 +60,59 @@ pub async fn take(
 /// # Errors
 /// As [`Redis::query`].
 pub async fn renew(redis: &Redis, keys: &Keys, held: &[(Partition, String)]) -> Result<Vec<bool>, Error> {
-    let routes: Vec<String> = held.iter().map(|(partition, _)| keys.key(*partition, "lease")).collect();
-    let renewal = |((partition, token), route): (&(Partition, String), &String)| {
-        let mut call = RENEW.on(route);
-        call.arg(keys.of(*partition)).arg(token);
-        call
-    };
-    let calls: Vec<_> = held.iter().zip(&routes).map(renewal).collect();
-    script::run_each(redis, &calls).await
+    on_all(&RENEW, redis, keys, held).await
 }
 
-/// Gives a lease back; harmless when it is not ours any more.
+/// Gives several leases back in one round trip; `false` for one that was not ours any more.
 ///
 /// # Errors
 /// As [`Redis::query`].
-pub async fn release(redis: &Redis, keys: &Keys, partition: Partition, token: &str) -> Result<(), Error> {
-    let route = keys.key(partition, "lease");
-    RELEASE.on(&route).arg(keys.of(partition)).arg(token).run::<u64>(redis).await.map(drop)
+pub async fn release(redis: &Redis, keys: &Keys, held: &[(Partition, String)]) -> Result<Vec<bool>, Error> {
+    on_all(&RELEASE, redis, keys, held).await
+}
+
+/// Runs a script of one lease and its token on each of `held`.
+async fn on_all(
+    script: &Script,
+    redis: &Redis,
+    keys: &Keys,
+    held: &[(Partition, String)],
+) -> Result<Vec<bool>, Error> {
+    let routes: Vec<String> = held.iter().map(|(partition, _)| keys.key(*partition, "lease")).collect();
+    let call_for = |((partition, token), route): (&(Partition, String), &String)| {
+        let mut call = script.on(route);
+        call.arg(keys.of(*partition)).arg(token);
+        call
+    };
+    let calls: Vec<_> = held.iter().zip(&routes).map(call_for).collect();
+    script::run_each(redis, &calls).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::TestRedis;
+
+    #[actix_web::test]
+    async fn leases_are_given_back_together_and_only_by_their_holder() {
+        let server = TestRedis::start().await;
+        let keys = Keys::new("sw:");
+        let free = Seen { token: None, beat: None };
+        let mut held = Vec::new();
+        for number in 0..3 {
+            let (partition, token) = (Partition(number), format!("token{number}"));
+            let taken = take(&server.redis, &keys, partition, &token, &free).await;
+            assert!(taken.expect("redis answers"));
+            held.push((partition, token));
+        }
+        held[1].1 = "not ours any more".into();
+        let flushed: String = server.redis.query(redis::cmd("SCRIPT").arg("FLUSH")).await.expect("an answer");
+        assert_eq!(flushed, "OK");
+        let released = release(&server.redis, &keys, &held).await.expect("the script is loaded again");
+        assert_eq!(released, [true, false, true]);
+        let partitions: Vec<Partition> = held.iter().map(|(partition, _)| *partition).collect();
+        let seen = look(&server.redis, &keys, &partitions).await.expect("redis answers");
+        let still_held: Vec<bool> = seen.iter().map(|seen| seen.token.is_some()).collect();
+        assert_eq!(still_held, [false, true, false]);
+    }
 }

@@ -1,6 +1,7 @@
 //! What is queued for a webhook: its mailbox, its retries, and when it wants attention.
 //!
-//! Reading only; the scripts of `store::events` and `store::outcomes` write. Only a partition's owner calls these.
+//! Reading, and dropping what is queued for a deleted webhook; the scripts of `store::events` and `store::outcomes` write.
+//! Only a partition's owner calls these. What cannot be read is told apart (`store::unreadable`) and stops nothing.
 //! Sources: Redis `XRANGE`, `ZRANGE`.
 
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
-use super::events::{entries_of, text, unreadable};
-use super::script::Script;
+use super::events::{RawEntry, entries_of, text, unreadable as not_as_asked};
+use super::script::{Call, Script};
+use super::unreadable::{self, Unreadable};
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, EventBody, EventId, Millis, Partition, Tenant, WebhookId};
 
@@ -45,13 +47,38 @@ impl Retry {
         format!("{entry} {attempt} {event}")
     }
 
-    fn parse(member: &str, score: f64) -> Option<Self> {
-        let mut parts = member.splitn(3, ' ');
+    /// Only what [`Self::member`] writes: by that text it is removed again.
+    fn parse(member: &[u8], score: f64) -> Option<Self> {
+        let text = std::str::from_utf8(member).ok()?;
+        let mut parts = text.splitn(3, ' ');
         let entry = parts.next()?.parse().ok()?;
-        let attempt = parts.next()?.parse().ok()?;
+        let attempt = parts.next()?.parse().ok().filter(|attempt| *attempt > 0)?;
         let event = parts.next()?.parse().ok()?;
         // A score is a whole number of milliseconds, far below the 2^53 that a double holds exactly.
-        Some(Self { due: Millis(score.max(0.0) as u64), entry, event, attempt })
+        let due = Millis(score.max(0.0) as u64);
+        (Self::member(entry, attempt, &event) == text).then_some(Self { due, entry, event, attempt })
+    }
+}
+
+/// A part of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<T> {
+    /// What waits, in order.
+    pub readable: Vec<T>,
+    /// What is not ours to make sense of.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl<T> Found<T> {
+    fn new(items: impl Iterator<Item = Result<T, Unreadable>>) -> Self {
+        let mut found = Self { readable: Vec::new(), unreadable: Vec::new() };
+        for item in items {
+            match item {
+                Ok(item) => found.readable.push(item),
+                Err(item) => found.unreadable.push(item),
+            }
+        }
+        found
     }
 }
 
@@ -66,16 +93,17 @@ pub async fn read(
     webhook: &WebhookId,
     after: EntryId,
     count: usize,
-) -> Result<Vec<Queued>, Error> {
+) -> Result<Found<Queued>, Error> {
     let mut command = redis::cmd("XRANGE");
     command.arg(keys.of_webhook(partition, "mbox", webhook)).arg(format!("({after}")).arg("+");
     let entries = entries_of(redis.query(command.arg("COUNT").arg(count)).await?)?;
-    let queued = |(entry, fields): super::events::RawEntry| {
+    let queued = |(entry, fields): RawEntry| {
         let event =
             fields.iter().find(|(name, _)| name == "e").and_then(|(_, id)| std::str::from_utf8(id).ok());
-        event.and_then(|id| id.parse().ok()).map(|event| Queued { entry, event })
+        let event = event.and_then(|id| id.parse().ok()).map(|event| Queued { entry, event });
+        event.ok_or_else(|| Unreadable::in_mailbox(entry, &fields))
     };
-    entries.into_iter().map(|raw| queued(raw).ok_or_else(|| Error::Malformed(webhook.clone()))).collect()
+    Ok(Found::new(entries.into_iter().map(queued)))
 }
 
 /// The `count` retries that are due first.
@@ -88,18 +116,18 @@ pub async fn read_retries(
     partition: Partition,
     webhook: &WebhookId,
     count: usize,
-) -> Result<Vec<Retry>, Error> {
+) -> Result<Found<Retry>, Error> {
     let mut command = redis::cmd("ZRANGE");
     command
         .arg(keys.of_webhook(partition, "retry", webhook))
         .arg(0)
         .arg(count.saturating_sub(1))
         .arg("WITHSCORES");
-    let members: Vec<(String, f64)> = redis.query(&command).await?;
-    let parse = |(member, score): (String, f64)| {
-        Retry::parse(&member, score).ok_or_else(|| Error::Malformed(webhook.clone()))
+    let members: Vec<(Vec<u8>, f64)> = redis.query(&command).await?;
+    let parse = |(member, due): (Vec<u8>, f64)| {
+        Retry::parse(&member, due).ok_or_else(|| Unreadable::in_retries(member))
     };
-    members.into_iter().map(parse).collect()
+    Ok(Found::new(members.into_iter().map(parse)))
 }
 
 /// The body of an event, or `None` when it is no longer stored.
@@ -119,6 +147,21 @@ pub async fn body(
     Ok(kind
         .zip(bytes)
         .map(|(kind, bytes)| EventBody { event_type: Arc::from(kind), bytes: Bytes::from(bytes) }))
+}
+
+/// The type of an event, or `None` when it is no longer stored.
+///
+/// # Errors
+/// As [`Redis::query`].
+pub async fn event_type(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    tenant: &Tenant,
+    event: &EventId,
+) -> Result<Option<String>, Error> {
+    let key = keys.key(partition, &format!("event:{}", keys::event_hash(tenant, event)));
+    redis.query(redis::cmd("HGET").arg(key).arg("type")).await
 }
 
 /// The webhooks of a partition that want attention, with the time, a chunk at a time: those after the first `skip`.
@@ -141,24 +184,39 @@ pub async fn wake(
     Ok(found.into_iter().filter_map(readable).collect())
 }
 
-/// Whom a purge concerns, and how long records of ended events live.
+/// Whose queue it is, and how long records of ended events live.
 #[derive(Clone, Debug)]
-pub struct Purge<'a> {
-    /// The deleted webhook.
+pub struct Queue<'a> {
+    /// The webhook.
     pub webhook: &'a WebhookId,
     /// The hash of its owner.
     pub owner_hash: &'a str,
-    /// The hash of its tenant.
-    pub tenant_hash: &'a str,
+    /// Its tenant.
+    pub tenant: &'a Tenant,
     /// `log.payload_retention_days`
     pub closed: Duration,
     /// The same for an event with a dead delivery.
     pub dead: Duration,
 }
 
-/// Drops up to a chunk of what is queued for a deleted webhook; `true` while there is more.
-///
-/// `hash_of` gives an event's hash: the queue holds ids only.
+impl Queue<'_> {
+    /// The arguments with which the scripts that empty a queue begin.
+    pub(super) fn add_to(&self, call: &mut Call<'_>, prefix: &str, token: &str, now: Millis) {
+        call.arg(prefix).arg(token).arg(now.0).arg(self.webhook.as_str()).arg(self.owner_hash);
+        call.arg(keys::tenant_hash(self.tenant)).arg(self.closed.as_secs()).arg(self.dead.as_secs());
+    }
+}
+
+/// What one call of [`purge`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purged {
+    /// Whether there may be more.
+    pub more: bool,
+    /// How many items could not be read and were set aside.
+    pub set_aside: u64,
+}
+
+/// Drops up to a chunk of what is queued for a deleted webhook.
 ///
 /// # Errors
 /// [`Error::Fenced`] when the lease has another token.
@@ -168,19 +226,22 @@ pub async fn purge(
     partition: Partition,
     token: &str,
     now: Millis,
-    purge: &Purge<'_>,
-    hash_of: impl Fn(&EventId) -> String,
-) -> Result<bool, Error> {
+    queue: &Queue<'_>,
+) -> Result<Purged, Error> {
     const CHUNK: usize = 200;
-    let queued = read(redis, keys, partition, purge.webhook, EntryId::ZERO, CHUNK).await?;
-    let retries = read_retries(redis, keys, partition, purge.webhook, CHUNK).await?;
+    let mut queued = read(redis, keys, partition, queue.webhook, EntryId::ZERO, CHUNK).await?;
+    let retries = read_retries(redis, keys, partition, queue.webhook, CHUNK).await?;
+    queued.unreadable.extend(retries.unreadable);
+    let set_aside =
+        unreadable::set_aside(redis, keys, partition, token, now, queue, &queued.unreadable).await?;
+    let (queued, retries) = (queued.readable, retries.readable);
     if queued.is_empty() && retries.is_empty() {
-        return Ok(false);
+        return Ok(Purged { more: set_aside > 0, set_aside });
     }
     let route = keys.key(partition, "lease");
     let mut call = PURGE.on(&route);
-    call.arg(keys.of(partition)).arg(token).arg(now.0).arg(purge.webhook.as_str());
-    call.arg(purge.owner_hash).arg(purge.tenant_hash).arg(purge.closed.as_secs()).arg(purge.dead.as_secs());
+    queue.add_to(&mut call, &keys.of(partition), token, now);
+    let hash_of = |event: &EventId| keys::event_hash(queue.tenant, event);
     for item in &queued {
         call.arg(item.entry.to_string()).arg(hash_of(&item.event));
     }
@@ -188,7 +249,7 @@ pub async fn purge(
         call.arg(Retry::member(item.entry, item.attempt, &item.event)).arg(hash_of(&item.event));
     }
     call.run::<u64>(redis).await?;
-    Ok(true)
+    Ok(Purged { more: true, set_aside })
 }
 
 /// The raw record of a webhook and until when it is paused.
@@ -221,9 +282,9 @@ pub async fn scan_records(
     let mut command = redis::cmd("HSCAN");
     let answer: Value =
         redis.query(command.arg(keys.key(partition, "webhooks")).arg(cursor).arg("COUNT").arg(200)).await?;
-    let Value::Array(parts) = answer else { return Err(unreadable("HSCAN")) };
-    let [next, Value::Array(fields)] = &parts[..] else { return Err(unreadable("HSCAN")) };
-    let next = text(next).and_then(|next| next.parse().ok()).ok_or_else(|| unreadable("HSCAN"))?;
+    let Value::Array(parts) = answer else { return Err(not_as_asked("HSCAN")) };
+    let [next, Value::Array(fields)] = &parts[..] else { return Err(not_as_asked("HSCAN")) };
+    let next = text(next).and_then(|next| next.parse().ok()).ok_or_else(|| not_as_asked("HSCAN"))?;
     let owned = |value: &Value| text(value).map(str::to_owned);
     let pairs = fields.chunks_exact(2).filter_map(|pair| owned(&pair[0]).zip(owned(&pair[1])));
     Ok((next, pairs.collect()))

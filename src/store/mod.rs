@@ -22,6 +22,7 @@ pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod trial;
+pub mod unreadable;
 pub mod webhooks;
 
 pub use connection::{Error, Redis};

@@ -65,8 +65,6 @@ pub struct Outcome {
     pub paused_until: Option<Millis>,
     /// The webhook is switched off.
     pub disable: Option<DisabledReason>,
-    /// Whether anything may be sent to the webhook now.
-    pub active: bool,
 }
 
 /// Lifetimes and bounds that the outcome script applies.
@@ -125,5 +123,5 @@ fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {
         None => call.arg(0).arg(""),
     };
     call.arg(outcome.paused_until.map(|until| until.0.to_string()).unwrap_or_default());
-    call.arg(outcome.disable.map(DisabledReason::code).unwrap_or_default()).arg(u8::from(outcome.active));
+    call.arg(outcome.disable.map(DisabledReason::code).unwrap_or_default());
 }

@@ -4,6 +4,10 @@
 //! keeps everything in its append-only file there. Everything else about it is an ordinary Redis: the node talks to it
 //! through the same code as to any other.
 //!
+//! If it ends by itself (killed by hand, or by the kernel for want of memory), [`Private::keep_running`] starts it again
+//! over the same file: every answer that it gave was in that file first, and the node reconnects to it as to any other.
+//! One that cannot stay up ends the node: a full disk or a broken file does not mend itself.
+//!
 //! It ends with the node. In order: [`Private::stop`] asks it to. After `kill -9` of the node: the kernel sends it
 //! SIGTERM, because it was started through `setpriv --pdeathsig TERM`. **That signal comes when the *thread* that
 //! started it ends** (prctl(2), `PR_SET_PDEATHSIG`), so [`Private::start`] belongs on the process's main thread. Where
@@ -19,16 +23,18 @@
 //! directory elsewhere would need a second place to protect, to find again and to clean up.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{Client, ErrorKind, RedisResult, ServerErrorKind};
 
+use crate::clock;
 use crate::config;
 
 /// How often a condition is looked at again while it is waited for.
@@ -43,6 +49,10 @@ const LOAD: Duration = Duration::from_secs(300);
 const ANSWER: Duration = Duration::from_secs(5);
 /// The longest orderly end: the file is written to disk.
 const STOP: Duration = Duration::from_secs(10);
+/// How often one that reads a long file is told of.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+/// One that ends again sooner than this after it was started again is given up.
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// The longest path of a unix socket, in bytes.
 const LONGEST_SOCKET_PATH: usize = 107;
 /// The log file begins anew at a start once it is longer than this.
@@ -76,11 +86,14 @@ pub enum Error {
     )]
     PathTooLong(PathBuf),
     /// Another node runs here.
-    #[error("redis.data_dir: another node uses {}: stop it, or give this one a directory of its own", .0.display())]
+    #[error("redis.data_dir: another node uses {}: stop it, or give this one a directory of its own (WEBHOOKS_REDIS__DATA_DIR)", .0.display())]
     InUse(PathBuf),
     /// It ended while starting.
     #[error("redis-server ended at its start: the reason is in {}", .0.display())]
     Ended(PathBuf),
+    /// It was started again and did not stay up.
+    #[error("the private redis-server ended and ended again when it was restarted: the reason is in {}", .0.display())]
+    EndsAgain(PathBuf),
     /// It runs and says nothing.
     #[error("redis-server does not answer: see {}", .0.display())]
     Silent(PathBuf),
@@ -92,7 +105,7 @@ pub enum Error {
         /// On what.
         path: PathBuf,
         /// The refusal.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -102,6 +115,7 @@ pub struct Private {
     place: Place,
     /// `None` when a survivor was taken over.
     child: Option<Child>,
+    restarted: Option<Instant>,
     stopped: bool,
     lock: File,
 }
@@ -120,9 +134,10 @@ impl Private {
             tracing::warn!("a private redis-server outlived its node and is taken over");
             None
         } else {
+            tracing::info!(directory = %place.dir.display(), "starting the private redis-server");
             Some(place.spawn()?)
         };
-        let mut private = Self { place, child, stopped: false, lock };
+        let mut private = Self { place, child, restarted: None, stopped: false, lock };
         private.await_ready()?;
         Ok(private)
     }
@@ -132,7 +147,26 @@ impl Private {
         self.place.url()
     }
 
-    /// Whether it still runs. It does not start again by itself: a node that has lost it cannot go on.
+    /// Starts it again if it has ended; tells whether it had. Does not wait until it answers. Call it on the thread that
+    /// called [`Self::start`] (see the module's text).
+    ///
+    /// # Errors
+    /// [`Error::EndsAgain`] when that did not help the last time, or it cannot be started at all.
+    pub fn keep_running(&mut self) -> Result<bool, Error> {
+        if self.is_running() {
+            return Ok(false);
+        }
+        let now = clock::monotonic();
+        let lived = self.restarted.map(|last| now.saturating_duration_since(last));
+        if lived.is_some_and(|lived| lived < SHORTEST_LIFE) {
+            return Err(Error::EndsAgain(self.place.file(LOG)));
+        }
+        self.restarted = Some(now);
+        self.child = Some(self.place.spawn()?);
+        Ok(true)
+    }
+
+    /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => matches!(child.try_wait(), Ok(None)),
@@ -140,13 +174,14 @@ impl Private {
         }
     }
 
-    /// Ends it in order: it writes its file to disk first. Blocks for at most some seconds.
+    /// Ends it in order: it writes its file to disk first. Blocks for at most `limit`, and no longer than some
+    /// seconds.
     ///
     /// # Errors
-    /// [`Error::Silent`] when it did not end in time; one that this process started is killed then, which loses at
-    /// most what its fsync policy allows.
-    pub fn stop(mut self) -> Result<(), Error> {
-        self.shut_down()
+    /// [`Error::Silent`] when it did not end in time; one that this process started is killed then, which loses
+    /// nothing that the operating system was given.
+    pub fn stop(mut self, limit: Duration) -> Result<(), Error> {
+        self.shut_down(limit)
     }
 
     fn await_ready(&mut self) -> Result<(), Error> {
@@ -155,11 +190,14 @@ impl Private {
             state = self.place.ping();
             state != State::Absent || !self.is_running()
         });
-        if state == State::Loading {
-            wait(LOAD, || {
+        let mut waited = Duration::ZERO;
+        while state == State::Loading && waited < LOAD {
+            tracing::info!(waited_seconds = waited.as_secs(), "the private redis-server reads its file");
+            wait(TELL_EVERY, || {
                 state = self.place.ping();
                 state != State::Loading
             });
+            waited += TELL_EVERY;
         }
         match state {
             State::Ready => Ok(()),
@@ -169,18 +207,18 @@ impl Private {
         }
     }
 
-    fn shut_down(&mut self) -> Result<(), Error> {
+    fn shut_down(&mut self, limit: Duration) -> Result<(), Error> {
         self.stopped = true;
-        let ended = self.end();
+        let ended = self.end(limit);
         // Closing alone would not do: a process that is just being started may still share the open file.
         let _ = self.lock.unlock();
         ended
     }
 
-    fn end(&mut self) -> Result<(), Error> {
-        // It hangs up instead of answering; whether it obeyed shows in that it ends.
-        let _ = self.place.command("SHUTDOWN");
-        if wait(STOP, || !self.is_running()) {
+    fn end(&mut self, limit: Duration) -> Result<(), Error> {
+        // Open until it has ended: it hangs up instead of answering, and whether it obeyed shows in that it ends.
+        let _asked = self.place.ask_to_end();
+        if wait(limit.min(STOP), || !self.is_running()) {
             return Ok(());
         }
         if let Some(child) = &mut self.child {
@@ -194,7 +232,7 @@ impl Private {
 impl Drop for Private {
     fn drop(&mut self) {
         if !self.stopped {
-            let _ = self.shut_down();
+            let _ = self.shut_down(STOP);
         }
     }
 }
@@ -227,9 +265,10 @@ impl Place {
     fn prepare(data_dir: &Path) -> Result<Self, Error> {
         let dir = data_dir.join("redis");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        made.map_err(io("make the directory", &dir))?;
-        fs::set_permissions(&dir, Permissions::from_mode(0o700)).map_err(io("set the rights of", &dir))?;
-        let dir = dir.canonicalize().map_err(io("open", &dir))?;
+        made.map_err(failed_to("make the directory", &dir))?;
+        fs::set_permissions(&dir, Permissions::from_mode(0o700))
+            .map_err(failed_to("set the rights of", &dir))?;
+        let dir = dir.canonicalize().map_err(failed_to("open", &dir))?;
         let place = Self { dir };
         let socket = place.file(SOCKET);
         if socket.as_os_str().len() > LONGEST_SOCKET_PATH {
@@ -251,7 +290,7 @@ impl Place {
     fn shorten_log(&self) -> Result<(), Error> {
         let log = self.file(LOG);
         match fs::metadata(&log) {
-            Ok(found) if found.len() > LOG_BYTES => fs::remove_file(&log).map_err(io("remove", &log)),
+            Ok(found) if found.len() > LOG_BYTES => fs::remove_file(&log).map_err(failed_to("remove", &log)),
             _ => Ok(()),
         }
     }
@@ -259,7 +298,7 @@ impl Place {
     fn lock(&self) -> Result<File, Error> {
         let path = self.file(LOCK);
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = opened.map_err(io("open", &path))?;
+        let file = opened.map_err(failed_to("open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(Error::InUse(self.dir.clone())),
@@ -292,7 +331,7 @@ impl Place {
             command.arg(option).arg(self.file(name));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        command.spawn().map_err(io("start redis-server in", &self.dir))
+        command.spawn().map_err(failed_to("start redis-server in", &self.dir))
     }
 
     fn ping(&self) -> State {
@@ -305,6 +344,15 @@ impl Place {
             Err(error) if error.is_timeout() => State::Silent,
             Err(_) => State::Absent,
         }
+    }
+
+    /// Asks it to end, and waits for no answer: one that hangs gives none, and a client's greetings would wait for it.
+    /// The inline form of a command is text and a line feed (Redis "RESP protocol specification", inline commands).
+    fn ask_to_end(&self) -> io::Result<UnixStream> {
+        let mut stream = UnixStream::connect(self.file(SOCKET))?;
+        stream.set_write_timeout(Some(ANSWER))?;
+        stream.write_all(b"SHUTDOWN\r\n")?;
+        Ok(stream)
     }
 
     fn command(&self, name: &str) -> RedisResult<()> {
@@ -368,7 +416,7 @@ fn wait(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     condition()
 }
 
-fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+fn failed_to(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Io { what, path, source }
 }

@@ -66,7 +66,7 @@ mod tests {
             max_concurrency: 16,
             ordered: false,
             secret: Secret("whsec_abc".into()),
-            previous_secret: Some((Secret("whsec_old".into()), Millis(9))),
+            former_secrets: vec![(Secret("whsec_old".into()), Millis(9))],
             created_at: Millis(1),
         };
         let id = "wh_00abcdefghijklmnopqrstuv".parse().expect("an id");

@@ -74,6 +74,21 @@ pub fn disabled(webhook: &WebhookId, reason: crate::domain::DisabledReason) {
     tracing::warn!(%webhook, reason = reason.code(), "webhook disabled");
 }
 
+/// Partitions that this node wants are held by another, which may be dead.
+pub fn leases_awaited(partitions: usize, term: Duration) {
+    tracing::info!(
+        partitions,
+        seconds = term.as_secs(),
+        "waiting for partitions of another node, or of one that was killed: they are taken when its leases have stood \
+         still for that long"
+    );
+}
+
+/// The private Redis ended by itself and was started again.
+pub fn private_redis_restarted() {
+    tracing::error!("the private redis-server has ended and is started again");
+}
+
 /// A partition is ours.
 pub fn partition_taken(partition: Partition, waited: Duration) {
     METRICS.partitions_owned.inc();
@@ -106,10 +121,12 @@ pub fn redis_failed(partition: Partition, step: &'static str, error: &store::Err
     tracing::warn!(%partition, step, %error, cause, "redis call failed");
 }
 
-/// An entry could not be read and was set aside.
-pub fn quarantined(partition: Partition) {
-    METRICS.entries_quarantined.inc();
-    tracing::error!(%partition, "unreadable entry set aside");
+/// So many entries could not be read and were set aside.
+pub fn quarantined(partition: Partition, entries: u64) {
+    if entries > 0 {
+        METRICS.entries_quarantined.inc_by(entries);
+        tracing::error!(%partition, entries, "unreadable entries set aside");
+    }
 }
 
 /// A webhook's stored record cannot be read: nothing is sent to it.

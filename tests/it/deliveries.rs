@@ -57,7 +57,7 @@ async fn a_row_of_the_log_tells_everything_about_its_attempt() {
     assert!(!one.body.contains("v1,"), "signatures are not shown: {}", one.body);
     let headers = one.json()["requestHeaders"].to_string().to_ascii_lowercase();
     assert!(headers.contains("x-webhook-event") && headers.contains("x-key"), "{headers}");
-    ann.get(&format!("{path}/att_1_0")).await.error(404);
+    ann.get(&format!("{path}/att_1_0_abcdef")).await.error(404);
     ann.get(&format!("{path}/nonsense")).await.error(404);
 }
 
@@ -169,7 +169,7 @@ async fn one_attempt_can_be_sent_again() {
     .await;
     assert_eq!(receiver.count("/other"), 1, "only that webhook gets it again");
     ann.post_empty(&format!("/api/webhooks/{bystander}/deliveries/{row}/retry")).await.error(404);
-    ann.post_empty(&format!("/api/webhooks/{id}/deliveries/att_1_0/retry")).await.error(404);
+    ann.post_empty(&format!("/api/webhooks/{id}/deliveries/att_1_0_abcdef/retry")).await.error(404);
 }
 
 #[tokio::test]

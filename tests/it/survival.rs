@@ -143,6 +143,83 @@ async fn sigterm_does_not_wait_for_ever_for_an_endpoint_that_hangs() {
     assert_eq!((got.len(), got[1].event_id()), (2, event.as_str()));
 }
 
+/// The contract's word, with nothing for a slow machine: the node itself keeps it.
+const DRAIN_SECONDS: Duration = Duration::from_secs(25);
+
+#[tokio::test]
+async fn sigterm_ends_well_and_in_time_although_redis_hangs() {
+    let redis = TestRedis::start();
+    let mut node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let ann = node.user("ann", "acme");
+    let gate = Gate::new();
+    receiver.script("/", &[Reply::status(200).held(&gate)]);
+    let id = text(&ann.create(&receiver.url("/"), &["*"], &json!({})).await["id"]);
+    node.publisher("acme").publish_batch(&numbered(40)).await;
+    eventually("attempts are in flight", SOON, async || (receiver.in_flight("/") == 16).then_some(())).await;
+    redis.freeze();
+    // What has ended cannot be recorded.
+    gate.open();
+    let asked = ann.call(Method::GET, "/api/webhooks").try_send();
+    let start = Instant::now();
+    node.terminate();
+    let (status, _) = tokio::join!(node.ended(DRAIN), asked);
+    assert_eq!(status.code(), Some(0));
+    assert!(start.elapsed() < DRAIN_SECONDS, "{:?}", start.elapsed());
+    redis.thaw();
+    node.start_again().await;
+    ann.settled(40).await;
+    assert_eq!(distinct(&receiver, "/"), 40);
+    assert_eq!(ann.log(&id, "").await.len(), 40, "each is recorded once");
+}
+
+#[tokio::test]
+async fn sigterm_ends_well_and_in_time_although_the_private_redis_hangs() {
+    let mut node = TestNode::start_with_private_redis().await;
+    let receiver = Receiver::start().await;
+    let ann = node.user("ann", "acme");
+    ann.create(&receiver.url("/"), &["*"], &json!({})).await;
+    node.publisher("acme").publish("lead.created", &json!({})).await;
+    ann.settled(1).await;
+    let private = node.private_redis();
+    private.signal("STOP");
+    let start = Instant::now();
+    node.terminate();
+    assert_eq!(node.ended(DRAIN).await.code(), Some(0));
+    assert!(start.elapsed() < DRAIN_SECONDS, "{:?}", start.elapsed());
+    assert!(!private.is_running(), "it does not outlive its node");
+    node.start_again().await;
+    ann.settled(1).await;
+}
+
+#[tokio::test]
+async fn a_private_redis_that_is_killed_is_started_again_and_nothing_is_lost() {
+    let mut node = TestNode::start_with_private_redis().await;
+    let receiver = Receiver::start().await;
+    let ann = node.user("ann", "acme");
+    let gate = Gate::new();
+    receiver.script("/", &[Reply::status(200).held(&gate)]);
+    ann.create(&receiver.url("/"), &["*"], &json!({})).await;
+    node.publisher("acme").publish_batch(&numbered(40)).await;
+    receiver.arrived("/", 16).await;
+    let first = node.private_redis();
+    first.signal("KILL");
+    gate.open();
+    // A worker's first call over a connection that broke is a 503.
+    eventually("every delivery has ended", DRAIN, async || {
+        let stats = ann.get("/api/webhooks/stats").await;
+        (stats.status == 200 && stats.expect(200)["deliveries"]["successful"] == 40).then_some(())
+    })
+    .await;
+    assert_eq!(distinct(&receiver, "/"), 40);
+    assert!(!first.is_running() && node.private_redis().is_running());
+
+    node.private_redis().signal("KILL");
+    assert_eq!(node.ended(DRAIN).await.code(), Some(1), "one that does not stay up ends the node");
+    node.start_again().await;
+    ann.settled(40).await;
+}
+
 #[tokio::test]
 async fn a_node_with_wrong_settings_names_each_and_does_not_start() {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))

@@ -279,8 +279,8 @@ pub async fn everything_is_404(client: &Client, id: &str) {
         client.post_empty(&format!("{path}/{action}")).await.error(404);
     }
     client.get(&format!("{path}/deliveries")).await.error(404);
-    client.get(&format!("{path}/deliveries/att_1_0")).await.error(404);
-    client.post_empty(&format!("{path}/deliveries/att_1_0/retry")).await.error(404);
+    client.get(&format!("{path}/deliveries/att_1_0_abcdef")).await.error(404);
+    client.post_empty(&format!("{path}/deliveries/att_1_0_abcdef/retry")).await.error(404);
 }
 
 #[tokio::test]
@@ -303,9 +303,13 @@ async fn a_regenerated_secret_signs_beside_the_former_one_for_its_grace_period()
     crm.publish("lead.created", &json!({})).await;
     receiver.arrived("/", 2).await[1].verify(&[&second, &first]);
 
+    let between = text(&ann.post(&path, &json!({ "gracePeriodSeconds": 60 })).await.expect(200)["secret"]);
+    crm.publish("lead.created", &json!({})).await;
+    receiver.arrived("/", 3).await[2].verify(&[&between, &second, &first]);
+
     let third = text(&ann.post(&path, &json!({ "gracePeriodSeconds": 0 })).await.expect(200)["secret"]);
     crm.publish("lead.created", &json!({})).await;
-    receiver.arrived("/", 3).await[2].verify(&[&third]);
+    receiver.arrived("/", 4).await[3].verify(&[&third]);
 
     let answer = ann.post(&path, &json!({ "gracePeriodSeconds": 1 })).await.expect(200);
     let fourth = text(&answer["secret"]);
@@ -315,7 +319,7 @@ async fn a_regenerated_secret_signs_beside_the_former_one_for_its_grace_period()
     })
     .await;
     crm.publish("lead.created", &json!({})).await;
-    receiver.arrived("/", 4).await[3].verify(&[&fourth]);
+    receiver.arrived("/", 5).await[4].verify(&[&fourth]);
     for bad in [json!(-1), json!(604_801), json!("1"), Value::Null] {
         ann.post(&path, &json!({ "gracePeriodSeconds": bad })).await.error(400);
     }

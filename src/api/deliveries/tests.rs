@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::api::testing::{Answer, Client, LAYOUT, admin, authorized, config, token, user};
 use crate::clock;
-use crate::domain::{AttemptRow, ErrorKind, EventId, Millis, Tenant, WebhookId};
+use crate::domain::{AttemptId, AttemptRow, ErrorKind, EventId, Millis, Tenant, WebhookId};
 use crate::store::attempts::encode;
 use crate::store::keys::{event_hash, owner_hash};
 use crate::store::testing::TestRedis;
@@ -74,7 +74,7 @@ impl Bench {
         if let Some(body) = beside {
             self.run(&["XADD", &self.key(&format!("answer:{}", self.webhook)), &id, "b", &body]).await;
         }
-        format!("{}/deliveries/att_{}", self.path, id.replace('-', "_"))
+        format!("{}/deliveries/{}", self.path, AttemptId::new(&self.webhook, id.parse().unwrap()))
     }
 
     async fn act(&self, token: &str, path: &str) -> Answer {
@@ -208,7 +208,7 @@ async fn one_attempt_shows_what_was_sent_but_no_secret() {
     assert!(!headers.keys().any(|name| name.contains("signature")), "{headers:?}");
     let never_sent = bench.log("evt_1", Some(ErrorKind::Overflow), "").await;
     assert_eq!(bench.get(&bench.ann, &never_sent).await.json()["requestHeaders"], Value::Null);
-    for gone in ["att_1_0", "nonsense"] {
+    for gone in ["att_1_0_abcdef", "att_1_0", "nonsense"] {
         assert_eq!(
             bench.get(&bench.ann, &format!("{}/deliveries/{gone}", bench.path)).await.status,
             404,
@@ -238,6 +238,26 @@ async fn a_log_is_its_owner_s_and_the_administrator_s_to_read() {
 }
 
 #[actix_web::test]
+async fn two_webhooks_whose_rows_have_one_stream_id_do_not_answer_for_each_other() {
+    let bench = Bench::new().await;
+    let body = json!({"name": "second", "url": "http://127.0.0.1:9/", "events": ["*"]});
+    let made = bench.post(&bench.ann, "/api/webhooks", body).await.json();
+    let other: WebhookId = made["id"].as_str().unwrap().parse().unwrap();
+    bench.run(&["HSET", &bench.record("evt_1"), "body", "{}"]).await;
+    let (text, _) = encode(row("evt_1", None), None);
+    let place = format!("{}-0", clock::now().0);
+    for webhook in [&bench.webhook, &other] {
+        bench.run(&["XADD", &bench.key(&format!("log:{webhook}")), &place, "r", &text]).await;
+    }
+    let [own, foreign] = [&bench.webhook, &other].map(|id| AttemptId::new(id, place.parse().unwrap()));
+    for (attempt, read, act) in [(own, 200, 202), (foreign, 404, 404)] {
+        let path = format!("{}/deliveries/{attempt}", bench.path);
+        assert_eq!(bench.get(&bench.ann, &path).await.status, read, "{attempt}");
+        assert_eq!(bench.act(&bench.ann, &format!("{path}/retry")).await.status, act, "{attempt}");
+    }
+}
+
+#[actix_web::test]
 async fn a_delivery_is_queued_again_each_time_while_it_can_be_sent() {
     let bench = Bench::new().await;
     let retry = bench.log("evt_1", Some(ErrorKind::Dns), "").await + "/retry";
@@ -252,7 +272,7 @@ async fn a_delivery_is_queued_again_each_time_while_it_can_be_sent() {
     assert_eq!(waiting().await, before + 2);
     bench.act(&bench.ann, &format!("{}/deactivate", bench.path)).await;
     assert_eq!(bench.act(&bench.ann, &retry).await.status, 409, "the webhook is inactive");
-    let unknown = format!("{}/deliveries/att_1_0/retry", bench.path);
+    let unknown = format!("{}/deliveries/att_1_0_abcdef/retry", bench.path);
     assert_eq!(bench.act(&bench.ann, &unknown).await.status, 404);
 }
 

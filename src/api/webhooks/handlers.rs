@@ -117,7 +117,7 @@ pub async fn update(
     // Whose webhook it is comes before what is wrong with the body.
     find(&app, &caller, &id.0, Purpose::Change).await?;
     let changes = checked(&app, Fields::parse(&body.0)?).await?;
-    let edit = |webhook: &mut Webhook| changes.apply(webhook);
+    let edit = |webhook: &mut Webhook| Ok(changes.apply(webhook));
     let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, edit).await?;
     shown(&app, &caller, &webhook).await
 }
@@ -135,7 +135,10 @@ pub async fn delete(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// `POST /api/webhooks/{id}/regenerate-secret`: the former secret signs beside the new one for a while.
+/// `POST /api/webhooks/{id}/regenerate-secret`: the former secret signs beside the new one for a while, and
+/// those before it until the end that was promised for them. 409 when too many do.
+///
+/// `gracePeriodSeconds: 0` ends them all at once.
 pub async fn regenerate_secret(
     app: Data<App>,
     caller: Writer,
@@ -148,17 +151,16 @@ pub async fn regenerate_secret(
     let grace = fields.integer("gracePeriodSeconds", 0..=MAX_GRACE).unwrap_or(DEFAULT_GRACE);
     fields.finish()?;
     let secret = new_secret();
-    let expires_at = clock::now() + Duration::from_secs(grace.into());
+    let (now, grace) = (clock::now(), Duration::from_secs(grace.into()));
     let edit = |webhook: &mut Webhook| {
-        let former = std::mem::replace(&mut webhook.settings.secret, secret.clone());
-        webhook.settings.previous_secret = (grace > 0).then_some((former, expires_at));
-        Failures::Keep
+        let renewed = webhook.settings.renew_secret(secret.clone(), grace, now);
+        renewed.map(|()| Failures::Keep).map_err(|refused| Error::Conflict(refused.to_string().into()))
     };
     let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, edit).await?;
     Ok(tagged(HttpResponse::Ok(), &webhook).json(NewSecret {
         id: &webhook.id,
         secret: &secret.0,
-        previous_secret_expires_at: expires_at.to_string(),
+        previous_secret_expires_at: (now + grace).to_string(),
         message: "Store the new secret now, it is not shown again. Until previousSecretExpiresAt \
                   webhook-signature also carries a signature made with the former secret.",
     }))
@@ -171,7 +173,8 @@ pub async fn switch_on(
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
-    let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, activate).await?;
+    let webhook =
+        change(&app, &caller, &id.0, Purpose::Change, &condition, |webhook| Ok(activate(webhook))).await?;
     shown(&app, &caller, &webhook).await
 }
 
@@ -182,7 +185,8 @@ pub async fn switch_off(
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
-    let webhook = change(&app, &caller, &id.0, Purpose::Stop, &condition, deactivate).await?;
+    let webhook =
+        change(&app, &caller, &id.0, Purpose::Stop, &condition, |webhook| Ok(deactivate(webhook))).await?;
     shown(&app, &caller, &webhook).await
 }
 
@@ -193,7 +197,7 @@ pub async fn reset_failures(
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
-    let forget = |_: &mut Webhook| Failures::Forget;
+    let forget = |_: &mut Webhook| Ok(Failures::Forget);
     let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, forget).await?;
     shown(&app, &caller, &webhook).await
 }
@@ -222,13 +226,13 @@ async fn change(
     id: &WebhookId,
     purpose: Purpose,
     condition: &IfMatch,
-    edit: impl Fn(&mut Webhook) -> Failures,
+    edit: impl Fn(&mut Webhook) -> Result<Failures, Error>,
 ) -> Result<Webhook, Error> {
     for _ in 0..MAX_RACES {
         let current = find(app, caller, id, purpose).await?;
         condition.check(&current)?;
         let mut next = current.clone();
-        let failures = edit(&mut next);
+        let failures = edit(&mut next)?;
         if next == current && failures == Failures::Keep {
             return Ok(current);
         }
@@ -279,7 +283,7 @@ fn new_webhook(caller: &Caller, shard: Shard) -> Webhook {
             max_concurrency: 16,
             ordered: false,
             secret: new_secret(),
-            previous_secret: None,
+            former_secrets: Vec::new(),
             created_at: now,
         },
     }

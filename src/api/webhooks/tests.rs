@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::api::testing::{Answer, Client, admin, authorized, config, token, user};
 use crate::config::Config;
 use crate::domain::WebhookId;
+use crate::domain::webhook::MAX_FORMER_SECRETS;
 use crate::store::testing::TestRedis;
 
 /// A name that never resolves (RFC 6761), so that no test asks a name server for an address.
@@ -361,7 +362,14 @@ async fn a_secret_is_replaced_with_a_grace_period() {
         tenant: &tenant,
     };
     let stored = store.get(&id).await.unwrap().unwrap();
-    assert_eq!(stored.settings.previous_secret, None, "no grace, no former secret");
+    assert_eq!(stored.settings.former_secrets, [], "no grace, no former secret");
+    for _ in 0..MAX_FORMER_SECRETS {
+        assert_eq!(bench.act(&bench.ann, &path).await.status, 200);
+    }
+    let refused = bench.act(&bench.ann, &path).await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    assert!(refused.text.contains("gracePeriodSeconds 0"), "{refused:?}");
+    assert_eq!(bench.post(&bench.ann, &path, json!({"gracePeriodSeconds": 0})).await.status, 200);
 }
 
 #[actix_web::test]

@@ -30,7 +30,7 @@ pub(crate) fn settings(url: &str) -> Settings {
         max_concurrency: 1,
         ordered: false,
         secret: Secret("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".into()),
-        previous_secret: None,
+        former_secrets: vec![],
         created_at: Millis(0),
     }
 }

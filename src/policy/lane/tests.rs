@@ -1,11 +1,12 @@
 //! The lane against a model of its queue: whatever the order of events, nothing is lost, doubled or out of order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Backoff, ErrorKind, Failure};
+use crate::domain::{AttemptResult, Backoff, DisabledReason, EntryId, ErrorKind, Failure, Millis, Retries};
 
 type TestLane = Lane<()>;
 
@@ -52,6 +53,14 @@ fn attempted(seq: u64, status: u16) -> Input<()> {
 
 fn recorded(seq: u64) -> Input<()> {
     Input::Recorded { entry: entry(seq), recorded: true }
+}
+
+fn mailbox_read(asked: &[Effect<()>], seqs: impl IntoIterator<Item = u64>) -> Input<()> {
+    let round = |effect: &Effect<()>| {
+        if let Effect::ReadMailbox { round, .. } = effect { Some(*round) } else { None }
+    };
+    let round = asked.iter().find_map(round).expect("a read was asked for");
+    Input::MailboxRead { round, deliveries: seqs.into_iter().map(delivery).collect() }
 }
 
 fn started(effects: &[Effect<()>]) -> Vec<u64> {
@@ -110,10 +119,7 @@ fn gone_switches_the_webhook_off_and_nothing_more_starts() {
     step(&mut lane, delivered(0, 1..=2), NOW);
     let effects = step(&mut lane, attempted(1, 410), NOW);
     let verdict = verdict(&effects);
-    assert_eq!(
-        (verdict.next, verdict.disable, verdict.active),
-        (Next::Dead, Some(DisabledReason::Gone), false)
-    );
+    assert_eq!((verdict.next, verdict.disable), (Next::Dead, Some(DisabledReason::Gone)));
     assert_eq!(started(&effects), NONE);
     let effects = step(&mut lane, recorded(1), NOW);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Idle(None))));
@@ -148,22 +154,19 @@ fn a_lane_that_missed_something_reads_its_mailbox() {
     let mut lane = idle_lane(limits());
     let effects = lane.step(Input::Tick, entry(9), NOW);
     assert!(
-        matches!(effects[..], [Effect::ReadMailbox { after: EntryId::ZERO, count: WINDOW }]),
+        matches!(effects[..], [Effect::ReadMailbox { after: EntryId::ZERO, count: WINDOW, .. }]),
         "{effects:?}"
     );
     assert_eq!(started(&step(&mut lane, delivered(9, 10..=10), NOW)), NONE, "there is a gap before it");
-    assert_eq!(
-        started(&step(&mut lane, Input::MailboxRead((8..=10).map(delivery).collect()), NOW)),
-        [8, 9, 10]
-    );
+    assert_eq!(started(&step(&mut lane, mailbox_read(&effects, 8..=10), NOW)), [8, 9, 10]);
     assert_eq!(lane.cursor(), entry(10));
 }
 
 #[test]
 fn what_was_dropped_from_the_mailbox_is_not_waited_for() {
     let mut lane = idle_lane(limits());
-    lane.step(Input::Tick, entry(9), NOW);
-    step(&mut lane, Input::MailboxRead(Vec::new()), NOW);
+    let effects = lane.step(Input::Tick, entry(9), NOW);
+    step(&mut lane, mailbox_read(&effects, NONE), NOW);
     assert_eq!(lane.cursor(), entry(9));
 }
 
@@ -181,6 +184,54 @@ fn the_pace_delays_without_losing() {
     assert_eq!(started(&step(&mut lane, delivered(0, 1..=2), NOW)), [1]);
     assert_eq!(started(&step(&mut lane, Input::Tick, NOW + Duration::from_millis(999))), NONE);
     assert_eq!(started(&step(&mut lane, Input::Tick, NOW + Duration::from_millis(1000))), [2]);
+}
+
+#[test]
+fn a_change_read_before_a_pause_was_recorded_keeps_the_pause() {
+    let mut lane = idle_lane(limits());
+    step(&mut lane, delivered(0, 1..=1), NOW);
+    step(&mut lane, attempted(1, 429), NOW);
+    let change = || Input::Changed { limits: limits(), paused_until: Millis(0) };
+    step(&mut lane, change(), NOW);
+    assert_eq!(started(&step(&mut lane, delivered(1, 2..=2), NOW)), NONE, "429 asked for two minutes");
+    step(&mut lane, recorded(1), NOW);
+    assert_eq!(started(&step(&mut lane, change(), NOW)), [2], "cleared after it was recorded");
+}
+
+#[test]
+fn a_change_read_before_a_410_was_recorded_starts_nothing() {
+    let mut lane = idle_lane(limits());
+    step(&mut lane, delivered(0, 1..=2), NOW);
+    step(&mut lane, attempted(1, 410), NOW);
+    step(&mut lane, Input::Changed { limits: limits(), paused_until: Millis(0) }, NOW);
+    assert_eq!(started(&step(&mut lane, delivered(2, 3..=3), NOW)), NONE);
+}
+
+#[test]
+fn a_lane_taken_anew_reads_all_and_repeats_nothing_in_flight() {
+    let mut lane = idle_lane(Limits { max_concurrency: 2, ..limits() });
+    assert_eq!(started(&step(&mut lane, delivered(0, 1..=4), NOW)), [1, 2]);
+    let effects = step(&mut lane, Input::Retaken, NOW);
+    let void = mailbox_read(&effects, 1..=9);
+    let effects = step(&mut lane, Input::Retaken, NOW);
+    step(&mut lane, attempted(1, 200), NOW);
+    step(&mut lane, recorded(1), NOW);
+    assert_eq!(started(&step(&mut lane, void, NOW)), NONE, "the answer to a read that is void");
+    // Redis answered before it recorded the end of 1.
+    assert_eq!(started(&step(&mut lane, mailbox_read(&effects, [1, 2, 3]), NOW)), [3]);
+    assert_eq!(lane.cursor(), entry(3), "4 is not in Redis any more");
+}
+
+#[test]
+fn an_outcome_that_was_not_ours_to_record_makes_the_lane_look() {
+    let mut lane = idle_lane(limits());
+    step(&mut lane, delivered(0, 1..=1), NOW);
+    step(&mut lane, attempted(1, 200), NOW);
+    let effects = step(&mut lane, Input::Recorded { entry: entry(1), recorded: false }, NOW);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::ReadMailbox { .. })), "not at once");
+    let later = NOW + Duration::from_secs(1);
+    let effects = step(&mut lane, Input::Tick, later);
+    assert_eq!(started(&step(&mut lane, mailbox_read(&effects, [1]), later)), [1], "it still waits");
 }
 
 #[test]
@@ -208,6 +259,9 @@ struct Model {
     attempts: BTreeMap<u64, u32>,
     /// Asked for and not yet done, in any order.
     pending: Vec<Effect<()>>,
+    /// Read and not yet answered.
+    read: Vec<Input<()>>,
+    reads: usize,
 }
 
 impl Model {
@@ -231,7 +285,14 @@ impl Model {
                     *self.attempts.entry(seq).or_default() += 1;
                     self.pending.push(effect);
                 }
+                // Every other read is made at once, and its answer may come when it no longer is true.
+                Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } if self.reads.is_multiple_of(2) => {
+                    self.reads += 1;
+                    let answer = self.look(&effect);
+                    self.read.push(answer);
+                }
                 Effect::Record(_) | Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } => {
+                    self.reads += 1;
                     self.pending.push(effect)
                 }
                 Effect::WakeAt(_) | Effect::Idle(_) => {}
@@ -254,8 +315,32 @@ impl Model {
         recorded(seq)
     }
 
+    fn look(&self, read: &Effect<()>) -> Input<()> {
+        match read {
+            Effect::ReadMailbox { round, after, count } => {
+                let after = if *after == EntryId::ZERO { 0 } else { after.seq };
+                let found = self.mailbox.range(after + 1..).take(*count);
+                Input::MailboxRead { round: *round, deliveries: found.map(|seq| delivery(*seq)).collect() }
+            }
+            Effect::ReadRetries { round, count } => {
+                let mut all: Vec<_> = self.retries.iter().map(|(seq, (due, n))| (*due, *seq, *n)).collect();
+                all.sort_unstable();
+                let of = |(due, seq, attempt)| (due, Delivery { attempt, ..delivery(seq) });
+                Input::RetriesRead { round: *round, retries: all.into_iter().take(*count).map(of).collect() }
+            }
+            _ => Input::Tick,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.mailbox.is_empty() && self.retries.is_empty() && self.pending.is_empty() && self.read.is_empty()
+    }
+
     /// Does one of the things asked for; `chance` picks which and how it goes.
     fn answer(&mut self, chance: usize) -> Option<Input<()>> {
+        if !self.read.is_empty() && (chance.is_multiple_of(2) || self.pending.is_empty()) {
+            return Some(self.read.swap_remove(chance % self.read.len()));
+        }
         if self.pending.is_empty() {
             return None;
         }
@@ -270,22 +355,12 @@ impl Model {
                 attempted(delivery.entry.seq, if chance.is_multiple_of(3) { 500 } else { 200 })
             }
             Effect::Record(verdict) => self.record(&verdict),
-            Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } if chance.is_multiple_of(7) => {
-                Input::ReadFailed
+            Effect::ReadMailbox { round, .. } | Effect::ReadRetries { round, .. }
+                if chance.is_multiple_of(7) =>
+            {
+                Input::ReadFailed(round)
             }
-            Effect::ReadMailbox { after, count } => {
-                let after = if after == EntryId::ZERO { 0 } else { after.seq };
-                Input::MailboxRead(
-                    self.mailbox.range(after + 1..).take(count).map(|seq| delivery(*seq)).collect(),
-                )
-            }
-            Effect::ReadRetries { count } => {
-                let mut all: Vec<_> = self.retries.iter().map(|(seq, (due, n))| (*due, *seq, *n)).collect();
-                all.sort_unstable();
-                let of = |(due, seq, attempt)| (due, Delivery { attempt, ..delivery(seq) });
-                Input::RetriesRead(all.into_iter().take(count).map(of).collect())
-            }
-            Effect::WakeAt(_) | Effect::Idle(_) => Input::Tick,
+            read => self.look(&read),
         })
     }
 
@@ -316,7 +391,7 @@ proptest! {
         ordered in any::<bool>(),
         rate in proptest::option::of(5..200_u32),
         known in any::<bool>(),
-        script in proptest::collection::vec((0..6_u8, any::<prop::sample::Index>(), 1..20_u64), 1..120),
+        script in proptest::collection::vec((0..8_u8, any::<prop::sample::Index>(), 1..20_u64), 1..120),
     ) {
         let mut model = Model::default();
         let mut now = NOW;
@@ -335,6 +410,7 @@ proptest! {
                 0 => model.publish(count, true),
                 1 => model.publish(count, false),
                 2 => { now = now + Duration::from_secs(count * 3); Some(Input::Tick) }
+                3 if count % 4 == 0 => { model.missed = 0; Some(Input::Retaken) }
                 _ => model.answer(chance),
             };
             model.step(&mut lane, input.unwrap_or(Input::Tick), now);
@@ -342,7 +418,7 @@ proptest! {
             prop_assert!(flying <= if ordered { 1 } else { 4 }, "too many in flight");
         }
         for turn in 0..40_000 {
-            if model.mailbox.is_empty() && model.retries.is_empty() && model.pending.is_empty() {
+            if model.is_done() {
                 break;
             }
             let input = match model.answer(turn * 2 + 1) {

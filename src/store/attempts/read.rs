@@ -105,15 +105,16 @@ impl AttemptLog<'_> {
         Ok(Page { rows: self.complete(stored).await?, total: known.unwrap_or(counted) })
     }
 
-    /// One row, with its payload whatever its length. `None` when there is no such row (any more).
+    /// One row, with its payload whatever its length. `None` when there is no such row (any more), or it is another
+    /// webhook's.
     ///
     /// # Errors
     /// As [`Redis::query`].
     pub async fn get(&self, id: AttemptId) -> Result<Option<Logged>, Error> {
-        if id.0.ms < self.shown.not_before.0 {
+        if !id.is_of(self.webhook) || id.row.ms < self.shown.not_before.0 {
             return Ok(None);
         }
-        let entries = entries_of(self.redis.query(&exactly(&self.key("log"), id.0)).await?)?;
+        let entries = entries_of(self.redis.query(&exactly(&self.key("log"), id.row)).await?)?;
         let stored = entries.into_iter().filter_map(stored).collect();
         let Some(logged) = self.complete(stored).await?.pop() else { return Ok(None) };
         let Payload::TooLong = logged.payload else { return Ok(Some(logged)) };
@@ -197,7 +198,7 @@ impl AttemptLog<'_> {
             reads.cmd("HSTRLEN").arg(self.event_key(row)).arg("body");
         }
         for id in rows.iter().filter(|row| row.body_beside).filter_map(|row| row.id) {
-            reads.add_command(exactly(&self.key("answer"), id.0));
+            reads.add_command(exactly(&self.key("answer"), id));
         }
         let mut lengths: Vec<Value> = self.redis.pipeline(&reads).await?;
         let answers = lengths.split_off(rows.len());

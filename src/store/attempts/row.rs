@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::Filter;
-use crate::domain::{AttemptId, AttemptRow, EntryId};
+use crate::domain::{AttemptRow, EntryId};
 
 /// The longest answer body that rides in its row, in bytes: what the log keeps of a success (contract, section 6).
 const SHORT_BODY: usize = 256;
@@ -40,7 +40,7 @@ fn cut(text: &mut String, bytes: usize) {
 /// The row stored as `text` under `id`; `None` when it is not one of ours.
 pub fn decode(id: EntryId, text: &str) -> Option<AttemptRow> {
     let row: AttemptRow = serde_json::from_str(text).ok()?;
-    Some(AttemptRow { id: Some(AttemptId(id)), ..row })
+    Some(AttemptRow { id: Some(id), ..row })
 }
 
 /// What the filters look at; the rest of the row is skipped, not built.
@@ -107,7 +107,7 @@ mod tests {
             let body = "x".repeat(length);
             let (text, beside) = encode(row(kind), Some(body.clone()));
             let read = decode(EntryId { ms: 5, seq: 1 }, &text).unwrap();
-            assert_eq!(read.id, Some(AttemptId(EntryId { ms: 5, seq: 1 })));
+            assert_eq!(read.id, Some(EntryId { ms: 5, seq: 1 }));
             assert_eq!(beside, lies_beside.then_some(body), "{kind:?} {length}");
             assert_eq!(read.body_beside, lies_beside);
             let in_row = (!lies_beside).then_some(length.min(256));

@@ -24,7 +24,7 @@ impl Fixture {
             server: TestRedis::start().await,
             keys: Keys::new("sw:"),
             tenant: "org:demo".parse().unwrap(),
-            webhook: WebhookId::new(Shard(0), "abcdefghijklmnopqrstuv"),
+            webhook: webhook("abcdefghijklmnopqrstuv"),
         }
     }
 
@@ -88,8 +88,12 @@ fn row(n: u64) -> AttemptRow {
     }
 }
 
+fn webhook(random: &str) -> WebhookId {
+    WebhookId::new(Shard(0), random)
+}
+
 fn id(n: u64) -> AttemptId {
-    AttemptId(EntryId { ms: n, seq: 0 })
+    AttemptId::new(&webhook("abcdefghijklmnopqrstuv"), EntryId { ms: n, seq: 0 })
 }
 
 fn window(skip: usize, take: usize) -> Window {
@@ -97,7 +101,7 @@ fn window(skip: usize, take: usize) -> Window {
 }
 
 fn numbers(page: &Page) -> Vec<u64> {
-    page.rows.iter().map(|logged| logged.row.id.unwrap().0.ms).collect()
+    page.rows.iter().map(|logged| logged.row.id.unwrap().ms).collect()
 }
 
 #[tokio::test]
@@ -186,6 +190,15 @@ async fn a_row_comes_with_its_answer_and_its_payload() {
     let gone = fixture.log(10, 0).get(id(6)).await.unwrap().unwrap();
     assert_eq!((gone.payload, gone.row.response_body), (Payload::Gone, Some("6 ".repeat(300))));
     assert!(fixture.log(10, 0).get(id(7)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_row_is_not_found_under_the_id_of_another_webhook_s_attempt() {
+    let fixture = Fixture::new().await;
+    fixture.fill(1).await;
+    let other = AttemptId::new(&webhook("abcdefghijklmnopqrstuw"), id(1).row);
+    assert!(fixture.log(10, 0).get(other).await.unwrap().is_none());
+    assert!(fixture.log(10, 0).get(id(1)).await.unwrap().is_some());
 }
 
 #[tokio::test]

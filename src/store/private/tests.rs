@@ -68,7 +68,7 @@ fn it_keeps_what_it_was_given_and_nobody_else_may_enter() {
     assert_eq!(rights & 0o777, 0o700);
 
     ask(&private, &["SET", "kept", "yes"]);
-    private.stop().unwrap();
+    private.stop(STOP).unwrap();
     assert!(!dir.0.join("redis").join(PID).exists(), "it ended in order");
     let again = Private::start(&settings(&dir.0)).unwrap();
     assert_eq!(ask(&again, &["GET", "kept"]), "yes");
@@ -81,7 +81,8 @@ fn a_second_node_over_the_same_directory_is_refused_by_name() {
     let refused = Private::start(&settings(&dir.0)).unwrap_err();
     assert!(matches!(refused, Error::InUse(_)));
     assert!(refused.to_string().starts_with("redis.data_dir: another node uses "), "{refused}");
-    first.stop().unwrap();
+    assert!(refused.to_string().contains("WEBHOOKS_REDIS__DATA_DIR"), "{refused}");
+    first.stop(STOP).unwrap();
     Private::start(&settings(&dir.0)).unwrap();
 }
 
@@ -96,8 +97,45 @@ fn a_survivor_is_taken_over_with_its_data_and_stopped_in_the_end() {
     assert_eq!(place.survivor(), Some(survivor.id()));
     // A survivor of a dead node would be reaped by init; here by its parent, this test.
     let reaper = std::thread::spawn(move || survivor.wait().unwrap());
-    heir.stop().unwrap();
+    heir.stop(STOP).unwrap();
     assert!(reaper.join().unwrap().success());
+}
+
+fn kill(private: &Private) {
+    let pid = private.place.survivor().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-s", "KILL", &pid]).status().unwrap().success());
+}
+
+#[test]
+fn one_that_was_killed_is_started_again_with_its_data_and_given_up_the_second_time() {
+    let dir = TempDir::new();
+    let mut private = Private::start(&settings(&dir.0)).unwrap();
+    assert!(!private.keep_running().unwrap(), "there is nothing to do");
+    ask(&private, &["SET", "kept", "yes"]);
+    kill(&private);
+    assert!(wait(GRACE, || private.keep_running().unwrap()));
+    assert!(wait(APPEAR, || private.place.ping() == State::Ready));
+    assert_eq!(ask(&private, &["GET", "kept"]), "yes");
+    kill(&private);
+    let mut given_up = Ok(false);
+    assert!(wait(GRACE, || {
+        given_up = private.keep_running();
+        given_up.is_err()
+    }));
+    assert!(matches!(given_up, Err(Error::EndsAgain(_))), "{given_up:?}");
+}
+
+#[test]
+fn one_that_hangs_is_ended_within_the_limit() {
+    let dir = TempDir::new();
+    let private = Private::start(&settings(&dir.0)).unwrap();
+    let pid = private.place.survivor().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-s", "STOP", &pid]).status().unwrap().success());
+    let start = clock::monotonic();
+    let ended = private.stop(Duration::from_millis(500));
+    assert!(matches!(ended, Err(Error::Silent(_))), "{ended:?}");
+    assert!(start.elapsed() < GRACE, "{:?}", start.elapsed());
+    assert_eq!(Place::prepare(&dir.0).unwrap().survivor(), None, "it is gone all the same");
 }
 
 #[test]

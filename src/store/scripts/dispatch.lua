@@ -3,7 +3,7 @@
 -- Removing the entry is the test that makes a repeat of the whole call harmless: 0 = was done before, skip.
 -- A fan-out too large for one call comes in chunks; there the event's record tells which targets have it already.
 -- Answers for each item: 0 skipped, 1 done, or the webhooks whose queue was full; for `changed` when it wakes (-1 never).
-local _, token, now, open_ttl, closed_ttl, max_pending, log_max, dead_max = unpack(ARGV, 1, 8)
+local _, token, now, closed_ttl, dead_ttl, max_pending, log_max, dead_max = unpack(ARGV, 1, 8)
 if fenced(token) then return redis.error_reply(FENCED) end
 now, max_pending = tonumber(now), tonumber(max_pending)
 local at = 9
@@ -67,9 +67,9 @@ function handle.event()
   redis.call('HSET', key, unpack(fields))
   if #full > 0 then redis.call('HSET', key, 'dead', 1) end
   if opened > 0 then
-    open_deliveries(event, tenant, opened, open_ttl)
-  elseif redis.call('TTL', key) < 0 then
-    redis.call('EXPIRE', key, closed_ttl)
+    open_deliveries(event, tenant, opened)
+  elseif tonumber(redis.call('HGET', key, 'open') or 0) <= 0 then
+    let_expire(key, closed_ttl, dead_ttl)
   end
   return #full > 0 and full or 1
 end
@@ -82,7 +82,7 @@ function handle.resend()
   if redis.call('HEXISTS', P .. 'webhooks', webhook) == 0 then return 0 end
   enqueue(entry, webhook, owner, id)
   redis.call('HSET', P .. 'event:' .. event, 'to:' .. webhook, 'pending')
-  open_deliveries(event, tenant, 1, open_ttl)
+  open_deliveries(event, tenant, 1)
   return 1
 end
 
@@ -110,11 +110,26 @@ function handle.skip()
   return redis.call('XDEL', P .. 'events', take(1))
 end
 
+-- Takes back what a publication counted for its entry. An entry from another hand was never counted, so this ends at 0.
+local function uncount(fields)
+  local usage, body = P .. 'usage', nil
+  for i = 1, #fields, 2 do
+    if fields[i] == 'b' then body = fields[i + 1] end
+  end
+  if not body then return end
+  local summed = sums[usage] and sums[usage].undispatched or 0
+  local counted = tonumber(redis.call('HGET', usage, 'undispatched') or 0) + summed
+  add(usage, 'undispatched', -math.max(0, math.min(#body, counted)))
+end
+
 -- An entry that cannot be read is set aside; the partition goes on.
 function handle.quarantine()
   local entry, text = take(2)
-  if redis.call('XDEL', P .. 'events', entry) == 0 then return 0 end
-  redis.call('XADD', P .. 'quarantine', 'MAXLEN', '~', 1000, '*', 'id', entry, 'entry', text)
+  local found = redis.call('XRANGE', P .. 'events', entry, entry)[1]
+  if not found then return 0 end
+  redis.call('XDEL', P .. 'events', entry)
+  uncount(found[2])
+  quarantine(entry, text)
   return 1
 end
 

@@ -52,7 +52,7 @@ local function ended(item, how)
 end
 
 local NAMES = { 'webhook', 'owner', 'tenant', 'from', 'entry', 'event', 'id', 'kind', 'then_what', 'due', 'member',
-  'attempt', 'row', 'answer', 'elapsed', 'bucket', 'paused', 'disable', 'active' }
+  'attempt', 'row', 'answer', 'elapsed', 'bucket', 'paused', 'disable' }
 
 local function record(item)
   local state = state_of(item.webhook)

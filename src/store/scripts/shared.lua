@@ -65,13 +65,20 @@ local function count_attempt(webhook, owner, event_type, word, now, elapsed, buc
   add(stats, day .. ':b' .. bucket, 1)
 end
 
--- One more delivery of an event is open: its record lives on and its bytes count as pending for the tenant.
-local function open_deliveries(event, tenant, n, ttl)
+-- More deliveries of an event are open: its bytes count as pending for the tenant. The record stays until the last of
+-- them ends, for it alone knows how many bytes are to be given back then. Every delivery ends: at `delivery.max_age_days`
+-- at the latest, also where the webhook is switched off.
+local function open_deliveries(event, tenant, n)
   local key = P .. 'event:' .. event
+  redis.call('PERSIST', key)
   if redis.call('HINCRBY', key, 'open', n) == n then
     add(P .. 'usage', 't:' .. tenant, redis.call('HSTRLEN', key, 'body'))
-    redis.call('EXPIRE', key, ttl)
   end
+end
+
+-- No delivery of an event is open any more: its record ends, later when a delivery has failed for good.
+local function let_expire(key, ttl, dead_ttl)
+  redis.call('EXPIRE', key, redis.call('HEXISTS', key, 'dead') == 1 and dead_ttl or ttl)
 end
 
 -- A delivery of an event has ended: `how` is delivered, dead or dropped.
@@ -86,8 +93,13 @@ local function close_delivery(event, tenant, webhook, how, now, attempts, ttl, d
   end
   if redis.call('HINCRBY', key, 'open', -1) <= 0 then
     add(P .. 'usage', 't:' .. tenant, -redis.call('HSTRLEN', key, 'body'))
-    redis.call('EXPIRE', key, redis.call('HEXISTS', key, 'dead') == 1 and dead_ttl or ttl)
+    let_expire(key, ttl, dead_ttl)
   end
+end
+
+-- Keeps what cannot be read where a person can look at it.
+local function quarantine(id, text)
+  redis.call('XADD', P .. 'quarantine', 'MAXLEN', '~', 1000, '*', 'id', id, 'entry', text)
 end
 
 -- When a webhook wants attention next; false when nothing waits for it.

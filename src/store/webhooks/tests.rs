@@ -39,7 +39,7 @@ impl Bench {
             max_concurrency: 16,
             ordered: false,
             secret: Secret("whsec_x".into()),
-            previous_secret: None,
+            former_secrets: vec![],
             created_at: Millis(1000 + number),
         };
         Webhook {

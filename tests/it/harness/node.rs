@@ -233,6 +233,11 @@ fn keep(log: &Mutex<VecDeque<String>>, line: &str) {
 pub struct PrivateRedis(String);
 
 impl PrivateRedis {
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        signal(name, self.0.parse().expect("a pid"));
+    }
+
     /// Whether it lives. One that has ended and is not yet reaped does not.
     pub fn is_running(&self) -> bool {
         std::fs::read(format!("/proc/{}/cmdline", self.0)).is_ok_and(|command| !command.is_empty())

@@ -1,19 +1,12 @@
-//! What a webhook does next: the whole behaviour of its actor as a machine without I/O.
-//!
-//! A [`Lane`] holds the window of deliveries that wait for their first attempt, the retries that are due soon, and what
-//! is in flight. Every input is answered with effects; time and chance arrive as arguments. It decides order,
-//! concurrency, pace, pauses and retries; it knows nothing of Redis, HTTP or actors.
-//!
-//! For correctness: a delivery is started only while it is in neither `window`, `retries` nor `in_flight` twice (entry
-//! ids tell), and `told` against `cursor` shows whether the mailbox holds more than the lane has seen. Only for speed:
-//! deliveries handed over directly with their bodies, and the number of retries held in memory.
+//! The lane itself: what it holds, and what each input does to it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::pace::Pace;
-use super::retry;
-use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis, Retries, Webhook};
+use super::words::{Delivery, Effect, Input, Known, Limits, Next, Round, Verdict};
+use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis};
+use crate::policy::pace::Pace;
+use crate::policy::retry;
 
 /// How many deliveries a lane holds in its window; what is beyond waits in the mailbox.
 pub const WINDOW: usize = 256;
@@ -22,169 +15,34 @@ pub const HELD_RETRIES: usize = 256;
 /// How long a lane without work stays.
 const LINGER: Duration = Duration::from_secs(20);
 
-/// The limits of one webhook, as its record says now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    /// Whether anything may start.
-    pub active: bool,
-    /// Attempts in flight at once.
-    pub max_concurrency: usize,
-    /// One at a time, in publish order.
-    pub ordered: bool,
-    /// Starts a second; `None` = as fast as it goes.
-    pub rate_per_second: Option<u32>,
-    /// What follows a failure.
-    pub retries: Retries,
-    /// A delivery that has waited longer ends as dead.
-    pub max_age: Duration,
-}
-
-impl Limits {
-    /// The limits of `webhook`, with the node's defaults (0 = no rate limit).
-    pub fn of(webhook: &Webhook, default_rate: u32, max_age: Duration) -> Self {
-        let settings = &webhook.settings;
-        Self {
-            active: webhook.is_active,
-            max_concurrency: if settings.ordered { 1 } else { settings.max_concurrency.max(1) as usize },
-            ordered: settings.ordered,
-            rate_per_second: settings.rate_limit_per_second.or(Some(default_rate).filter(|rate| *rate > 0)),
-            retries: settings.retries.clone(),
-            max_age,
-        }
-    }
-}
-
-/// A delivery on its way through the lane.
-#[derive(Clone, Debug)]
-pub struct Delivery<B> {
-    /// Names it.
-    pub entry: EntryId,
-    /// What to deliver.
-    pub event: EventId,
-    /// The number of its next attempt, from 1.
-    pub attempt: u32,
-    /// The body, if it rides along; else it is fetched.
-    pub body: Option<B>,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input<B> {
-    /// Deliveries were put into the mailbox; `previous` is the last one before them.
-    Delivered {
-        /// The last entry that had been dispatched to this webhook before.
-        previous: EntryId,
-        /// The new ones, in order.
-        deliveries: Vec<Delivery<B>>,
-    },
-    /// The mailbox was read as asked: what it holds after the cursor, at most as many as asked for.
-    MailboxRead(Vec<Delivery<B>>),
-    /// The retry set was read as asked, from the earliest on.
-    RetriesRead(Vec<(Millis, Delivery<B>)>),
-    /// A read failed; it is asked for again after a moment.
-    ReadFailed,
-    /// An attempt ended.
-    Attempted {
-        /// Which delivery.
-        entry: EntryId,
-        /// How.
-        result: Box<AttemptResult>,
-        /// 0..1, spreads the retries.
-        jitter: f64,
-    },
-    /// An attempt could not be made (no body): the delivery is over, or (`false`) it is tried again after a moment.
-    Unsendable {
-        /// Which delivery.
-        entry: EntryId,
-        /// Whether it can never be sent.
-        for_good: bool,
-    },
-    /// The outcome of an attempt has been recorded (`true`), or the delivery is gone.
-    Recorded {
-        /// Which delivery.
-        entry: EntryId,
-        /// Whether it was ours to record.
-        recorded: bool,
-    },
-    /// The webhook's record was read again.
-    Changed {
-        /// What it says now.
-        limits: Limits,
-        /// The webhook rests until then.
-        paused_until: Millis,
-    },
-    /// Nothing new may start.
-    Drain,
-    /// Time passed.
-    Tick,
-}
-
-/// What to do.
-#[derive(Debug)]
-pub enum Effect<B> {
-    /// Make an attempt.
-    Start(Delivery<B>),
-    /// Record what came of a delivery.
-    Record(Verdict),
-    /// Read up to `count` mailbox entries after `after`.
-    ReadMailbox {
-        /// The last entry seen.
-        after: EntryId,
-        /// How many.
-        count: usize,
-    },
-    /// Read the `count` earliest retries.
-    ReadRetries {
-        /// How many.
-        count: usize,
-    },
-    /// Call with `Tick` then.
-    WakeAt(Millis),
-    /// Nothing is held and nothing is due soon; the next retry or the end of a pause is at that time.
-    Idle(Option<Millis>),
-}
-
-/// What becomes of a delivery after an attempt.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
-    /// Which delivery.
-    pub entry: EntryId,
-    /// What was to be delivered.
-    pub event: EventId,
-    /// Whether it came from the retry set.
-    pub was_retry: bool,
-    /// The number of the attempt.
-    pub attempt: u32,
-    /// What follows.
-    pub next: Next,
-    /// The webhook rests until then.
-    pub paused_until: Option<Millis>,
-    /// The webhook is switched off.
-    pub disable: Option<DisabledReason>,
-    /// Whether anything may be sent to the webhook now.
-    pub active: bool,
-}
-
-/// What follows an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Nothing: it was delivered.
-    Delivered,
-    /// Another attempt.
-    Retry(Millis),
-    /// Nothing: it has failed for good.
-    Dead,
-    /// Nothing: it waited too long and no request was made.
-    Expired,
-}
-
 #[derive(Debug)]
 struct InFlight {
     event: EventId,
     attempt: u32,
     was_retry: bool,
     /// `Some` once the attempt has ended and its outcome is being recorded.
-    next: Option<Next>,
+    unrecorded: Option<Unrecorded>,
+}
+
+/// What an outcome says that is not in Redis yet.
+#[derive(Clone, Copy, Debug)]
+struct Unrecorded {
+    next: Next,
+    paused_until: Option<Millis>,
+    disables: bool,
+}
+
+/// A read of a queue that was asked for and is not answered yet.
+#[derive(Debug)]
+struct Asked {
+    /// Tells its answer from those of earlier reads.
+    round: Round,
+    /// How many entries.
+    count: usize,
+    /// The last entry told when it was asked for.
+    told: EntryId,
+    /// What was in flight then. Redis may still have held it when it read, whatever has become of it since.
+    in_flight: HashSet<EntryId>,
 }
 
 /// The machine. See the module's page.
@@ -197,29 +55,18 @@ pub struct Lane<B> {
     window: VecDeque<Delivery<B>>,
     cursor: EntryId,
     told: EntryId,
-    told_at_read: EntryId,
     caught_up: bool,
-    reading: bool,
-    asked: usize,
+    asked: Option<Asked>,
     retries: BTreeMap<(Millis, EntryId), Delivery<B>>,
     retries_complete: bool,
-    reading_retries: bool,
-    asked_retries: usize,
+    asked_retries: Option<Asked>,
+    round: Round,
     in_flight: HashMap<EntryId, InFlight>,
     sending: usize,
     hold_until: Millis,
     pace_until: Millis,
     quiet_since: Option<Millis>,
     wake_at: Option<Millis>,
-}
-
-/// What is known of a webhook's queue when its lane starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// Nothing: mailbox and retries must be read.
-    Nothing,
-    /// Both were empty up to that entry.
-    EmptyUpTo(EntryId),
 }
 
 impl<B: Clone> Lane<B> {
@@ -238,14 +85,12 @@ impl<B: Clone> Lane<B> {
             window: VecDeque::new(),
             cursor,
             told: cursor,
-            told_at_read: cursor,
             caught_up: empty,
-            reading: false,
-            asked: 0,
+            asked: None,
             retries: BTreeMap::new(),
             retries_complete: empty,
-            reading_retries: false,
-            asked_retries: 0,
+            asked_retries: None,
+            round: Round::default(),
             in_flight: HashMap::new(),
             sending: 0,
             hold_until: Millis(0),
@@ -263,15 +108,19 @@ impl<B: Clone> Lane<B> {
         self.told = self.told.max(told);
         match input {
             Input::Delivered { previous, deliveries } => self.delivered(previous, deliveries),
-            Input::MailboxRead(deliveries) => self.mailbox_read(deliveries),
-            Input::RetriesRead(retries) => self.retries_read(retries),
-            Input::ReadFailed => self.read_failed(now),
+            Input::MailboxRead { round, deliveries } => self.mailbox_read(round, deliveries),
+            Input::RetriesRead { round, retries } => self.retries_read(round, retries),
+            Input::ReadFailed(round) => self.read_failed(round, now),
             Input::Attempted { entry, result, jitter } => {
                 self.attempted(entry, &result, jitter, now, &mut effects)
             }
             Input::Unsendable { entry, for_good } => self.unsendable(entry, for_good, now, &mut effects),
-            Input::Recorded { entry, recorded } => self.recorded(entry, recorded),
+            Input::Recorded { entry, recorded } => self.recorded(entry, recorded, now),
             Input::Changed { limits, paused_until } => self.changed(limits, paused_until),
+            Input::Retaken => {
+                self.told = told;
+                self.reread();
+            }
             Input::Drain => self.draining = true,
             Input::Tick => self.wake_at = None,
         }
@@ -294,11 +143,6 @@ impl<B: Clone> Lane<B> {
         self.in_flight.is_empty()
     }
 
-    /// Whether one delivery may be started only when the one before it has ended.
-    pub fn is_ordered(&self) -> bool {
-        self.limits.ordered
-    }
-
     fn delivered(&mut self, previous: EntryId, deliveries: Vec<Delivery<B>>) {
         let last = deliveries.last().map_or(EntryId::ZERO, |delivery| delivery.entry);
         self.told = self.told.max(last);
@@ -314,44 +158,66 @@ impl<B: Clone> Lane<B> {
                 return;
             }
             self.cursor = delivery.entry;
-            self.window.push_back(delivery);
+            self.keep(delivery);
         }
     }
 
-    fn mailbox_read(&mut self, deliveries: Vec<Delivery<B>>) {
-        if !std::mem::take(&mut self.reading) {
-            return;
+    /// Puts a delivery into the window, in the order of the mailbox, if it is not there.
+    fn keep(&mut self, delivery: Delivery<B>) {
+        let place = self.window.partition_point(|waiting| waiting.entry < delivery.entry);
+        if self.window.get(place).is_none_or(|waiting| waiting.entry != delivery.entry) {
+            self.window.insert(place, delivery);
         }
-        let short = deliveries.len() < self.asked;
+    }
+
+    /// Forgets what is known of the queues; what is in flight stays so. Both are read from the start.
+    fn reread(&mut self) {
+        self.window.clear();
+        self.retries.clear();
+        self.cursor = EntryId::ZERO;
+        self.caught_up = false;
+        self.retries_complete = false;
+        self.asked = None;
+        self.asked_retries = None;
+    }
+
+    fn mailbox_read(&mut self, round: Round, deliveries: Vec<Delivery<B>>) {
+        let Some(asked) = self.asked.take_if(|asked| asked.round == round) else { return };
+        let short = deliveries.len() < asked.count;
         for delivery in deliveries {
-            if delivery.entry > self.cursor {
-                self.cursor = delivery.entry;
-                self.window.push_back(delivery);
+            if delivery.entry <= self.cursor {
+                continue;
+            }
+            self.cursor = delivery.entry;
+            if !asked.in_flight.contains(&delivery.entry) && !self.in_flight.contains_key(&delivery.entry) {
+                self.keep(delivery);
             }
         }
         if short {
             self.caught_up = true;
             // Up to there the mailbox has been seen whole: what is not in it any more has been dropped.
-            self.cursor = self.cursor.max(self.told_at_read);
+            self.cursor = self.cursor.max(asked.told);
         }
     }
 
-    fn retries_read(&mut self, retries: Vec<(Millis, Delivery<B>)>) {
-        if !std::mem::take(&mut self.reading_retries) {
-            return;
-        }
-        self.retries_complete = retries.len() < self.asked_retries;
+    fn retries_read(&mut self, round: Round, retries: Vec<(Millis, Delivery<B>)>) {
+        let Some(asked) = self.asked_retries.take_if(|asked| asked.round == round) else { return };
+        self.retries_complete = retries.len() < asked.count;
+        let held: HashSet<EntryId> = self.retries.keys().map(|(_, entry)| *entry).collect();
         for (due, delivery) in retries {
-            if !self.in_flight.contains_key(&delivery.entry) {
-                self.retries.insert((due, delivery.entry), delivery);
+            let entry = delivery.entry;
+            let known = |entries: &HashSet<EntryId>| entries.contains(&entry);
+            if !known(&held) && !known(&asked.in_flight) && !self.in_flight.contains_key(&entry) {
+                self.retries.insert((due, entry), delivery);
             }
         }
     }
 
-    fn read_failed(&mut self, now: Millis) {
-        self.reading = false;
-        self.reading_retries = false;
-        self.hold(now);
+    fn read_failed(&mut self, round: Round, now: Millis) {
+        let failed = |asked: &mut Asked| asked.round == round;
+        if self.asked.take_if(failed).is_some() || self.asked_retries.take_if(failed).is_some() {
+            self.hold(now);
+        }
     }
 
     /// After a fault of ours: nothing is tried before a moment has passed.
@@ -396,7 +262,7 @@ impl<B: Clone> Lane<B> {
 
     /// Notes that an attempt is no longer on its way; answers its number.
     fn ended(&mut self, entry: EntryId) -> Option<u32> {
-        let flight = self.in_flight.get(&entry).filter(|flight| flight.next.is_none())?;
+        let flight = self.in_flight.get(&entry).filter(|flight| flight.unrecorded.is_none())?;
         self.sending -= 1;
         Some(flight.attempt)
     }
@@ -410,7 +276,7 @@ impl<B: Clone> Lane<B> {
         effects: &mut Vec<Effect<B>>,
     ) {
         let Some(flight) = self.in_flight.get_mut(&entry) else { return };
-        flight.next = Some(next);
+        flight.unrecorded = Some(Unrecorded { next, paused_until, disables: disable.is_some() });
         effects.push(Effect::Record(Verdict {
             entry,
             event: flight.event.clone(),
@@ -419,7 +285,6 @@ impl<B: Clone> Lane<B> {
             next,
             paused_until,
             disable,
-            active: self.limits.active,
         }));
     }
 
@@ -442,29 +307,29 @@ impl<B: Clone> Lane<B> {
         if flight.was_retry {
             self.retries.insert((now, entry), delivery);
         } else {
-            let place = self.window.partition_point(|waiting| waiting.entry < entry);
-            self.window.insert(place, delivery);
+            self.keep(delivery);
         }
     }
 
-    fn recorded(&mut self, entry: EntryId, recorded: bool) {
-        if self.in_flight.get(&entry).is_none_or(|flight| flight.next.is_none()) {
+    fn recorded(&mut self, entry: EntryId, recorded: bool, now: Millis) {
+        if self.in_flight.get(&entry).is_none_or(|flight| flight.unrecorded.is_none()) {
             return;
         }
         let Some(flight) = self.in_flight.remove(&entry) else { return };
-        let Some(Next::Retry(due)) = flight.next else { return };
         if !recorded {
-            // Gone, or recorded by a call whose answer was lost: only the retry set knows.
-            self.retries_complete = false;
+            // Gone, or recorded by a call whose answer was lost, or Redis has lost what it knew: only the queues tell.
+            self.hold(now);
+            self.reread();
             return;
         }
+        let Some(Unrecorded { next: Next::Retry(due), .. }) = flight.unrecorded else { return };
         let beyond = self.retries.last_key_value().is_none_or(|((last, _), _)| due > *last);
-        if !self.retries_complete && beyond {
+        if !self.retries_complete && self.asked_retries.is_none() && beyond {
             return;
         }
         let delivery = Delivery { entry, event: flight.event, attempt: flight.attempt + 1, body: None };
         self.retries.insert((due, entry), delivery);
-        if self.retries.len() > HELD_RETRIES {
+        if self.retries.len() > HELD_RETRIES && self.asked_retries.is_none() {
             self.retries.pop_last();
             self.retries_complete = false;
         }
@@ -474,16 +339,24 @@ impl<B: Clone> Lane<B> {
         if limits.rate_per_second != self.limits.rate_per_second {
             self.pace = limits.rate_per_second.map(Pace::new);
         }
-        self.paused_until = paused_until;
-        self.limits = limits;
+        // The record was read before what is still to be recorded of a pause or of a switching off.
+        let unrecorded = || self.in_flight.values().filter_map(|flight| flight.unrecorded);
+        let pause = unrecorded().filter_map(|outcome| outcome.paused_until).max();
+        let switched_off = unrecorded().any(|outcome| outcome.disables);
+        self.paused_until = paused_until.max(pause.unwrap_or_default());
+        self.limits = Limits { active: limits.active && !switched_off, ..limits };
     }
 
     fn start_what_may_start(&mut self, now: Millis, effects: &mut Vec<Effect<B>>) {
         while self.may_start(now) {
             let Some((delivery, was_retry)) = self.next_to_start(now) else { return };
             let waited = now.since(Millis(delivery.entry.ms));
-            let flight =
-                InFlight { event: delivery.event.clone(), attempt: delivery.attempt, was_retry, next: None };
+            let flight = InFlight {
+                event: delivery.event.clone(),
+                attempt: delivery.attempt,
+                was_retry,
+                unrecorded: None,
+            };
             self.sending += 1;
             self.in_flight.insert(delivery.entry, flight);
             if waited > self.limits.max_age {
@@ -535,23 +408,32 @@ impl<B: Clone> Lane<B> {
         if self.draining || !self.limits.active || now < self.hold_until {
             return;
         }
-        if self.is_behind() && !self.reading && self.window.len() <= WINDOW / 2 {
-            self.reading = true;
-            self.told_at_read = self.told;
-            self.asked = WINDOW - self.window.len();
-            effects.push(Effect::ReadMailbox { after: self.cursor, count: self.asked });
+        if self.is_behind() && self.asked.is_none() && self.window.len() <= WINDOW / 2 {
+            let count = WINDOW - self.window.len();
+            let round = self.ask(count, |lane| &mut lane.asked);
+            effects.push(Effect::ReadMailbox { round, after: self.cursor, count });
         }
-        if !self.retries_complete && !self.reading_retries && self.retries.len() <= HELD_RETRIES / 2 {
-            self.reading_retries = true;
+        if !self.retries_complete && self.asked_retries.is_none() && self.retries.len() <= HELD_RETRIES / 2 {
             // Those in flight still lie in Redis: ask for that many more.
-            self.asked_retries = HELD_RETRIES + self.in_flight.len();
-            effects.push(Effect::ReadRetries { count: self.asked_retries });
+            let count = HELD_RETRIES + self.in_flight.len();
+            let round = self.ask(count, |lane| &mut lane.asked_retries);
+            effects.push(Effect::ReadRetries { round, count });
         }
     }
 
+    fn ask(&mut self, count: usize, of: impl FnOnce(&mut Self) -> &mut Option<Asked>) -> Round {
+        self.round = self.round.next();
+        let in_flight = self.in_flight.keys().copied().collect();
+        let asked = Asked { round: self.round, count, told: self.told, in_flight };
+        *of(self) = Some(asked);
+        self.round
+    }
+
     fn rest_or_wake(&mut self, now: Millis, effects: &mut Vec<Effect<B>>) {
-        let waiting = self.limits.active && (!self.window.is_empty() || self.is_behind() || self.reading);
-        let busy = !self.in_flight.is_empty() || self.reading || self.reading_retries || waiting;
+        let waiting =
+            self.limits.active && (!self.window.is_empty() || self.is_behind() || self.asked.is_some());
+        let reading = self.asked.is_some() || self.asked_retries.is_some();
+        let busy = !self.in_flight.is_empty() || reading || waiting;
         let due = self.next_time(now);
         let soon = due.is_some_and(|due| due.since(now) <= LINGER);
         if busy || soon || self.draining {
@@ -591,6 +473,3 @@ impl<B: Clone> Lane<B> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

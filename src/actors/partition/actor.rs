@@ -1,0 +1,245 @@
+//! The life of a partition's actor: reads what the partition holds, serves, hands over.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::dispatch::ARRIVED_BYTES;
+use super::webhooks::Slot;
+use super::{Arrived, Behind, Drain, Record, Rested, Retaken, Stop};
+use crate::actors::local::Local;
+use crate::actors::reader::{Feed, Feeds};
+use crate::actors::steps::{self, Loaded};
+use crate::actors::webhook::{self, Delivered, WebhookActor};
+use crate::cluster::tenure::Tenure;
+use crate::domain::{EntryId, Webhook, WebhookId};
+use crate::policy::due::DueTimes;
+use crate::policy::matching::Subscriptions;
+use crate::store::events::Entry;
+use crate::store::keys;
+use crate::store::outcomes::Outcome;
+
+/// How often what is past its age is removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// How often the wake index is looked over for what memory may have missed.
+const LOOK_OVER_EVERY: Duration = Duration::from_secs(10);
+
+/// The actor of one partition.
+pub struct PartitionActor {
+    pub(super) local: Rc<Local>,
+    pub(super) tenure: Rc<Tenure>,
+    pub(super) feed: Rc<Feed>,
+    pub(super) feeds: Rc<Feeds>,
+    pub(super) table: Subscriptions,
+    pub(super) slots: HashMap<WebhookId, Slot>,
+    pub(super) due: DueTimes,
+    pub(super) arrived: VecDeque<Entry>,
+    pub(super) arrived_bytes: usize,
+    pub(super) dispatching: bool,
+    pub(super) outcomes: VecDeque<(Outcome, oneshot::Sender<bool>)>,
+    pub(super) recording: bool,
+    /// What the partition holds is being read, and nothing is dispatched until it is known.
+    pub(super) loading: bool,
+    pub(super) draining: bool,
+    pub(super) due_timer: Option<SpawnHandle>,
+    /// The entry that the reader seemed to have passed by when it was last looked at.
+    pub(super) passed_by: Option<EntryId>,
+}
+
+impl PartitionActor {
+    /// The actor of the partition of `tenure`; reads from the start.
+    pub fn new(local: Rc<Local>, feeds: Rc<Feeds>, tenure: Rc<Tenure>) -> Self {
+        let feed = Rc::new(Feed::new(tenure.partition));
+        Self {
+            local,
+            tenure,
+            feed,
+            feeds,
+            table: Subscriptions::default(),
+            slots: HashMap::new(),
+            due: DueTimes::default(),
+            arrived: VecDeque::new(),
+            arrived_bytes: 0,
+            dispatching: false,
+            outcomes: VecDeque::new(),
+            recording: false,
+            loading: true,
+            draining: false,
+            due_timer: None,
+            passed_by: None,
+        }
+    }
+
+    /// What the partition holds is known, for the first time or anew.
+    fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
+        self.table = Subscriptions::default();
+        for webhook in loaded.webhooks {
+            self.subscribe(&webhook);
+        }
+        self.due = DueTimes::default();
+        for (webhook, due) in loaded.wake {
+            if !self.slots.contains_key(&webhook) {
+                self.due.set(webhook, due);
+            }
+        }
+        self.loading = false;
+        if !self.draining {
+            self.feed.open.set(true);
+            self.feeds.opened();
+        }
+        self.activate_due(ctx);
+        self.dispatch_next(ctx);
+    }
+
+    fn begin(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
+        self.feeds.add(self.feed.clone(), ctx.address());
+        self.loaded(loaded, ctx);
+        ctx.run_interval(LOOK_OVER_EVERY, |actor, ctx| actor.look_over(ctx));
+        ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep(ctx));
+    }
+
+    /// All that was read is void, but what is in flight or waits to be recorded: it goes on under the new token.
+    fn retaken(&mut self, ctx: &mut Context<Self>) {
+        self.loading = true;
+        self.feed.open.set(false);
+        self.feed.rewind();
+        self.arrived.clear();
+        self.arrived_bytes = 0;
+        let take = self.tenure.takes();
+        for slot in self.slots.values_mut() {
+            slot.told = EntryId::ZERO;
+            slot.missed.set(EntryId::ZERO);
+            // A full mailbox has messages enough to make the lane look; a closed one is seen by the next look over.
+            let nudge = Delivered { take, previous: EntryId::ZERO, deliveries: Vec::new() };
+            let _ = slot.actor.try_send(nudge);
+        }
+        let (local, partition) = (self.local.clone(), self.tenure.partition);
+        let work = async move { steps::load(&local, partition).await };
+        ctx.spawn(work.into_actor(self).map(move |loaded, actor, ctx| match loaded {
+            // Taken once more meanwhile: that load tells.
+            Ok(_) if actor.tenure.takes() != take => {}
+            Ok(loaded) => actor.loaded(loaded, ctx),
+            Err(error) => actor.give_up(&error, ctx),
+        }));
+    }
+
+    /// The oldest entry lies behind the reader. It may be on its way through here; if it still lies there at the next
+    /// look, and nothing is on its way, the reader has missed it.
+    fn behind(&mut self, oldest: EntryId) {
+        let idle = !self.loading && !self.dispatching && self.arrived.is_empty();
+        if idle && self.passed_by == Some(oldest) {
+            self.passed_by = None;
+            self.feed.rewind();
+            self.feeds.opened();
+        } else {
+            self.passed_by = Some(oldest);
+        }
+    }
+
+    pub(super) fn subscribe(&mut self, webhook: &Webhook) {
+        let settings = &webhook.settings;
+        if webhook.is_active {
+            let owner_hash = Arc::from(keys::owner_hash(&settings.tenant, &settings.owner));
+            self.table.insert(&settings.tenant, webhook.id.clone(), settings.events.clone(), owner_hash);
+        } else {
+            self.table.remove(&webhook.id);
+        }
+    }
+}
+
+impl Actor for PartitionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        const MAILBOX: usize = 1024;
+        ctx.set_mailbox_capacity(MAILBOX);
+        let (local, partition) = (self.local.clone(), self.tenure.partition);
+        let work = async move { steps::load(&local, partition).await };
+        ctx.wait(work.into_actor(self).map(|loaded, actor, ctx| match loaded {
+            Ok(loaded) => actor.begin(loaded, ctx),
+            Err(error) => actor.give_up(&error, ctx),
+        }));
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.feeds.remove(self.tenure.partition);
+        for (_, slot) in self.slots.drain() {
+            // An actor whose mailbox is full sees that its partition is gone when it next records.
+            let _ = slot.actor.try_send(webhook::Stop);
+        }
+    }
+}
+
+impl Handler<Arrived> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Arrived(entries): Arrived, ctx: &mut Context<Self>) {
+        self.arrived_bytes += entries.iter().map(Entry::size).sum::<usize>();
+        self.arrived.extend(entries);
+        if self.arrived_bytes > ARRIVED_BYTES {
+            self.feed.open.set(false);
+        }
+        self.dispatch_next(ctx);
+    }
+}
+
+impl Handler<Record> for PartitionActor {
+    type Result = ResponseFuture<bool>;
+
+    fn handle(&mut self, Record(outcome): Record, ctx: &mut Context<Self>) -> ResponseFuture<bool> {
+        let (sender, receiver) = oneshot::channel();
+        self.outcomes.push_back((outcome, sender));
+        self.record_next(ctx);
+        Box::pin(async move { receiver.await.unwrap_or(false) })
+    }
+}
+
+impl Handler<Rested> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, rested: Rested, ctx: &mut Context<Self>) {
+        self.rested(rested, ctx);
+    }
+}
+
+impl Handler<Drain> for PartitionActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, _: &mut Context<Self>) -> ResponseFuture<()> {
+        self.draining = true;
+        self.feed.open.set(false);
+        let actors: Vec<Addr<WebhookActor>> = self.slots.values().map(|slot| slot.actor.clone()).collect();
+        Box::pin(async move {
+            let drained = actors.iter().map(|actor| actor.send(webhook::Drain));
+            futures_util::future::join_all(drained).await;
+        })
+    }
+}
+
+impl Handler<Stop> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+impl Handler<Retaken> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Retaken, ctx: &mut Context<Self>) {
+        self.retaken(ctx);
+    }
+}
+
+impl Handler<Behind> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Behind(oldest): Behind, _: &mut Context<Self>) {
+        self.behind(oldest);
+    }
+}

@@ -1,0 +1,207 @@
+//! Events into mailboxes, a batch at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::PartitionActor;
+use crate::actors::local::RidingBody;
+use crate::actors::steps;
+use crate::actors::webhook::Delivered;
+use crate::clock;
+use crate::domain::{EntryId, Event, EventBody, WebhookId};
+use crate::policy::lane::{Delivery, Known};
+use crate::store::events::{Chunk, Dispatched, Entry, EntryKind, Instruction, MAX_TARGETS};
+use crate::telemetry::events as facts;
+
+/// Entries in one dispatch call.
+const DISPATCH_BATCH: usize = 128;
+/// Bytes of bodies in one dispatch call.
+const DISPATCH_BYTES: usize = 4 << 20;
+/// When this much has arrived and not been dispatched, the reader leaves the partition out.
+pub(super) const ARRIVED_BYTES: usize = 4 << 20;
+
+impl PartitionActor {
+    pub(super) fn dispatch_next(&mut self, ctx: &mut Context<Self>) {
+        if self.dispatching || self.loading || self.draining {
+            return;
+        }
+        let Some(first) = self.arrived.front() else { return };
+        self.dispatching = true;
+        if matches!(first.kind, EntryKind::Event(_)) {
+            let batch = self.next_batch();
+            self.carry_out(batch, ctx);
+        } else if let Some(entry) = self.take_arrived() {
+            self.control(entry, ctx);
+        }
+    }
+
+    pub(super) fn take_arrived(&mut self) -> Option<Entry> {
+        let entry = self.arrived.pop_front()?;
+        self.arrived_bytes -= entry.size();
+        if self.arrived_bytes < ARRIVED_BYTES / 2 && !self.feed.open.get() && !self.draining {
+            self.feed.open.set(true);
+            self.feeds.opened();
+        }
+        Some(entry)
+    }
+
+    /// The events up to the next control entry, as many as fit into a call. A control entry changes what the events
+    /// behind it match, so it ends the batch.
+    pub(super) fn next_batch(&mut self) -> Vec<Instruction> {
+        let (mut batch, mut targets, mut bytes) = (Vec::new(), 0, 0);
+        while batch.len() < DISPATCH_BATCH
+            && bytes < DISPATCH_BYTES
+            && let Some(Entry { kind: EntryKind::Event(event), .. }) = self.arrived.front()
+        {
+            let matched = self.table.matching(&event.tenant, &event.event_type).len();
+            if !batch.is_empty() && targets + matched > MAX_TARGETS {
+                break;
+            }
+            targets += matched;
+            let Some(Entry { id, kind: EntryKind::Event(event) }) = self.take_arrived() else { break };
+            bytes += event.body.len();
+            self.instruct(id, event, &mut batch);
+        }
+        batch
+    }
+
+    pub(super) fn instruct(&mut self, entry: EntryId, event: Event, batch: &mut Vec<Instruction>) {
+        let keep = self.local.layout.home_of(&event.tenant) == self.tenure.partition;
+        let targets = self.table.matching(&event.tenant, &event.event_type);
+        if targets.len() <= MAX_TARGETS {
+            let targets = targets.to_vec();
+            batch.push(Instruction::Event { entry, event, targets, chunk: Chunk::Whole, keep });
+            return;
+        }
+        let chunks = targets.len().div_ceil(MAX_TARGETS);
+        for (n, targets) in targets.chunks(MAX_TARGETS).enumerate() {
+            let chunk = if n + 1 == chunks { Chunk::Last } else { Chunk::Part };
+            batch.push(Instruction::Event {
+                entry,
+                event: event.clone(),
+                targets: targets.to_vec(),
+                chunk,
+                keep,
+            });
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, batch: Vec<Instruction>, ctx: &mut Context<Self>) {
+        let (local, tenure) = (self.local.clone(), self.tenure.clone());
+        let work = async move {
+            let result = steps::dispatch(&local, &tenure, &batch).await;
+            (batch, result)
+        };
+        ctx.spawn(work.into_actor(self).map(|(batch, result), actor, ctx| {
+            actor.dispatching = false;
+            match result {
+                Ok(answers) => actor.dispatched(batch, answers, ctx),
+                Err(error) => actor.give_up(&error, ctx),
+            }
+            actor.dispatch_next(ctx);
+        }));
+    }
+
+    pub(super) fn dispatched(
+        &mut self,
+        batch: Vec<Instruction>,
+        answers: Vec<Dispatched>,
+        ctx: &mut Context<Self>,
+    ) {
+        let mut deliveries: HashMap<WebhookId, Vec<Delivery<Arc<RidingBody>>>> = HashMap::new();
+        let (mut events, mut count) = (0, 0);
+        for (instruction, answer) in batch.into_iter().zip(answers) {
+            let full = match (&instruction, answer) {
+                (_, Dispatched::Skipped) => {
+                    self.done_before(&instruction);
+                    continue;
+                }
+                (_, Dispatched::Full(full)) => full,
+                (Instruction::Changed { webhook, .. }, Dispatched::Wakes(due)) => {
+                    self.wakes(webhook.clone(), due, ctx);
+                    continue;
+                }
+                _ => Vec::new(),
+            };
+            full.iter().for_each(facts::overflowed);
+            match instruction {
+                Instruction::Event { entry, event, targets, .. } => {
+                    events += 1;
+                    let body = EventBody { event_type: event.event_type.clone(), bytes: event.body.clone() };
+                    let body = self.local.bodies.admit(body);
+                    for (webhook, _) in targets.into_iter().filter(|(webhook, _)| !full.contains(webhook)) {
+                        count += 1;
+                        let (event, body) = (event.id.clone(), body.clone());
+                        deliveries.entry(webhook).or_default().push(Delivery {
+                            entry,
+                            event,
+                            attempt: 1,
+                            body,
+                        });
+                    }
+                }
+                Instruction::Resend { entry, event, webhook, .. } => {
+                    count += 1;
+                    deliveries.entry(webhook).or_default().push(Delivery {
+                        entry,
+                        event,
+                        attempt: 1,
+                        body: None,
+                    });
+                }
+                Instruction::Quarantine { .. } => facts::quarantined(self.tenure.partition, 1),
+                _ => {}
+            }
+        }
+        facts::dispatched(events, count);
+        for (webhook, deliveries) in deliveries {
+            self.deliver(webhook, deliveries, ctx);
+        }
+        self.activate_due(ctx);
+    }
+
+    /// A call whose answer was lost had done this already, or it was read twice: its webhooks look for themselves.
+    pub(super) fn done_before(&mut self, instruction: &Instruction) {
+        let (entry, targets) = match instruction {
+            Instruction::Event { entry, targets, .. } => {
+                (*entry, targets.iter().map(|(id, _)| id.clone()).collect())
+            }
+            Instruction::Resend { entry, webhook, .. } => (*entry, vec![webhook.clone()]),
+            _ => (EntryId::ZERO, Vec::new()),
+        };
+        for id in targets {
+            let Some(slot) = self.slots.get_mut(&id) else {
+                self.due.set(id, clock::now());
+                continue;
+            };
+            slot.told = slot.told.max(entry);
+            slot.missed.set(slot.told);
+            // A full mailbox has messages enough to make the lane look; a closed one is seen by the next look over.
+            let take = self.tenure.takes();
+            let _ = slot.actor.try_send(Delivered { take, previous: slot.told, deliveries: Vec::new() });
+        }
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        id: WebhookId,
+        deliveries: Vec<Delivery<Arc<RidingBody>>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(last) = deliveries.last().map(|delivery| delivery.entry) else { return };
+        if !self.slots.contains_key(&id) {
+            let known = if self.due.remove(&id) { Known::Nothing } else { Known::EmptyUpTo(EntryId::ZERO) };
+            self.activate(id.clone(), known, ctx);
+        }
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let previous = std::mem::replace(&mut slot.told, last);
+        let take = self.tenure.takes();
+        match slot.actor.try_send(Delivered { take, previous, deliveries }) {
+            Ok(()) => {}
+            Err(SendError::Full(_)) => slot.missed.set(last),
+            Err(SendError::Closed(_)) => self.rebuild(&id, ctx),
+        }
+    }
+}

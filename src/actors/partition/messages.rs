@@ -1,0 +1,49 @@
+//! What a partition is told.
+
+use actix::prelude::*;
+
+use crate::domain::{EntryId, Millis, WebhookId};
+use crate::store::events::Entry;
+use crate::store::outcomes::Outcome;
+
+/// Entries of the events stream, from the reader.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Arrived(pub Vec<Entry>);
+
+/// Records an outcome; answers whether it was recorded now.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub struct Record(pub Outcome);
+
+/// A webhook has nothing to do before `next`.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Rested {
+    /// Which.
+    pub webhook: WebhookId,
+    /// The last mailbox entry that its lane has seen; `None` = whatever was told, there is no webhook or it is inactive.
+    pub cursor: Option<EntryId>,
+    /// When it wants attention again.
+    pub next: Option<Millis>,
+}
+
+/// Starts nothing new; answers when everything in flight has been recorded.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+/// Ends the actor at once.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+/// The partition was taken anew: Redis may not hold what it held when it was last read.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Retaken;
+
+/// That entry of the events stream is the oldest, and the reader has passed it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Behind(pub EntryId);

@@ -1,0 +1,18 @@
+//! One owned partition: matches what arrives, puts it into mailboxes, records what came of attempts.
+//!
+//! For correctness: one dispatch script in flight, repeated until its result is known; the lease token in every script;
+//! `told`, so that no webhook misses what was queued for it. Only for speed: deliveries handed straight to their
+//! webhook's actor with the body, and batches that form while a script is in flight.
+//!
+//! `actor`: its life, from the first reading to the hand-over. `dispatch`: events into mailboxes. `control`: entries that
+//! are not events. `webhooks`: which webhooks have an actor. `outcomes`: what came of attempts.
+
+mod actor;
+mod control;
+mod dispatch;
+mod messages;
+mod outcomes;
+mod webhooks;
+
+pub use actor::PartitionActor;
+pub use messages::{Arrived, Behind, Drain, Record, Rested, Retaken, Stop};

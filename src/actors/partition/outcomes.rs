@@ -1,0 +1,58 @@
+//! What came of attempts: recorded a batch at a time, and what follows when Redis refuses us.
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::PartitionActor;
+use crate::actors::steps::{self, Recorded};
+use crate::store::Error;
+use crate::store::outcomes::Outcome;
+use crate::telemetry::events as facts;
+
+/// Outcomes in one call.
+const OUTCOME_BATCH: usize = 128;
+
+impl PartitionActor {
+    pub(super) fn record_next(&mut self, ctx: &mut Context<Self>) {
+        if self.recording || self.outcomes.is_empty() {
+            return;
+        }
+        self.recording = true;
+        let count = self.outcomes.len().min(OUTCOME_BATCH);
+        let (batch, waiting): (Vec<Outcome>, Vec<_>) = self.outcomes.drain(..count).unzip();
+        let (local, tenure) = (self.local.clone(), self.tenure.clone());
+        let work = async move {
+            let result = steps::record(&local, &tenure, &batch).await;
+            (batch, waiting, result)
+        };
+        ctx.spawn(work.into_actor(self).map(|(batch, waiting, result), actor, ctx| {
+            actor.recording = false;
+            match result {
+                Ok(recorded) => answer(&batch, waiting, &recorded),
+                Err(error) => actor.give_up(&error, ctx),
+            }
+            actor.record_next(ctx);
+        }));
+    }
+
+    /// The partition is not ours any more, or Redis refuses us for good: everything here ends. What is unfinished is
+    /// still in Redis, for the next owner.
+    pub(super) fn give_up(&mut self, error: &Error, ctx: &mut Context<Self>) {
+        match error {
+            Error::Fenced => facts::fenced(self.tenure.partition),
+            _ => facts::redis_failed(self.tenure.partition, "own the partition", error),
+        }
+        ctx.stop();
+    }
+}
+
+fn answer(batch: &[Outcome], waiting: Vec<oneshot::Sender<bool>>, recorded: &Recorded) {
+    for ((outcome, waiting), now) in batch.iter().zip(waiting).zip(&recorded.now) {
+        // What a call without an answer recorded is counted with the call that found it done.
+        if *now || recorded.repeated {
+            facts::recorded(outcome);
+        }
+        // Who asked may be gone by now; the outcome is recorded all the same.
+        let _ = waiting.send(*now);
+    }
+}

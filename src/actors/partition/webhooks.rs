@@ -1,0 +1,131 @@
+//! Which webhooks have an actor: those with something to do now or soon.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::{PartitionActor, Rested};
+use crate::actors::sweep;
+use crate::actors::webhook::{self, WebhookActor};
+use crate::clock;
+use crate::domain::{EntryId, WebhookId};
+use crate::policy::lane::Known;
+use crate::store::mailboxes;
+use crate::telemetry::events as facts;
+
+/// Webhooks with an actor; what is due beyond that waits for one of them to rest.
+const MAX_ACTIVE: usize = 4096;
+
+/// A webhook that has an actor.
+pub(super) struct Slot {
+    /// The actor.
+    pub(super) actor: Addr<WebhookActor>,
+    /// The last entry dispatched to the webhook.
+    pub(super) told: EntryId,
+    /// The same, where the message about it could not be given to the actor.
+    pub(super) missed: Rc<Cell<EntryId>>,
+}
+
+impl PartitionActor {
+    pub(super) fn activate(&mut self, id: WebhookId, known: Known, ctx: &mut Context<Self>) {
+        let missed = Rc::new(Cell::new(EntryId::ZERO));
+        let start = webhook::Start {
+            local: self.local.clone(),
+            owner: ctx.address(),
+            tenure: self.tenure.clone(),
+            id: id.clone(),
+            known,
+            missed: missed.clone(),
+        };
+        self.slots.insert(id, Slot { actor: WebhookActor::new(start).start(), told: EntryId::ZERO, missed });
+    }
+
+    /// An actor died of a panic: what it held is still in Redis.
+    pub(super) fn rebuild(&mut self, id: &WebhookId, ctx: &mut Context<Self>) {
+        facts::actor_restarted(self.tenure.partition, "webhook");
+        self.slots.remove(id);
+        self.activate(id.clone(), Known::Nothing, ctx);
+    }
+
+    pub(super) fn activate_due(&mut self, ctx: &mut Context<Self>) {
+        let soon = clock::now() + Duration::from_secs(1);
+        while !self.draining
+            && self.slots.len() < MAX_ACTIVE
+            && let Some(id) = self.due.take_due(soon)
+        {
+            if !self.slots.contains_key(&id) {
+                self.activate(id, Known::Nothing, ctx);
+            }
+        }
+        self.set_due_timer(ctx);
+    }
+
+    pub(super) fn set_due_timer(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.due_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let Some(next) = self.due.next() else { return };
+        if self.slots.len() >= MAX_ACTIVE {
+            return;
+        }
+        let wait =
+            next.since(clock::now()).saturating_sub(Duration::from_secs(1)).max(Duration::from_millis(10));
+        self.due_timer = Some(ctx.run_later(wait, |actor, ctx| actor.activate_due(ctx)));
+    }
+
+    pub(super) fn rested(&mut self, rested: Rested, ctx: &mut Context<Self>) {
+        let Rested { webhook, cursor, next } = rested;
+        let Some(slot) = self.slots.get(&webhook) else { return };
+        // Active again since: what tells its actor so is on its way.
+        let activated = cursor.is_none() && self.table.owner_of(&webhook).is_some();
+        if activated || cursor.is_some_and(|cursor| cursor < slot.told) || self.draining {
+            return;
+        }
+        stop(&slot.actor, ctx);
+        self.slots.remove(&webhook);
+        if let Some(next) = next {
+            self.due.set(webhook, next);
+        }
+        self.activate_due(ctx);
+    }
+
+    /// The wake index against memory: what is due there and has no actor gets one. Saves nothing in ordinary life; it
+    /// bounds the harm of a fault to the time between two looks.
+    pub(super) fn look_over(&mut self, ctx: &mut Context<Self>) {
+        const MOST: usize = 1000;
+        let dead: Vec<WebhookId> =
+            self.slots.iter().filter(|(_, slot)| !slot.actor.connected()).map(|(id, _)| id.clone()).collect();
+        for id in dead {
+            self.rebuild(&id, ctx);
+        }
+        let (local, partition) = (self.local.clone(), self.tenure.partition);
+        let work = async move {
+            mailboxes::wake(&local.redis, &local.keys, partition, clock::now(), 0, MOST)
+                .await
+                .unwrap_or_default()
+        };
+        ctx.spawn(work.into_actor(self).map(|found, actor, ctx| {
+            for (webhook, due) in found {
+                if !actor.slots.contains_key(&webhook) {
+                    actor.due.set(webhook, due);
+                }
+            }
+            actor.activate_due(ctx);
+        }));
+    }
+
+    /// Removes log rows that are older than `log.retention_days`, and ends what waits for an inactive webhook for too long.
+    pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
+        let (local, tenure) = (self.local.clone(), self.tenure.clone());
+        let work = async move { sweep::run(&local, &tenure).await };
+        ctx.spawn(work.into_actor(self));
+    }
+}
+
+/// Stops a webhook's actor even when its mailbox is full just now.
+pub(super) fn stop(actor: &Addr<WebhookActor>, ctx: &mut Context<PartitionActor>) {
+    let stopped = actor.send(webhook::Stop);
+    ctx.spawn(actix::fut::wrap_future::<_, PartitionActor>(stopped).map(|_, _, _| ()));
+}

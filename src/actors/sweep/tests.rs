@@ -1,0 +1,80 @@
+//! What waits for an inactive webhook for too long, in a real Redis.
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::actors::local::BodyMeter;
+use crate::config;
+use crate::delivery::Sender;
+use crate::domain::WebhookId;
+use crate::policy::partition::Layout;
+use crate::store::Keys;
+use crate::store::testing::TestRedis;
+
+const PARTITION: Partition = Partition(3);
+
+fn local(server: &TestRedis) -> Local {
+    let secret = ("WEBHOOKS_AUTH__JWT_SECRET".to_owned(), "x".repeat(32));
+    let config = Arc::new(config::load(None, [secret].into_iter()).unwrap());
+    Local {
+        redis: server.redis.clone(),
+        keys: Keys::new("sw:"),
+        layout: Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 },
+        sender: Sender::new(&config.delivery).unwrap(),
+        permits: Arc::new(Semaphore::new(1)),
+        bodies: BodyMeter::new(0),
+        config,
+    }
+}
+
+async fn run(server: &TestRedis, words: &[&str]) -> String {
+    let mut command = redis::cmd(words[0]);
+    words[1..].iter().for_each(|word| _ = command.arg(*word));
+    let answer: redis::Value = server.redis.query(&command).await.unwrap();
+    redis::from_redis_value(answer).unwrap_or_default()
+}
+
+/// The webhook's settings as they are stored.
+fn settings() -> String {
+    serde_json::json!({
+        "tenant": "org:demo", "owner": "ann", "name": "n", "description": null, "url": "https://example.com/",
+        "events": ["*"], "headers": {}, "timeout_seconds": 30, "rate_limit_per_second": null,
+        "retries": { "attempts": 3, "delay_seconds": 60, "backoff": "fixed", "schedule": null },
+        "max_concurrency": 16, "ordered": false, "secret": "whsec_abc", "previous_secret": null, "created_at": 1,
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn what_waited_too_long_for_an_inactive_webhook_is_dead_and_gives_its_bytes_back() {
+    let server = TestRedis::start().await;
+    let local = local(&server);
+    run(&server, &["HSET", "sw:{p03}:lease", "token", "t"]).await;
+    let ids = ["wh_00abcdefghijklmnopqrstuv", "wh_00abcdefghijklmnopqrstuw"];
+    let now = clock::now().0;
+    let event: EventId = "evt_1".parse().unwrap();
+    let tenant = "org:demo".parse().unwrap();
+    let record_of_event = format!("sw:{{p03}}:event:{}", keys::event_hash(&tenant, &event));
+    let bytes = format!("t:{}", keys::tenant_hash(&tenant));
+    run(&server, &["HSET", &record_of_event, "type", "lead.created", "body", "1234", "open", "2"]).await;
+    run(&server, &["HSET", "sw:{p03}:usage", &bytes, "4"]).await;
+    for (id, active) in ids.iter().zip(["0", "1"]) {
+        let record = format!("1 {active} 5 -\n{}", settings());
+        assert!(record::decode(&id.parse::<WebhookId>().unwrap(), &record).is_ok());
+        run(&server, &["HSET", "sw:{p03}:webhooks", id, &record]).await;
+        for (entry, event) in [("7-0".to_owned(), "evt_1"), (format!("{now}-0"), "evt_2")] {
+            run(&server, &["XADD", &format!("sw:{{p03}}:mbox:{id}"), &entry, "e", event]).await;
+        }
+        for (due, member) in [("9", "8-0 2 evt_1"), (&*now.to_string(), "9-0 2 evt_3")] {
+            run(&server, &["ZADD", &format!("sw:{{p03}}:retry:{id}"), due, member]).await;
+        }
+    }
+    super::run(&local, &Tenure::new(PARTITION, "t".into(), clock::monotonic())).await;
+    for (id, left, dead) in [(ids[0], "1", "2"), (ids[1], "2", "0")] {
+        assert_eq!(run(&server, &["XLEN", &format!("sw:{{p03}}:mbox:{id}")]).await, left, "{id}");
+        assert_eq!(run(&server, &["ZCARD", &format!("sw:{{p03}}:retry:{id}")]).await, left, "{id}");
+        assert_eq!(run(&server, &["XLEN", &format!("sw:{{p03}}:dead:{id}")]).await, dead, "{id}");
+    }
+    assert_eq!(run(&server, &["HGET", "sw:{p03}:usage", &bytes]).await, "0");
+    assert_eq!(run(&server, &["XLEN", &format!("sw:{{p03}}:log:{}", ids[0])]).await, "2");
+}

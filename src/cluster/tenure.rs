@@ -1,0 +1,108 @@
+//! The time for which this node owns one partition: the token that proves it, and until when it may be relied on.
+//!
+//! Shared by the keeper of the leases, which renews it, and the actors of the partition, which show the token in every
+//! script and start nothing once the tenure may have run out. Lives on one thread.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::clock;
+use crate::domain::Partition;
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct Tenure {
+    /// Which partition.
+    pub partition: Partition,
+    token: RefCell<Arc<str>>,
+    takes: Cell<u64>,
+    retaking: Cell<bool>,
+    valid_until: Cell<Instant>,
+}
+
+impl Tenure {
+    /// A tenure that was taken with `token` and may be relied on until `valid_until`.
+    pub fn new(partition: Partition, token: Arc<str>, valid_until: Instant) -> Self {
+        Self {
+            partition,
+            token: RefCell::new(token),
+            takes: Cell::new(1),
+            retaking: Cell::new(false),
+            valid_until: Cell::new(valid_until),
+        }
+    }
+
+    /// The token of the lease now.
+    pub fn token(&self) -> Arc<str> {
+        self.token.borrow().clone()
+    }
+
+    /// How often the partition has been taken since it is ours. What was read from Redis under an earlier number may
+    /// not be what Redis holds now.
+    pub fn takes(&self) -> u64 {
+        self.takes.get()
+    }
+
+    /// Whether a refused script may be tried again: it showed a token that has been replaced since, or is just being
+    /// replaced.
+    pub fn has_outlived(&self, token: &str) -> bool {
+        self.retaking.get() || **self.token.borrow() != *token
+    }
+
+    /// The lease is about to get another token.
+    pub fn retaking(&self) {
+        self.retaking.set(true);
+    }
+
+    /// The end of [`Self::retaking`]: taken anew with that token, or (`None`) not ours any more.
+    pub fn retaken(&self, taken: Option<(Arc<str>, Instant)>) {
+        self.retaking.set(false);
+        let Some((token, valid_until)) = taken else { return };
+        *self.token.borrow_mut() = token;
+        self.takes.set(self.takes.get() + 1);
+        self.valid_until.set(valid_until);
+    }
+
+    /// A renewal holds until then.
+    pub fn renewed(&self, valid_until: Instant) {
+        self.valid_until.set(valid_until);
+    }
+
+    /// Whether an attempt may be started: no other node can have taken the lease yet.
+    pub fn is_valid(&self) -> bool {
+        clock::monotonic() < self.valid_until.get()
+    }
+
+    /// Waits until another node may have taken the lease. Cancel safe.
+    pub async fn run_out(&self) {
+        while self.is_valid() {
+            tokio::time::sleep_until(self.valid_until.get().into()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tenure_runs_out_unless_it_is_renewed() {
+        let short = Duration::from_millis(20);
+        let tenure = Rc::new(Tenure::new(Partition(1), "first".into(), clock::monotonic() + short));
+        assert!(tenure.is_valid());
+        tenure.renewed(clock::monotonic() + Duration::from_secs(60));
+        assert!(tokio::time::timeout(2 * short, tenure.run_out()).await.is_err(), "it was renewed");
+        assert!(!tenure.has_outlived("first"));
+        tenure.retaking();
+        assert!(tenure.has_outlived("first"), "it may be replaced at any moment");
+        tenure.retaken(Some(("second".into(), clock::monotonic() + short)));
+        assert_eq!((&*tenure.token(), tenure.takes()), ("second", 2));
+        assert!(tenure.has_outlived("first") && !tenure.has_outlived("second"));
+        tenure.run_out().await;
+        assert!(!tenure.is_valid());
+    }
+}

@@ -1,0 +1,173 @@
+//! Dispatch against a real Redis: what it counts, and how long the record of an event lives.
+
+use super::*;
+use crate::domain::Shard;
+use crate::store::outcomes::{Disposition, Outcome, OutcomeLimits, Source, record};
+use crate::store::testing::TestRedis;
+
+const PARTITION: Partition = Partition(3);
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct Fixture {
+    server: TestRedis,
+    keys: Keys,
+    tenant: Tenant,
+    webhook: WebhookId,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let webhook = WebhookId::new(Shard(0), "abcdefghijklmnopqrstuv");
+        let tenant = "org:demo".parse().unwrap();
+        let fixture = Self { server: TestRedis::start().await, keys: Keys::new("sw:"), tenant, webhook };
+        fixture.run(&["HSET", "sw:{p03}:lease", "token", "t"]).await;
+        let record = "1 1 0 -\n{\"url\":\"http://x/\"}";
+        fixture.run(&["HSET", "sw:{p03}:webhooks", fixture.webhook.as_str(), record]).await;
+        fixture
+    }
+
+    async fn run(&self, words: &[&str]) -> String {
+        let mut command = redis::cmd(words[0]);
+        words[1..].iter().for_each(|word| _ = command.arg(*word));
+        let answer: Value = self.server.redis.query(&command).await.unwrap();
+        redis::from_redis_value(answer).unwrap_or_default()
+    }
+
+    fn hash(&self) -> String {
+        keys::event_hash(&self.tenant, &"evt_1".parse().unwrap())
+    }
+
+    /// Seconds that the record of the event lives; -1 = no end.
+    async fn lives(&self) -> i64 {
+        self.run(&["TTL", &format!("sw:{{p03}}:event:{}", self.hash())]).await.parse().unwrap()
+    }
+
+    async fn pending_bytes(&self) -> String {
+        self.run(&["HGET", "sw:{p03}:usage", &format!("t:{}", keys::tenant_hash(&self.tenant))]).await
+    }
+
+    async fn undispatched(&self) -> String {
+        self.run(&["HGET", "sw:{p03}:usage", "undispatched"]).await
+    }
+
+    async fn dispatch(&self, max_pending: u64, instruction: Instruction) -> Dispatched {
+        let limits =
+            DispatchLimits { closed: 3 * DAY, dead: 7 * DAY, max_pending, log_max: 100, dead_max: 100 };
+        let (redis, now) = (&self.server.redis, Millis(1000));
+        let answers = dispatch(redis, &self.keys, PARTITION, "t", now, &limits, &[instruction]).await;
+        answers.unwrap().pop().unwrap()
+    }
+
+    /// The event `evt_1` with a body of ten bytes, published and dispatched to the webhook.
+    async fn dispatch_event(&self, max_pending: u64) -> Dispatched {
+        let fields = ["k", "event", "b", "0123456789"];
+        self.run(&[&["XADD", "sw:{p03}:events", "5-1"][..], &fields[..]].concat()).await;
+        let event = Event {
+            id: "evt_1".parse().unwrap(),
+            event_type: Arc::from("lead.created"),
+            tenant: self.tenant.clone(),
+            body: Bytes::from("0123456789"),
+        };
+        let targets = vec![(self.webhook.clone(), Arc::from("owner"))];
+        let entry = EntryId { ms: 5, seq: 1 };
+        let instruction = Instruction::Event { entry, event, targets, chunk: Chunk::Whole, keep: true };
+        self.dispatch(max_pending, instruction).await
+    }
+
+    async fn record(&self, disposition: Disposition) -> Vec<bool> {
+        let outcome = Outcome {
+            webhook: self.webhook.clone(),
+            owner_hash: Arc::from("owner"),
+            tenant_hash: Arc::from(keys::tenant_hash(&self.tenant)),
+            entry: EntryId { ms: 5, seq: 1 },
+            source: Source::Mailbox,
+            event: "evt_1".parse().unwrap(),
+            event_hash: self.hash(),
+            event_type: Arc::from("lead.created"),
+            attempt: 1,
+            error_kind: None,
+            disposition,
+            row: ("{}".into(), None),
+            elapsed: None,
+            paused_until: None,
+            disable: None,
+        };
+        let limits = OutcomeLimits { log_max: 100, dead_max: 100, closed: 3 * DAY, dead: 7 * DAY };
+        let (redis, now) = (&self.server.redis, Millis(2000));
+        record(redis, &self.keys, PARTITION, "t", now, &limits, &[outcome]).await.unwrap()
+    }
+}
+
+fn about(span: Duration, seconds: i64) -> bool {
+    let most = i64::try_from(span.as_secs()).unwrap();
+    (most - 60..=most).contains(&seconds)
+}
+
+#[tokio::test]
+async fn an_event_is_kept_until_its_last_delivery_ends_and_its_bytes_are_given_back_then() {
+    for (disposition, kept) in [(Disposition::Delivered, 3 * DAY), (Disposition::Dead, 7 * DAY)] {
+        let fixture = Fixture::new().await;
+        assert_eq!(fixture.dispatch_event(10).await, Dispatched::Done);
+        assert_eq!((fixture.lives().await, &*fixture.pending_bytes().await), (-1, "10"));
+        assert_eq!(fixture.record(disposition).await, [true]);
+        assert_eq!(fixture.pending_bytes().await, "0");
+        assert!(about(kept, fixture.lives().await), "{disposition:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_queued_again_is_kept_again() {
+    let fixture = Fixture::new().await;
+    fixture.dispatch_event(10).await;
+    fixture.record(Disposition::Dead).await;
+    fixture.run(&["XADD", "sw:{p03}:events", "6-1", "k", "resend"]).await;
+    let resend = Instruction::Resend {
+        entry: EntryId { ms: 6, seq: 1 },
+        event: "evt_1".parse().unwrap(),
+        event_hash: fixture.hash(),
+        tenant_hash: Arc::from(keys::tenant_hash(&fixture.tenant)),
+        webhook: fixture.webhook.clone(),
+        owner_hash: Arc::from("owner"),
+    };
+    assert_eq!(fixture.dispatch(10, resend).await, Dispatched::Done);
+    assert_eq!((fixture.lives().await, &*fixture.pending_bytes().await), (-1, "10"));
+}
+
+#[tokio::test]
+async fn a_delivery_that_finds_the_queue_full_is_dead_and_keeps_its_body_like_any_other() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.dispatch_event(0).await, Dispatched::Full(vec![fixture.webhook.clone()]));
+    assert_eq!(fixture.pending_bytes().await, "");
+    assert!(about(7 * DAY, fixture.lives().await));
+}
+
+#[tokio::test]
+async fn an_entry_that_is_set_aside_gives_its_bytes_back() {
+    // Counted before, the entry's body, counted after.
+    for (before, body, after) in [("17", "0123456789", "7"), ("4", "0123456789", "0"), ("17", "", "17")] {
+        let fixture = Fixture::new().await;
+        fixture.run(&["HSET", "sw:{p03}:usage", "undispatched", before]).await;
+        let fields: &[&str] = if body.is_empty() { &["k", "what"] } else { &["k", "event", "b", body] };
+        fixture.run(&[&["XADD", "sw:{p03}:events", "5-1"][..], fields].concat()).await;
+        let entry = EntryId { ms: 5, seq: 1 };
+        for answer in [Dispatched::Done, Dispatched::Skipped] {
+            let quarantine = Instruction::Quarantine { entry, text: "fields: k".into() };
+            assert_eq!(fixture.dispatch(10, quarantine).await, answer);
+            assert_eq!(fixture.undispatched().await, after, "{before} {body}");
+        }
+        assert_eq!(fixture.run(&["XLEN", "sw:{p03}:quarantine"]).await, "1");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_whose_fields_are_not_text_can_be_read_and_set_aside() {
+    let fixture = Fixture::new().await;
+    let redis = &fixture.server.redis;
+    let mut add = redis::cmd("XADD");
+    add.arg("sw:{p03}:events").arg("*").arg(b"\xff\xfe").arg(b"\xff");
+    redis.query::<String>(&add).await.unwrap();
+    let mut reader = redis.open_reader("any", Duration::from_secs(1)).await.unwrap();
+    let from = [Position { partition: PARTITION, after: EntryId::ZERO }];
+    let found = read(&mut reader, &fixture.keys, &from, 10, Duration::from_secs(1)).await.unwrap();
+    assert!(matches!(found[0].1[0].kind, EntryKind::Unreadable(_)), "{found:?}");
+}
