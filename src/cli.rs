@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use tokio::sync::oneshot;
 
-use crate::config::{self, Config, Layers};
+use crate::config::{self, Config, Layers, RedisMode};
 use crate::policy::lease::{LOOK_EVERY, TERM};
 use crate::serve::{Addresses, ServeOptions};
 use crate::telemetry::metrics::METRICS;
@@ -197,9 +197,15 @@ impl TokenArgs {
 /// The settings in a few lines, without secrets.
 fn summary(config: &Config) -> String {
     let Config { server, redis, cluster, .. } = config;
-    let redis = match &redis.url {
-        Some(url) => config::redacted_url(url),
-        None => format!("a private redis-server in {}", redis.data_dir.display()),
+    let places =
+        |urls: &[String]| urls.iter().map(|url| config::redacted_url(url)).collect::<Vec<_>>().join(", ");
+    let redis = match (redis.mode, &redis.url) {
+        (RedisMode::Standalone, Some(url)) => config::redacted_url(url),
+        (RedisMode::Standalone, None) => format!("a private redis-server in {}", redis.data_dir.display()),
+        (RedisMode::Sentinel, _) => {
+            format!("the master {} of the sentinels {}", redis.sentinel_master, places(&redis.sentinel_urls))
+        }
+        (RedisMode::Cluster, _) => format!("the cluster of {}", places(&redis.cluster_urls)),
     };
     format!(
         "ok\n  api          http://{}, also under {}\n  management   http://{}\n  redis        {redis}\n  \

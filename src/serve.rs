@@ -81,10 +81,10 @@ pub async fn run(config: Config, options: ServeOptions) -> anyhow::Result<()> {
 }
 
 fn start_private(config: &Config) -> anyhow::Result<Option<Private>> {
-    match &config.redis.url {
-        Some(_) => Ok(None),
-        None => Ok(Some(Private::start(&config.redis).context("the private redis-server did not start")?)),
+    if !config.redis.is_private() {
+        return Ok(None);
     }
+    Ok(Some(Private::start(&config.redis).context("the private redis-server did not start")?))
 }
 
 /// Sets `deadline` when the node begins to stop.
@@ -94,9 +94,9 @@ async fn serve(
     options: ServeOptions,
     deadline: &mut Option<Instant>,
 ) -> anyhow::Result<()> {
-    let url = private.as_deref().map(Private::url).or_else(|| config.redis.url.clone()).unwrap_or_default();
-    let address = Address::new(&url, config.redis.connect_timeout, config.redis.command_timeout)
-        .context("redis.url cannot be used")?;
+    let url = private.as_deref().map(Private::url);
+    let address =
+        Address::of(&config.redis, url.as_deref()).context("the settings of redis cannot be used")?;
     let redis = Redis::new(address.clone()).context("redis cannot be reached")?;
     preflight::check(&redis, &config.redis, &config.cluster).await.context("redis was refused")?;
     let layout = Layout {

@@ -1,18 +1,24 @@
-//! The one reader of an arbiter: a single blocking read over the events streams of all its partitions.
+//! The one reader of an arbiter: a single blocking read over the events streams of all its partitions. On a Redis
+//! Cluster, where no command reads streams of two partitions, one blocking read for each, on a connection of its own to
+//! the primary that holds the partition.
 //!
 //! No consumer groups: the owner is the only reader, and what it reads twice the dispatch script skips. So after a lost
-//! connection it simply reads from the start again. A partition that has enough to do is left out until it has room.
+//! connection, or an answer that the data is somewhere else now (MOVED, READONLY, UNBLOCKED), it finds the server anew
+//! and simply reads from the start again. A partition that has enough to do is left out until it has room.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::Addr;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 
 use super::local::{Backoff, Local};
 use super::partition::{Arrived, PartitionActor};
 use crate::domain::{EntryId, Partition};
+use crate::store::Error;
 use crate::store::events::{self, Entry, Position};
 
 /// How long a read waits for something to arrive when every partition is being read.
@@ -34,18 +40,27 @@ pub struct Feed {
     /// The last entry that was read.
     cursor: Cell<EntryId>,
     rewinds: Cell<u64>,
+    /// How many rewinds there had been when the read that is under way began.
+    read_after: Cell<u64>,
 }
 
 impl Feed {
     /// The feed of `partition`, closed, from the start.
     pub fn new(partition: Partition) -> Self {
-        Self { partition, open: Cell::new(false), cursor: Cell::new(EntryId::ZERO), rewinds: Cell::new(0) }
+        let (rewinds, read_after) = (Cell::new(0), Cell::new(0));
+        Self { partition, open: Cell::new(false), cursor: Cell::new(EntryId::ZERO), rewinds, read_after }
     }
 
     /// From the start again. What a read that is under way brings does not undo this.
     pub fn rewind(&self) {
         self.cursor.set(EntryId::ZERO);
         self.rewinds.set(self.rewinds.get() + 1);
+    }
+
+    /// Where a read begins now.
+    fn begin_read(&self) -> Position {
+        self.read_after.set(self.rewinds.get());
+        Position { partition: self.partition, after: self.cursor.get() }
     }
 
     /// The last entry that was read.
@@ -72,22 +87,30 @@ impl Feeds {
     /// Reads a partition no more.
     pub fn remove(&self, partition: Partition) {
         self.feeds.borrow_mut().retain(|(feed, _)| feed.partition != partition);
+        // Who waits for it to have room has nothing to wait for any more.
+        self.opened.notify_waiters();
     }
 
     /// Tells that a partition has room again.
     pub fn opened(&self) {
-        self.opened.notify_one();
+        // Whoever waits looks again; nobody does between a look and its wait.
+        self.opened.notify_waiters();
     }
 
     fn open_ones(&self) -> (Vec<Position>, usize) {
         let feeds = self.feeds.borrow();
-        let position = |feed: &Rc<Feed>| Position { partition: feed.partition, after: feed.cursor.get() };
-        let open = feeds.iter().filter(|(feed, _)| feed.open.get()).map(|(feed, _)| position(feed)).collect();
+        let open =
+            feeds.iter().filter(|(feed, _)| feed.open.get()).map(|(feed, _)| feed.begin_read()).collect();
         (open, feeds.len())
     }
 
     fn of(&self, partition: Partition) -> Option<(Rc<Feed>, Addr<PartitionActor>)> {
         self.feeds.borrow().iter().find(|(feed, _)| feed.partition == partition).cloned()
+    }
+
+    /// Whether this very feed is read: its partition may have been taken anew since.
+    fn holds(&self, feed: &Rc<Feed>) -> bool {
+        self.feeds.borrow().iter().any(|(held, _)| Rc::ptr_eq(held, feed))
     }
 
     fn rewind(&self) {
@@ -99,27 +122,35 @@ impl Feeds {
 
 /// Reads until the task is dropped.
 pub async fn run(local: Rc<Local>, feeds: Rc<Feeds>) {
+    if local.redis.is_cluster() {
+        read_apart(&local, &feeds).await
+    } else {
+        read_together(&local, &feeds).await
+    }
+}
+
+async fn read_together(local: &Local, feeds: &Feeds) {
     let mut backoff = Backoff::default();
     loop {
         // A partition that joins is not kept waiting behind a read without it: the blocked connection is given up.
         let ended = tokio::select! {
-            ended = read_until_error(&local, &feeds, &mut backoff) => Some(ended),
+            ended = read_until_error(local, feeds, &mut backoff) => Some(ended),
             () = feeds.joined.notified() => None,
         };
         if let Some(Err(error)) = ended {
             tracing::warn!(%error, "reading events failed");
+            if error.is_of_another_server() {
+                local.redis.distrust();
+            }
             feeds.rewind();
             backoff.wait().await;
         }
     }
 }
 
-async fn read_until_error(
-    local: &Local,
-    feeds: &Feeds,
-    backoff: &mut Backoff,
-) -> Result<(), crate::store::Error> {
-    let mut connection = local.redis.open_reader(BLOCK).await?;
+async fn read_until_error(local: &Local, feeds: &Feeds, backoff: &mut Backoff) -> Result<(), Error> {
+    // One server has all keys.
+    let mut connection = local.redis.open_reader("", BLOCK).await?;
     let mut average = 1024;
     loop {
         let (positions, all) = feeds.open_ones();
@@ -132,10 +163,83 @@ async fn read_until_error(
         let found = events::read(&mut connection, &local.keys, &positions, count, block).await?;
         *backoff = Backoff::default();
         for (partition, entries) in found {
-            average = (average * 7 + size_of(&entries) / entries.len().max(1)) / 8 + 1;
+            average = new_average(average, &entries);
             hand_over(feeds, partition, entries).await;
         }
     }
+}
+
+/// One reader for each partition, from when it joins until it is removed.
+async fn read_apart(local: &Local, feeds: &Feeds) {
+    let mut readers = FuturesUnordered::new();
+    let mut known: Vec<Rc<Feed>> = Vec::new();
+    loop {
+        known.retain(|feed| feeds.holds(feed));
+        let all: Vec<Rc<Feed>> = feeds.feeds.borrow().iter().map(|(feed, _)| feed.clone()).collect();
+        for feed in all {
+            if !known.iter().any(|known| Rc::ptr_eq(known, &feed)) {
+                known.push(feed.clone());
+                readers.push(read_alone(local, feeds, feed));
+            }
+        }
+        tokio::select! {
+            () = feeds.joined.notified() => {}
+            Some(()) = readers.next() => {}
+        }
+    }
+}
+
+/// Reads one partition until it is removed.
+async fn read_alone(local: &Local, feeds: &Feeds, feed: Rc<Feed>) {
+    let mut backoff = Backoff::default();
+    // While a primary is gone the readers of all its partitions fail again and again: each tells it once.
+    let mut told = false;
+    while feeds.holds(&feed) {
+        let mut has_read = false;
+        let ended = read_alone_until_error(local, feeds, &feed, &mut has_read).await;
+        if has_read {
+            (backoff, told) = (Backoff::default(), false);
+        }
+        if let Err(error) = ended {
+            if !told {
+                tracing::warn!(%error, partition = %feed.partition, "reading events failed");
+                told = true;
+            }
+            feed.rewind();
+            backoff.wait().await;
+        }
+    }
+}
+
+async fn read_alone_until_error(
+    local: &Local,
+    feeds: &Feeds,
+    feed: &Rc<Feed>,
+    has_read: &mut bool,
+) -> Result<(), Error> {
+    let stream = local.keys.key(feed.partition, "events");
+    let mut connection = local.redis.open_reader(&stream, BLOCK).await?;
+    let mut average = 1024;
+    while feeds.holds(feed) {
+        if !feed.open.get() {
+            feeds.opened.notified().await;
+            continue;
+        }
+        let all = feeds.feeds.borrow().len();
+        let count = (BYTES_PER_READ / all.max(1) / average).clamp(1, MOST_ENTRIES);
+        let found = events::read(&mut connection, &local.keys, &[feed.begin_read()], count, BLOCK).await?;
+        *has_read = true;
+        for (partition, entries) in found {
+            average = new_average(average, &entries);
+            hand_over(feeds, partition, entries).await;
+        }
+    }
+    Ok(())
+}
+
+/// The average size of an entry, which follows what comes.
+fn new_average(average: usize, entries: &[Entry]) -> usize {
+    (average * 7 + size_of(entries) / entries.len().max(1)) / 8 + 1
 }
 
 fn size_of(entries: &[Entry]) -> usize {
@@ -146,8 +250,8 @@ async fn hand_over(feeds: &Feeds, partition: Partition, entries: Vec<Entry>) {
     let Some((feed, actor)) = feeds.of(partition) else { return };
     let Some(last) = entries.last().map(|entry| entry.id) else { return };
     // A partition whose actor is gone is taken anew, and read from the start then.
-    let rewinds = feed.rewinds.get();
-    if actor.send(Arrived(entries)).await.is_ok() && feed.rewinds.get() == rewinds {
+    let read_after = feed.read_after.get();
+    if actor.send(Arrived(entries)).await.is_ok() && feed.rewinds.get() == read_after {
         feed.cursor.set(last);
     }
 }

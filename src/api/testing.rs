@@ -48,7 +48,12 @@ pub fn config() -> Config {
             admin_roles: vec!["ADMIN".into()],
         },
         redis: Redis {
+            mode: RedisMode::Standalone,
             url: None,
+            sentinel_urls: Vec::new(),
+            sentinel_master: String::new(),
+            cluster_urls: Vec::new(),
+            tls_ca_file: None,
             prefix: "sw:".into(),
             data_dir: "data".into(),
             require_persistence: false,

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use redis::IntoConnectionInfo;
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use tracing_subscriber::EnvFilter;
 
 use super::checked::*;
@@ -136,33 +136,74 @@ impl Check<'_> {
     }
 
     fn redis(&mut self, raw: raw::Redis) -> Redis {
-        let url = Some(raw.url).filter(|url| !url.is_empty());
-        let readable = url.as_deref().is_none_or(|url| url.into_connection_info().is_ok());
-        self.demand(
-            "redis.url",
-            readable,
-            "redis://host:port/db, rediss://… for TLS, unix:///path, or empty",
-        );
+        let mode = self.redis_servers(&raw);
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
         let prefix_fits = (1..=32).contains(&raw.prefix.len()) && raw.prefix.bytes().all(legal);
         self.demand("redis.prefix", prefix_fits, "1 to 32 letters, digits, '.', '_', ':' or '-', no braces");
         self.demand("redis.data_dir", !raw.data_dir.is_empty(), "the path of a directory");
+        let waits = 50..=60_000;
         Redis {
-            url,
+            mode,
+            url: Some(raw.url).filter(|url| !url.is_empty()),
+            sentinel_urls: raw.sentinel_urls,
+            sentinel_master: raw.sentinel_master,
+            cluster_urls: raw.cluster_urls,
+            tls_ca_file: Some(raw.tls_ca_file).filter(|file| !file.is_empty()).map(Into::into),
             prefix: raw.prefix,
             data_dir: raw.data_dir.into(),
             require_persistence: raw.require_persistence,
             connect_timeout: self.milliseconds(
                 "redis.connect_timeout_ms",
                 raw.connect_timeout_ms,
-                50..=60_000,
+                waits.clone(),
             ),
-            command_timeout: self.milliseconds(
-                "redis.command_timeout_ms",
-                raw.command_timeout_ms,
-                50..=60_000,
-            ),
+            command_timeout: self.milliseconds("redis.command_timeout_ms", raw.command_timeout_ms, waits),
         }
+    }
+
+    /// What of the keys that say where Redis is goes with `redis.mode`; the others must be empty, so that nobody believes
+    /// in a key that does nothing.
+    fn redis_servers(&mut self, raw: &raw::Redis) -> RedisMode {
+        let any_url = |url: &str| url.is_empty() || url.into_connection_info().is_ok();
+        let (sentinels, nodes) = (&raw.sentinel_urls, &raw.cluster_urls);
+        let mode = match raw.mode.as_str() {
+            "standalone" => {
+                let expected = "redis://host:port/db, rediss://… for TLS, unix:///path, or empty";
+                self.demand("redis.url", any_url(&raw.url), expected);
+                RedisMode::Standalone
+            }
+            "sentinel" => {
+                let expected = "how the master is logged in to, redis://user:password@master/db, rediss://… for TLS, or empty";
+                self.demand("redis.url", raw.url.is_empty() || is_tcp(&raw.url), expected);
+                let expected = "the sentinels, redis://host:26379 or rediss://…, at least one";
+                self.demand("redis.sentinel_urls", all_tcp(sentinels), expected);
+                let expected = "the name that the sentinels know the master by, such as mymaster";
+                self.demand("redis.sentinel_master", !raw.sentinel_master.trim().is_empty(), expected);
+                RedisMode::Sentinel
+            }
+            "cluster" => {
+                let expected = "some nodes of the cluster, redis://host:port or all rediss://…, with one user and \
+                                password, no database";
+                self.demand("redis.cluster_urls", all_tcp(nodes) && are_alike(nodes), expected);
+                let expected = "empty, because redis.cluster_urls says where a Redis Cluster is";
+                self.demand("redis.url", raw.url.is_empty(), expected);
+                RedisMode::Cluster
+            }
+            _ => {
+                self.demand("redis.mode", false, "standalone, sentinel or cluster");
+                return RedisMode::Standalone;
+            }
+        };
+        let (no_sentinel, no_cluster) = (mode != RedisMode::Sentinel, mode != RedisMode::Cluster);
+        let rules = [
+            ("redis.sentinel_urls", no_sentinel && !sentinels.is_empty(), "sentinel"),
+            ("redis.sentinel_master", no_sentinel && !raw.sentinel_master.is_empty(), "sentinel"),
+            ("redis.cluster_urls", no_cluster && !nodes.is_empty(), "cluster"),
+        ];
+        for (key, is_idle, needed) in rules {
+            self.demand(key, !is_idle, &format!("empty, or redis.mode = \"{needed}\""));
+        }
+        mode
     }
 
     fn cluster(&mut self, raw: &raw::Cluster, machine: &Machine) -> Cluster {
@@ -350,6 +391,26 @@ impl Check<'_> {
         self.demand(key, parsed.is_some(), expected);
         parsed.unwrap_or(stand_in)
     }
+}
+
+/// A `redis://` or `rediss://` URL: a place that can be reached from anywhere.
+fn is_tcp(url: &str) -> bool {
+    url.into_connection_info().is_ok_and(|info| !matches!(info.addr(), ConnectionAddr::Unix(_)))
+}
+
+fn all_tcp(urls: &[String]) -> bool {
+    !urls.is_empty() && urls.iter().all(|url| is_tcp(url))
+}
+
+/// Whether the nodes of a cluster have one login and one kind of connection, and name no database: a cluster has one.
+fn are_alike(urls: &[String]) -> bool {
+    let nodes: Vec<_> = urls.iter().filter_map(|url| url.as_str().into_connection_info().ok()).collect();
+    let login = |info: &ConnectionInfo| {
+        let settings = info.redis_settings();
+        let tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+        (tls, settings.username().map(str::to_owned), settings.password().map(str::to_owned))
+    };
+    nodes.iter().all(|node| node.redis_settings().db() == 0 && login(node) == login(&nodes[0]))
 }
 
 /// Segments of unreserved characters (RFC 3986, section 2.3), each after a slash; no dots alone, which clients resolve.

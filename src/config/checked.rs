@@ -102,8 +102,19 @@ impl fmt::Debug for Auth {
 /// How Redis is reached, or that the node runs its own.
 #[derive(Clone, PartialEq)]
 pub struct Redis {
-    /// `redis.url`; `None` = a private `redis-server` under `data_dir`.
+    /// `redis.mode`
+    pub mode: RedisMode,
+    /// `redis.url`; `None` = a private `redis-server` under `data_dir`, in [`RedisMode::Standalone`]. With sentinels it
+    /// says how the master is logged in to, and in a cluster there is none.
     pub url: Option<String>,
+    /// `redis.sentinel_urls`; at least one in [`RedisMode::Sentinel`], none elsewhere.
+    pub sentinel_urls: Vec<String>,
+    /// `redis.sentinel_master`: the name that the sentinels know the master by.
+    pub sentinel_master: String,
+    /// `redis.cluster_urls`; at least one in [`RedisMode::Cluster`], none elsewhere.
+    pub cluster_urls: Vec<String>,
+    /// `redis.tls_ca_file`: the authority that signed Redis's certificates; `None` = the public ones.
+    pub tls_ca_file: Option<PathBuf>,
     /// `redis.prefix`: what every key begins with.
     pub prefix: String,
     /// `redis.data_dir`
@@ -118,9 +129,33 @@ pub struct Redis {
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Every URL may carry a password.
         let url = self.url.as_ref().map(|_| "***");
-        f.debug_struct("Redis").field("url", &url).field("prefix", &self.prefix).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Redis");
+        shown
+            .field("mode", &self.mode)
+            .field("url", &url)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
+}
+
+impl Redis {
+    /// Whether the node runs a `redis-server` of its own.
+    pub fn is_private(&self) -> bool {
+        self.mode == RedisMode::Standalone && self.url.is_none()
+    }
+}
+
+/// How Redis is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server.
+    Standalone,
+    /// A master with replicas, and sentinels that name the master.
+    Sentinel,
+    /// A Redis Cluster.
+    Cluster,
 }
 
 /// How the work is divided. The first three are fixed at the first start on a Redis.

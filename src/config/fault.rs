@@ -10,6 +10,8 @@ use url::Url;
 
 /// Keys whose values are never shown.
 const SECRET_KEYS: [&str; 1] = ["auth.jwt_secret"];
+/// Keys that hold URLs, of which everything but the password is shown.
+const URL_KEYS: [&str; 3] = ["redis.url", "redis.sentinel_urls", "redis.cluster_urls"];
 /// The longest value that is shown whole, in characters.
 const LONGEST_SHOWN: usize = 80;
 
@@ -53,7 +55,12 @@ impl fmt::Display for Faults {
 pub(super) fn shown(key: &str, value: &toml::Value) -> String {
     match value {
         _ if SECRET_KEYS.contains(&key) => "a value that is not shown".into(),
-        toml::Value::String(text) if key == "redis.url" => format!("{:?}", redacted_url(text)),
+        toml::Value::String(text) if URL_KEYS.contains(&key) => format!("{:?}", redacted_url(text)),
+        toml::Value::Array(entries) if URL_KEYS.contains(&key) => {
+            let urls: Vec<String> =
+                entries.iter().map(|entry| redacted_url(entry.as_str().unwrap_or_default())).collect();
+            shortened(&format!("{urls:?}"))
+        }
         toml::Value::String(text) => format!("{:?}", shortened(text)),
         other => shortened(&other.to_string()),
     }
@@ -94,6 +101,10 @@ mod tests {
         }
         let secret = toml::Value::String("hunter2".into());
         assert!(!shown("auth.jwt_secret", &secret).contains("hunter2"));
+        let nodes = toml::Value::Array(vec!["redis://:hunter2@a:7000".into(), "hunter2".into()]);
+        for key in ["redis.sentinel_urls", "redis.cluster_urls"] {
+            assert_eq!(shown(key, &nodes), "[\"redis://:***@a:7000\", \"(not a URL)\"]");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod load;
 mod raw;
 
 pub use checked::{
-    Api, Auth, Cluster, Config, Delivery, Limits, Log, LogFormat, Queue, Redis, Server, Telemetry,
+    Api, Auth, Cluster, Config, Delivery, Limits, Log, LogFormat, Queue, Redis, RedisMode, Server, Telemetry,
 };
 pub use fault::{Fault, Faults, redacted_url};
 pub use layers::Layers;

@@ -47,7 +47,12 @@ sections! {
         admin_roles: Vec<String>,
     }
     Redis {
+        mode: String,
         url: String,
+        sentinel_urls: Vec<String>,
+        sentinel_master: String,
+        cluster_urls: Vec<String>,
+        tls_ca_file: String,
         prefix: String,
         data_dir: String,
         require_persistence: bool,

@@ -2,25 +2,41 @@
 //!
 //! One [`Redis`] serves one thread: its connection is multiplexed (all callers share one socket and their commands
 //! travel as one pipeline) and is driven by the runtime that opened it; using it from another runtime costs a wake-up a
-//! command. It comes from a deadpool-redis pool, which opens it within a bound and checks it before it is used anew; a
-//! connection that failed is given up and the next command opens another. Blocking reads have a connection of their own
-//! ([`Redis::open_reader`]), because a blocked command stops every other one on its socket.
+//! command. To one server and to the master that sentinels name it comes from a deadpool pool, which opens it within a
+//! bound; a connection that failed, or whose server says that it is not the one that takes writes, is given up and the
+//! next command opens another. To a Redis Cluster it is that client's own set of sockets, which mends itself. Blocking
+//! reads have a connection of their own ([`Redis::open_reader`]), because a blocked command stops every other one on its
+//! socket.
 //!
 //! Every wait has an end: opening, waiting for the pool, and each answer. redis-rs gives a command 500 ms by itself, too
-//! little for a busy Redis and wrong for a blocking read, and leaves `TCP_NODELAY` off; both are set here.
+//! little for a busy Redis and wrong for a blocking read; both bounds are set here.
+//!
+//! [`Redis::generation`] tells whether what was read before may still be trusted; it is for correctness, as the lease is.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use deadpool_redis::{Manager, Pool};
-use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
+use deadpool::managed;
+use futures_util::StreamExt;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
-    Pipeline, RedisError, ServerErrorKind,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisFuture,
+    ServerErrorKind, Value,
 };
 
+pub use super::address::Address;
+use super::address::Servers;
+use super::{cluster, sentinel};
+use crate::clock;
 use crate::domain::WebhookId;
+
+/// Commands of one [`Redis::each`] that are on their way to a Redis Cluster at once.
+const AT_ONCE: usize = 256;
+/// A cluster client without any answer for so many times the longest wait is made anew: it mends itself from the nodes
+/// that it knows, which may all be gone.
+const SILENT_FOR: u32 = 4;
 
 /// Why the store could not do its job, by what the caller can do next.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +69,15 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unanswered(_) | Self::Refused(_))
     }
+
+    /// Whether the server says that it is not, or not any more, the one that holds what we work on.
+    pub fn is_of_another_server(&self) -> bool {
+        use ServerErrorKind as Server;
+        let Self::Refused(error) = self else { return false };
+        let moved = [Server::ReadOnly, Server::MasterDown, Server::Moved, Server::BusyLoading];
+        matches!(error.kind(), ErrorKind::Server(kind) if moved.contains(&kind))
+            || error.code() == Some("UNBLOCKED")
+    }
 }
 
 impl From<RedisError> for Error {
@@ -61,7 +86,7 @@ impl From<RedisError> for Error {
         match error.code() {
             Some("FENCED") => return Self::Fenced,
             Some("CHANGED") => return Self::Changed,
-            Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY") => return Self::Refused(error),
+            Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "UNBLOCKED") => return Self::Refused(error),
             _ => {}
         }
         match error.kind() {
@@ -85,30 +110,6 @@ impl From<RedisError> for Error {
     }
 }
 
-/// How to reach one Redis.
-#[derive(Clone, Debug)]
-pub struct Address {
-    info: ConnectionInfo,
-    connect_timeout: Duration,
-    command_timeout: Duration,
-}
-
-impl Address {
-    /// The Redis at `url`: `redis://`, `rediss://` (TLS), `unix://` or `redis+unix://`, with user, password and db.
-    ///
-    /// # Errors
-    /// The URL is none of those. The message does not hold the URL, which may carry a password.
-    pub fn new(url: &str, connect_timeout: Duration, command_timeout: Duration) -> Result<Self, RedisError> {
-        let info = url.into_connection_info()?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        Ok(Self { info, connect_timeout, command_timeout })
-    }
-
-    /// The longest wait for one answer.
-    pub fn command_timeout(&self) -> Duration {
-        self.command_timeout
-    }
-}
-
 /// Commands of one thread to Redis. Cheap to clone; clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Redis {
@@ -118,11 +119,76 @@ pub struct Redis {
 #[derive(Debug)]
 struct Inner {
     address: Address,
-    pool: Pool,
+    opener: Opener,
     /// Held while a connection is being opened.
     opening: tokio::sync::Mutex<()>,
-    /// The connection in use and a number that tells it from its successors.
-    current: Mutex<(u64, Option<MultiplexedConnection>)>,
+    current: Mutex<Current>,
+}
+
+/// What opens connections.
+#[derive(Debug)]
+enum Opener {
+    One(deadpool_redis::Pool),
+    Sentinel(managed::Pool<sentinel::Manager>),
+    Cluster(ClusterClient),
+}
+
+/// What is known of the connection in use.
+#[derive(Debug)]
+struct Current {
+    link: Option<Link>,
+    /// Tells the connection from its successors.
+    number: u64,
+    /// See [`Redis::generation`].
+    generation: u64,
+    /// What [`Redis::identity`] found last.
+    identity: Option<String>,
+    /// When the connection was opened or answered last; kept for a cluster alone.
+    answered: Instant,
+}
+
+/// An open connection.
+#[derive(Clone)]
+enum Link {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::One(_) => "One",
+            Self::Cluster(_) => "Cluster",
+        })
+    }
+}
+
+impl ConnectionLike for Link {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::One(connection) => connection.req_packed_command(command),
+            Self::Cluster(connection) => connection.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        commands: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::One(connection) => connection.req_packed_commands(commands, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(commands, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::One(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
 }
 
 impl Redis {
@@ -131,26 +197,24 @@ impl Redis {
     /// # Errors
     /// The address cannot be used at all (a TLS set-up that does not load).
     pub fn new(address: Address) -> Result<Self, Error> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(address.connect_timeout))
-            .set_response_timeout(Some(address.command_timeout));
-        let manager = Manager::new_with_config(address.info.clone(), config)?;
-        let pool = Pool::builder(manager)
-            .max_size(1)
-            .wait_timeout(Some(address.connect_timeout))
-            .create_timeout(Some(address.connect_timeout))
-            .recycle_timeout(Some(address.command_timeout))
-            .runtime(deadpool_redis::Runtime::Tokio1)
-            .build()
-            .expect("a runtime is given, which is all that the builder asks");
-        Ok(Self {
-            inner: Arc::new(Inner {
-                address,
-                pool,
-                opening: tokio::sync::Mutex::default(),
-                current: Mutex::new((0, None)),
-            }),
-        })
+        let config = connection_config(&address, address.command_timeout);
+        let opener = match &address.servers {
+            Servers::One(info) => {
+                let manager = deadpool_redis::Manager::new_with_config(info.clone(), config)?;
+                Opener::One(pool(&address, manager))
+            }
+            Servers::Sentinel { sentinels, name, login } => Opener::Sentinel(pool(
+                &address,
+                sentinel::Manager::new(sentinels, name, login, config, address.connect_timeout),
+            )),
+            Servers::Cluster { seeds, certificates } => {
+                Opener::Cluster(cluster::client(&address, seeds, certificates.as_ref())?)
+            }
+        };
+        let current =
+            Current { link: None, number: 0, generation: 0, identity: None, answered: clock::monotonic() };
+        let (opening, current) = (tokio::sync::Mutex::default(), Mutex::new(current));
+        Ok(Self { inner: Arc::new(Inner { address, opener, opening, current }) })
     }
 
     /// Another set of connections to the same Redis, for another thread.
@@ -166,41 +230,146 @@ impl Redis {
         &self.inner.address
     }
 
+    /// Whether it is a Redis Cluster: keys of two partitions do not go into one command or pipeline, and the client may
+    /// send a command twice by itself.
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.inner.opener, Opener::Cluster(_))
+    }
+
+    /// A number that changes whenever what was read before is not to be trusted any more: the connection was given up
+    /// or opened anew, a server said that it is not the one that we work on (READONLY, MASTERDOWN, MOVED, LOADING,
+    /// UNBLOCKED), or [`Self::identity`] found other primaries. It says nothing of an outage that nobody met: ask
+    /// [`Self::identity`] from time to time. A cluster's client reconnects unseen; there that is the only sign.
+    pub fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    /// Changes [`Self::generation`]: a connection beside this one met another server.
+    pub fn distrust(&self) {
+        self.lock().generation += 1;
+    }
+
+    /// Names the servers that take writes: their run ids and the histories that they continue. Another name means that
+    /// one was restarted or replaced, and the last moment before may be lost. With sentinels it also follows a master
+    /// that was replaced in good order and has not noticed yet. A few round trips: for once a second, not for each call.
+    ///
+    /// # Errors
+    /// As [`Self::query`]; one primary of a cluster that does not answer is an error.
+    pub async fn identity(&self) -> Result<String, Error> {
+        self.follow_sentinels().await?;
+        let primaries = self.info(&["server", "replication"]).await?;
+        let name_of = |info: &str| {
+            let [run, history] =
+                ["run_id", "master_replid"].map(|name| info_field(info, name).unwrap_or("?"));
+            format!("{run}.{history}")
+        };
+        let mut names: Vec<String> = primaries.iter().map(|(_, info)| name_of(info)).collect();
+        names.sort_unstable();
+        let identity = names.join(",");
+        let mut current = self.lock();
+        if current.identity.replace(identity.clone()).is_some_and(|before| before != identity) {
+            current.generation += 1;
+        }
+        Ok(identity)
+    }
+
+    /// Gives the connection up when the sentinels name another master by now.
+    async fn follow_sentinels(&self) -> Result<(), Error> {
+        let Opener::Sentinel(pool) = &self.inner.opener else { return Ok(()) };
+        let number = self.lock().number;
+        if within(self.inner.address.connect_timeout, pool.manager().has_moved()).await? {
+            self.give_up(number);
+        }
+        Ok(())
+    }
+
+    /// What `INFO` says (of these sections; none = the usual ones) on each server that takes writes, with the server's
+    /// address in a cluster and no address elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::query`]; one primary of a cluster that does not answer is an error.
+    pub async fn info(&self, sections: &[&str]) -> Result<Vec<(Option<String>, String)>, Error> {
+        let mut command = redis::cmd("INFO");
+        command.arg(sections);
+        let (number, link) = self.connection().await?;
+        let Link::Cluster(mut connection) = link else {
+            return Ok(vec![(None, self.query(&command).await?)]);
+        };
+        let asked = within(self.patience(), cluster::ask_primaries(&mut connection, command)).await;
+        let answers = self.judge(number, asked)?;
+        Ok(answers.into_iter().map(|(address, info)| (Some(address), info)).collect())
+    }
+
     /// Runs one command.
     ///
     /// # Errors
     /// See [`Error`]; after [`Error::Unanswered`] the command may have happened. Cancel safe in the same sense.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        let (number, mut connection) = self.connection().await?;
-        let answer = command.query_async(&mut connection).await.map_err(Error::from);
-        self.keep_or_drop(number, answer)
+        let (number, mut link) = self.connection().await?;
+        let answer = within(self.patience(), command.query_async(&mut link)).await;
+        self.judge(number, answer)
     }
 
-    /// Runs several commands in one round trip; not atomic.
+    /// Runs several commands on keys of one partition in one round trip; not atomic.
     ///
     /// # Errors
     /// As [`Self::query`]: any command's error is the error of all.
     pub async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Error> {
-        let (number, mut connection) = self.connection().await?;
-        let answer = commands.query_async(&mut connection).await.map_err(Error::from);
-        self.keep_or_drop(number, answer)
+        let (number, mut link) = self.connection().await?;
+        let answer = within(self.patience(), commands.query_async(&mut link)).await;
+        self.judge(number, answer)
     }
 
-    /// Opens a connection for blocking reads of at most `block`; its answers are awaited that much longer.
+    /// Runs commands on keys of any partitions; gives their answers in their order. One round trip, but on a Redis
+    /// Cluster, where each travels alone and a bounded number at once.
+    ///
+    /// # Errors
+    /// As [`Self::query`]: any command's error is the error of all, which are run all the same.
+    pub async fn each<T: FromRedisValue>(&self, commands: &[Cmd]) -> Result<Vec<T>, Error> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.is_cluster() {
+            let alone = commands.iter().map(|command| self.query(command));
+            let answers: Vec<Result<T, Error>> =
+                futures_util::stream::iter(alone).buffered(AT_ONCE).collect().await;
+            return answers.into_iter().collect();
+        }
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        for command in commands {
+            pipeline.add_command(command.clone());
+        }
+        self.pipeline(&pipeline).await
+    }
+
+    /// Opens a connection to the server that holds `key`, for blocking reads of at most `block`; its answers are awaited
+    /// that much longer.
     ///
     /// # Errors
     /// Redis cannot be reached in time.
-    pub async fn open_reader(&self, block: Duration) -> Result<MultiplexedConnection, Error> {
+    pub async fn open_reader(&self, key: &str, block: Duration) -> Result<MultiplexedConnection, Error> {
         let address = &self.inner.address;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(address.connect_timeout))
-            .set_response_timeout(Some(block + address.command_timeout));
-        let client = Client::open(address.info.clone())?;
-        let opened = client.get_multiplexed_async_connection_with_config(&config);
-        within(address.connect_timeout, opened).await
+        let config = connection_config(address, block + address.command_timeout);
+        let info = match &address.servers {
+            Servers::One(info) => info.clone(),
+            Servers::Sentinel { sentinels, name, login } => {
+                let manager = sentinel::Manager::new(sentinels, name, login, config, address.connect_timeout);
+                return within(address.connect_timeout, manager.open()).await;
+            }
+            Servers::Cluster { seeds, .. } => {
+                let (number, link) = self.connection().await?;
+                let (Link::Cluster(mut connection), Some(seed)) = (link, seeds.first()) else {
+                    return Err(timed_out());
+                };
+                let found = within(self.patience(), cluster::primary_of(&mut connection, seed, key)).await;
+                self.judge(number, found)?
+            }
+        };
+        let client = Client::open(info)?;
+        within(address.connect_timeout, client.get_multiplexed_async_connection_with_config(&config)).await
     }
 
-    async fn connection(&self) -> Result<(u64, MultiplexedConnection), Error> {
+    async fn connection(&self) -> Result<(u64, Link), Error> {
         if let Some(open) = self.open_connection() {
             return Ok(open);
         }
@@ -211,31 +380,103 @@ impl Redis {
         if let Some(open) = self.open_connection() {
             return Ok(open);
         }
-        let pooled = self.inner.pool.get().await.map_err(pool_error)?;
-        let opened = deadpool_redis::Connection::take(pooled);
+        let link = self.open(limit).await?;
         let mut current = self.lock();
-        *current = (current.0 + 1, Some(opened.clone()));
-        Ok((current.0, opened))
+        current.number += 1;
+        current.generation += 1;
+        current.answered = clock::monotonic();
+        current.link = Some(link.clone());
+        Ok((current.number, link))
     }
 
-    fn open_connection(&self) -> Option<(u64, MultiplexedConnection)> {
-        let current = self.lock();
-        current.1.clone().map(|connection| (current.0, connection))
-    }
-
-    fn keep_or_drop<T>(&self, number: u64, answer: Result<T, Error>) -> Result<T, Error> {
-        if matches!(answer, Err(Error::Unanswered(_))) {
-            let mut current = self.lock();
-            if current.0 == number {
-                current.1 = None;
+    async fn open(&self, limit: Duration) -> Result<Link, Error> {
+        match &self.inner.opener {
+            Opener::One(pool) => {
+                let pooled = pool.get().await.map_err(pool_error)?;
+                Ok(Link::One(deadpool_redis::Connection::take(pooled)))
             }
+            Opener::Sentinel(pool) => {
+                let pooled = pool.get().await.map_err(pool_error)?;
+                Ok(Link::One(managed::Object::take(pooled)))
+            }
+            Opener::Cluster(client) => within(limit, client.get_async_connection()).await.map(Link::Cluster),
+        }
+    }
+
+    fn open_connection(&self) -> Option<(u64, Link)> {
+        let current = self.lock();
+        current.link.clone().map(|link| (current.number, link))
+    }
+
+    /// The longest that one call may take, whatever the client does in it.
+    fn patience(&self) -> Duration {
+        let answer = self.inner.address.command_timeout;
+        // A little more than the client's own bound, which tells more.
+        answer * if self.is_cluster() { cluster::PATIENCE } else { 1 } + answer / 2
+    }
+
+    /// Gives the connection up if it failed or leads to the wrong server.
+    fn judge<T>(&self, number: u64, answer: Result<T, Error>) -> Result<T, Error> {
+        let is_useless = match (&self.inner.opener, &answer) {
+            (Opener::Cluster(_), Err(Error::Unanswered(_))) => self.is_silent(),
+            (Opener::Cluster(_), _) => {
+                self.lock().answered = clock::monotonic();
+                false
+            }
+            (_, Err(Error::Unanswered(_))) => true,
+            // A master whose replicas left it may have been replaced.
+            (Opener::Sentinel(_), Err(Error::Refused(error))) if error.code() == Some("NOREPLICAS") => true,
+            (_, Err(error)) => error.is_of_another_server(),
+            (_, Ok(_)) => false,
+        };
+        if is_useless {
+            self.give_up(number);
         }
         answer
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, Option<MultiplexedConnection>)> {
+    fn is_silent(&self) -> bool {
+        let silence = clock::monotonic().saturating_duration_since(self.lock().answered);
+        silence > self.patience() * SILENT_FOR
+    }
+
+    fn give_up(&self, number: u64) {
+        let mut current = self.lock();
+        if current.number == number && current.link.take().is_some() {
+            current.generation += 1;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
         self.inner.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The value of a line of `INFO`.
+pub(super) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+    info.lines().find_map(value).map(str::trim)
+}
+
+fn connection_config(address: &Address, answer: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(address.connect_timeout))
+        .set_response_timeout(Some(answer))
+}
+
+/// A pool whose every wait has an end. One connection: it is multiplexed.
+fn pool<M: managed::Manager, W: From<managed::Object<M>>>(
+    address: &Address,
+    manager: M,
+) -> managed::Pool<M, W> {
+    managed::Pool::builder(manager)
+        .max_size(1)
+        .wait_timeout(Some(address.connect_timeout))
+        .create_timeout(Some(address.connect_timeout))
+        .recycle_timeout(Some(address.command_timeout))
+        .runtime(deadpool::Runtime::Tokio1)
+        .build()
+        .expect("a runtime is given, which is all that the builder asks")
 }
 
 /// Awaits `work` for `limit`: some paths of the client wait without an end of their own.
@@ -250,9 +491,9 @@ fn timed_out() -> Error {
     Error::Unanswered(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
 }
 
-fn pool_error(error: deadpool_redis::PoolError) -> Error {
+fn pool_error(error: managed::PoolError<RedisError>) -> Error {
     match error {
-        deadpool_redis::PoolError::Backend(error) => error.into(),
+        managed::PoolError::Backend(error) => error.into(),
         _ => timed_out(),
     }
 }
@@ -285,7 +526,7 @@ mod tests {
         let redis =
             Redis::new(Address::new(&url, Duration::from_secs(5), short).expect("a URL")).expect("a client");
         let block = Duration::from_millis(700);
-        let mut reader = redis.open_reader(block).await.expect("a connection");
+        let mut reader = redis.open_reader("none", block).await.expect("a connection");
         let mut read = redis::cmd("XREAD");
         read.arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS").arg("none").arg("0");
         let reading = actix::spawn(async move { read.query_async::<redis::Value>(&mut reader).await });
@@ -302,5 +543,39 @@ mod tests {
             redis.query(redis::cmd("CLIENT").arg("PAUSE").arg(60_000).arg("ALL")).await.expect("paused");
         let answer = redis.query::<String>(&redis::cmd("PING")).await;
         assert!(answer.is_err_and(|error| error.is_transient()));
+    }
+
+    #[actix_web::test]
+    async fn a_broken_connection_and_another_server_change_the_generation() {
+        let server = TestRedis::start().await;
+        let redis = Redis::new(server.redis.address().clone()).expect("a client");
+        let ping = redis::cmd("PING");
+        redis.query::<String>(&ping).await.expect("an answer");
+        let (first, name) = (redis.generation(), redis.identity().await.expect("a name"));
+        assert_eq!(redis.identity().await.expect("a name"), name);
+        assert_eq!(redis.generation(), first, "nothing has happened");
+
+        let kill = ["KILL", "TYPE", "normal", "SKIPME", "yes"];
+        server.redis.query::<u64>(redis::cmd("CLIENT").arg(&kill)).await.expect("killed");
+        redis.query::<String>(&ping).await.expect_err("the connection is broken");
+        let second = redis.generation();
+        assert_ne!(second, first);
+        redis.query::<String>(&ping).await.expect("a new connection");
+        assert_ne!(redis.generation(), second);
+
+        let replica = ["127.0.0.1", "1"];
+        server.redis.query::<()>(redis::cmd("REPLICAOF").arg(&replica)).await.expect("a replica now");
+        let third = redis.generation();
+        let refused = redis.query::<()>(redis::cmd("SET").arg("a").arg(1)).await;
+        assert!(refused.is_err_and(|error| error.is_of_another_server()));
+        assert_ne!(redis.generation(), third);
+    }
+
+    #[actix_web::test]
+    async fn commands_on_any_keys_are_answered_in_their_order() {
+        let server = TestRedis::start().await;
+        let commands: Vec<Cmd> = (0..500).map(|n| redis::cmd("ECHO").arg(n).to_owned()).collect();
+        let answers: Vec<u64> = server.redis.each(&commands).await.expect("answers");
+        assert_eq!(answers, (0..500).collect::<Vec<u64>>());
     }
 }

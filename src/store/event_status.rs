@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use redis::Pipeline;
+use redis::Cmd;
 
 use super::events::entries_of;
 use super::keys::{event_hash, tenant_hash};
@@ -130,11 +130,9 @@ struct Search<'a> {
 impl Search<'_> {
     /// What the records say, put together.
     async fn recorded(&self, partitions: &[Partition]) -> Result<Option<EventStatus>, Error> {
-        let mut reads = Pipeline::new();
-        for partition in partitions {
-            reads.cmd("HEXISTS").arg(self.record(*partition)).arg("body");
-        }
-        let there: Vec<bool> = self.redis.pipeline(&reads).await?;
+        let look = |at: &Partition| redis::cmd("HEXISTS").arg(self.record(*at)).arg("body").to_owned();
+        let looks: Vec<Cmd> = partitions.iter().map(look).collect();
+        let there: Vec<bool> = self.redis.each(&looks).await?;
         let mut records =
             partitions.iter().zip(there).filter(|(_, there)| *there).map(|(at, _)| self.record(*at));
         let Some(first) = records.next() else { return Ok(None) };

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
+use super::resend::CALL_MEMORY;
 use super::script::Script;
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, Event, EventId, Millis, Partition, Tenant, WebhookId};
@@ -35,6 +36,20 @@ pub struct Publication {
     pub key: Option<String>,
     /// Tells equal type and data from other ones.
     pub fingerprint: String,
+}
+
+impl Publication {
+    /// Whether the publisher can ask for the same event again.
+    fn is_repeatable(&self) -> bool {
+        self.own_id || self.key.is_some()
+    }
+
+    /// For how long a mark tells the event from its repeats, if anybody may repeat it: the publisher, or the client of
+    /// a Redis Cluster, which may send a command twice by itself.
+    fn marked(&self, redis: &Redis) -> Option<Duration> {
+        let once = redis.is_cluster().then_some(CALL_MEMORY);
+        if self.is_repeatable() { Some(IDEMPOTENCY) } else { once }
+    }
 }
 
 /// What became of a publication.
@@ -97,6 +112,8 @@ pub async fn publish(
     let answer = store_at(redis, keys, home, bounds, publication, Role::Home).await?;
     let (event, shards, result) = match answer {
         Stored::Yes(shards) => (None, shards, Published::New),
+        // Made by this very call, which the client sent twice.
+        Stored::Known(known) if !publication.is_repeatable() => (None, known.shards, Published::New),
         Stored::Known(known) if known.fingerprint != publication.fingerprint => {
             return Ok(Published::Conflict);
         }
@@ -144,10 +161,11 @@ async fn store_at(
     role: Role,
 ) -> Result<Stored, Error> {
     let Publication { event, timestamp, own_id, key, fingerprint } = publication;
+    let marked = publication.marked(redis);
     let by_key = key.as_ref().map(|key| keys::idempotency_hash(&event.tenant, "key", key));
-    let by_id = own_id.then(|| keys::idempotency_hash(&event.tenant, "id", event.id.as_str()));
+    let by_id = (*own_id || by_key.is_none() && marked.is_some())
+        .then(|| keys::idempotency_hash(&event.tenant, "id", event.id.as_str()));
     let (idem, mark) = if by_key.is_some() { (by_key, by_id) } else { (by_id, None) };
-    let repeatable = idem.is_some();
     let answer: Value = PUBLISH
         .on(&keys.key(partition, "events"))
         .arg(keys.of(partition))
@@ -163,8 +181,8 @@ async fn store_at(
         .arg(fingerprint)
         .arg(mark.unwrap_or_default())
         .arg(u8::from(*own_id))
-        .arg(IDEMPOTENCY.as_secs())
-        .arg(if repeatable { IDEMPOTENCY.as_secs() } else { 0 })
+        .arg(marked.unwrap_or_default().as_secs())
+        .arg(marked.unwrap_or_default().as_secs())
         .arg(bounds.max_undispatched)
         .arg(bounds.max_pending_of_tenant)
         .run(redis)

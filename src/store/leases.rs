@@ -5,7 +5,9 @@
 
 use std::sync::LazyLock;
 
-use super::script::Script;
+use redis::Cmd;
+
+use super::script::{self, Script};
 use super::{Error, Keys, Redis};
 use crate::domain::Partition;
 use crate::policy::lease::Seen;
@@ -19,14 +21,11 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sc
 /// # Errors
 /// As [`Redis::query`].
 pub async fn look(redis: &Redis, keys: &Keys, partitions: &[Partition]) -> Result<Vec<Seen>, Error> {
-    if partitions.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut pipeline = redis::pipe();
-    for partition in partitions {
-        pipeline.cmd("HMGET").arg(keys.key(*partition, "lease")).arg("token").arg("beat");
-    }
-    let seen: Vec<(Option<String>, Option<String>)> = redis.pipeline(&pipeline).await?;
+    let read = |partition: &Partition| {
+        redis::cmd("HMGET").arg(keys.key(*partition, "lease")).arg("token").arg("beat").to_owned()
+    };
+    let reads: Vec<Cmd> = partitions.iter().map(read).collect();
+    let seen: Vec<(Option<String>, Option<String>)> = redis.each(&reads).await?;
     Ok(seen.into_iter().map(|(token, beat)| Seen { token, beat }).collect())
 }
 
@@ -71,24 +70,14 @@ async fn on_all(
     keys: &Keys,
     held: &[(Partition, String)],
 ) -> Result<Vec<bool>, Error> {
-    if held.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut pipeline = redis::pipe();
-    for (partition, token) in held {
-        let route = keys.key(*partition, "lease");
-        let mut call = script.on(&route);
+    let routes: Vec<String> = held.iter().map(|(partition, _)| keys.key(*partition, "lease")).collect();
+    let call_for = |((partition, token), route): (&(Partition, String), &String)| {
+        let mut call = script.on(route);
         call.arg(keys.of(*partition)).arg(token);
-        pipeline.add_command(call.into_command());
-    }
-    match redis.pipeline(&pipeline).await {
-        // A pipeline does not load what is missing; nothing of it that ran does harm when it runs again.
-        Err(Error::NoScript) => {
-            script.load(redis).await?;
-            redis.pipeline(&pipeline).await
-        }
-        answer => answer,
-    }
+        call
+    };
+    let calls: Vec<_> = held.iter().zip(&routes).map(call_for).collect();
+    script::run_each(redis, &calls).await
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //!
 //! Nothing outside this module names a key or sends a command.
 
+mod address;
 pub mod attempts;
+mod cluster;
 pub mod connection;
 pub mod event_status;
 pub mod events;
@@ -15,6 +17,7 @@ pub mod private;
 pub mod record;
 pub mod resend;
 pub mod script;
+mod sentinel;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -4,15 +4,15 @@
 //! - It forgets nothing by itself: its append-only file is on and nothing is evicted. "202 means stored" rests on this.
 //!   `redis.require_persistence = false` waives it. It is read from `INFO`, not `CONFIG GET`, which managed services
 //!   often forbid.
+//! - It is what `redis.mode` says. In a cluster every primary is looked at.
 //! - The counts that decide where a key lies are the ones that its data was written with. The first node to start on a
 //!   Redis writes them to `cluster:meta`; every later one must agree with them.
 //!
 //! Sources: Redis command pages `INFO`, `HSETNX`.
 
-use redis::cmd;
-
+use super::connection::info_field as field;
 use super::{Keys, Redis, connection};
-use crate::config;
+use crate::config::{self, RedisMode};
 
 /// The layout of the stored data that this build reads and writes.
 pub const SCHEMA_VERSION: u64 = 1;
@@ -36,10 +36,18 @@ pub enum Error {
 /// # Errors
 /// [`Error::Unfit`] names every fault with the setting to change; [`Error::Store`] when Redis did not answer.
 pub async fn check(redis: &Redis, settings: &config::Redis, cluster: &config::Cluster) -> Result<(), Error> {
-    let info: String = redis.query(&cmd("INFO")).await?;
-    let mut faults = version_faults(&info);
-    if settings.require_persistence {
-        faults.extend(persistence_faults(&info));
+    let mut faults = Vec::new();
+    for (address, info) in redis.info(&[]).await? {
+        let mut found = version_faults(&info);
+        found.extend(role_faults(&info, settings.mode));
+        if settings.require_persistence {
+            found.extend(persistence_faults(&info));
+        }
+        // In a cluster each node may have its own.
+        faults.extend(found.into_iter().map(|fault| match &address {
+            Some(address) => format!("{address}: {fault}"),
+            None => fault,
+        }));
     }
     // A Redis that is refused is left as it was found.
     if faults.is_empty() {
@@ -55,6 +63,24 @@ fn version_faults(info: &str) -> Vec<String> {
         Some(major) if major >= OLDEST_MAJOR => Vec::new(),
         _ => vec![format!("its version is {version}, and 7.0 or later is needed")],
     }
+}
+
+/// Whether it is a server of the kind that `redis.mode` says. What belongs to a cluster, or follows another, would take
+/// some commands and refuse others.
+fn role_faults(info: &str, mode: RedisMode) -> Vec<String> {
+    let mut faults = Vec::new();
+    if mode != RedisMode::Cluster && field(info, "cluster_enabled") == Some("1") {
+        faults.push(
+            "it is a node of a Redis Cluster: set redis.mode = \"cluster\" and redis.cluster_urls".to_owned(),
+        );
+    }
+    if mode == RedisMode::Standalone && field(info, "redis_mode") == Some("sentinel") {
+        faults.push("it is a sentinel: set redis.mode = \"sentinel\" and redis.sentinel_urls".to_owned());
+    }
+    if mode == RedisMode::Standalone && field(info, "role") == Some("slave") {
+        faults.push("it is a replica, which takes no writes: name its master in redis.url".to_owned());
+    }
+    faults
 }
 
 fn persistence_faults(info: &str) -> Vec<String> {
@@ -105,14 +131,11 @@ async fn layout_faults(
     Ok(differing.map(fault).collect())
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
-    info.lines().find_map(value).map(str::trim)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use redis::cmd;
 
     use super::*;
     use crate::store::connection::Address;
@@ -194,6 +217,29 @@ mod tests {
 
         bench.settings.require_persistence = false;
         check(&bench.redis, &bench.settings, &CLUSTER).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_replica_is_refused() {
+        let bench = bench();
+        bench.redis.query::<()>(cmd("REPLICAOF").arg("127.0.0.1").arg(1)).await.unwrap();
+        let found = faults(check(&bench.redis, &bench.settings, &CLUSTER).await);
+        assert_eq!(found, ["it is a replica, which takes no writes: name its master in redis.url"]);
+    }
+
+    #[test]
+    fn a_server_of_another_kind_than_the_mode_says_is_refused() {
+        let node = "redis_mode:cluster\r\nrole:master\r\ncluster_enabled:1\r\n";
+        let sentinel = "redis_mode:sentinel\r\n";
+        for (info, mode, expected) in [
+            (node, RedisMode::Standalone, 1),
+            (node, RedisMode::Sentinel, 1),
+            (node, RedisMode::Cluster, 0),
+            (sentinel, RedisMode::Standalone, 1),
+            ("redis_mode:standalone\r\nrole:master\r\ncluster_enabled:0\r\n", RedisMode::Standalone, 0),
+        ] {
+            assert_eq!(role_faults(info, mode).len(), expected, "{info:?} {mode:?}");
+        }
     }
 
     #[test]

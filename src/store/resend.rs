@@ -109,7 +109,7 @@ mod tests {
         assert_eq!((call().await.unwrap(), call().await.unwrap()), (Resent::Queued, Resent::Queued));
         let lives: u64 = redis.query(redis::cmd("TTL").arg(&record)).await.unwrap();
         assert!(lives > 80_000, "the body stays until the dispatch: {lives}");
-        let mut reader = redis.open_reader(Duration::from_secs(1)).await.unwrap();
+        let mut reader = redis.open_reader("any", Duration::from_secs(1)).await.unwrap();
         let from = [Position { partition: PARTITION, after: crate::domain::EntryId::ZERO }];
         let entries =
             read(&mut reader, &keys, &from, 10, Duration::from_secs(1)).await.unwrap().pop().unwrap().1;

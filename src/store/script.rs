@@ -1,8 +1,9 @@
 //! A Lua script that Redis runs as one step, called by its digest.
 //!
-//! Redis forgets scripts at a restart, a fail-over and `SCRIPT FLUSH`: a call that finds its script unknown loads it and
-//! calls again, which is safe because NOSCRIPT means that nothing ran.
-//! Source: Redis "Scripting with Lua", `EVALSHA`, "EVAL script flags".
+//! Redis forgets scripts at a restart, a fail-over and `SCRIPT FLUSH`: a call that finds its script unknown is sent again
+//! with the whole text, which runs it and makes it known to just the server that lacked it. That is safe because NOSCRIPT
+//! means that nothing ran. `SCRIPT LOAD` would reach every node of a cluster, and fail while one of them is down.
+//! Source: Redis "Scripting with Lua", `EVALSHA`, `EVAL`, "EVAL script flags".
 
 use super::{Error, Redis};
 use redis::{Cmd, ToRedisArgs};
@@ -35,14 +36,6 @@ impl Script {
         command.arg(&self.digest).arg(1).arg(key);
         Call { script: self, command }
     }
-
-    /// Makes the script known to Redis, for calls that travel in a pipeline and cannot load it themselves.
-    ///
-    /// # Errors
-    /// As [`Redis::query`].
-    pub async fn load(&self, redis: &Redis) -> Result<(), Error> {
-        redis.query::<String>(redis::cmd("SCRIPT").arg("LOAD").arg(&self.text)).await.map(drop)
-    }
 }
 
 /// One call of a script with its arguments.
@@ -59,22 +52,43 @@ impl Call<'_> {
         self
     }
 
-    /// The bare command, for a pipeline.
-    pub fn into_command(self) -> Cmd {
-        self.command
-    }
-
     /// Runs it.
     ///
     /// # Errors
-    /// As [`Redis::query`]; an unknown script is loaded, not reported.
+    /// As [`Redis::query`]; an unknown script is made known, not reported.
     pub async fn run<T: redis::FromRedisValue>(&self, redis: &Redis) -> Result<T, Error> {
         match redis.query(&self.command).await {
-            Err(Error::NoScript) => {
-                self.script.load(redis).await?;
-                redis.query(&self.command).await
-            }
+            Err(Error::NoScript) => redis.query(&self.with_text()).await,
             answer => answer,
         }
+    }
+
+    /// The same call with the script's text where its digest was.
+    fn with_text(&self) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(&self.script.text);
+        for argument in self.command.args_iter().skip(2) {
+            // The other kind is the cursor of a scan, which no call has.
+            if let redis::Arg::Simple(bytes) = argument {
+                command.arg(bytes);
+            }
+        }
+        command
+    }
+}
+
+/// Runs calls on keys of any partitions as [`Redis::each`] does. They must bear being run twice: when one server lacks a
+/// script, all are sent again.
+///
+/// # Errors
+/// As [`Redis::each`]; an unknown script is made known, not reported.
+pub async fn run_each<T: redis::FromRedisValue>(redis: &Redis, calls: &[Call<'_>]) -> Result<Vec<T>, Error> {
+    let commands: Vec<Cmd> = calls.iter().map(|call| call.command.clone()).collect();
+    match redis.each(&commands).await {
+        Err(Error::NoScript) => {
+            let whole: Vec<Cmd> = calls.iter().map(Call::with_text).collect();
+            redis.each(&whole).await
+        }
+        answer => answer,
     }
 }

@@ -16,7 +16,7 @@ mod figures;
 
 use std::collections::BTreeMap;
 
-use redis::Pipeline;
+use redis::Cmd;
 
 pub use figures::{Attempts, Figures, ResponseTimes};
 
@@ -49,11 +49,9 @@ pub async fn read(
     now: Millis,
 ) -> Result<Figures, Error> {
     let name = format!("stats:{}", owner_hash(tenant, user));
-    let mut reads = Pipeline::new();
-    for partition in partitions {
-        reads.cmd("HGETALL").arg(keys.key(*partition, &name));
-    }
-    let hashes: Vec<BTreeMap<String, String>> = redis.pipeline(&reads).await?;
+    let read = |partition: &Partition| redis::cmd("HGETALL").arg(keys.key(*partition, &name)).to_owned();
+    let reads: Vec<Cmd> = partitions.iter().map(read).collect();
+    let hashes: Vec<BTreeMap<String, String>> = redis.each(&reads).await?;
     let mut figures = Figures::new(now);
     for hash in &hashes {
         figures.add(hash);

@@ -9,7 +9,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::{FromRedisValue, Pipeline, Value};
+use redis::{Cmd, FromRedisValue, Pipeline, Value};
 
 use super::{Error, Keys, Redis, Script, keys, record};
 use crate::domain::{Millis, Shard, Tenant, UserId, Webhook, WebhookId};
@@ -201,11 +201,11 @@ impl Webhooks<'_> {
     ) -> Result<Vec<Webhook>, Error> {
         let mut webhooks = Vec::with_capacity(entries.len());
         for chunk in entries.chunks(CHUNK) {
-            let mut pipeline = Pipeline::new();
-            for Indexed { id, .. } in chunk {
-                pipeline.cmd("HGET").arg(self.records(id)).arg(id.as_str());
-            }
-            let texts: Vec<Option<String>> = self.redis.pipeline(&pipeline).await?;
+            let get = |Indexed { id, .. }: &Indexed| {
+                redis::cmd("HGET").arg(self.records(id)).arg(id.as_str()).to_owned()
+            };
+            let reads: Vec<Cmd> = chunk.iter().map(get).collect();
+            let texts: Vec<Option<String>> = self.redis.each(&reads).await?;
             let mut dangling = Vec::new();
             for (entry, text) in chunk.iter().zip(texts) {
                 match text {
@@ -235,11 +235,8 @@ impl Webhooks<'_> {
         let ids: Vec<&WebhookId> = ids.into_iter().collect();
         let mut figures = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(CHUNK) {
-            let mut pipeline = Pipeline::new();
-            for id in chunk {
-                self.ask_figures(&mut pipeline, id);
-            }
-            let answers: Vec<Value> = self.redis.pipeline(&pipeline).await?;
+            let reads: Vec<Cmd> = chunk.iter().flat_map(|id| self.figure_reads(id)).collect();
+            let answers: Vec<Value> = self.redis.each(&reads).await?;
             let mut answers = answers.into_iter();
             while let (Some(counts), Some(queued), Some(retried)) =
                 (answers.next(), answers.next(), answers.next())
@@ -250,12 +247,14 @@ impl Webhooks<'_> {
         Ok(figures)
     }
 
-    fn ask_figures(&self, pipeline: &mut Pipeline, id: &WebhookId) {
+    fn figure_reads(&self, id: &WebhookId) -> [Cmd; 3] {
+        const COUNTS: [&str; 6] = ["ok", "fail", "row", "last", "last_ok", "last_fail"];
         let partition = self.layout.partition_of(self.tenant, id.shard());
-        let key = |kind| self.keys.of_webhook(partition, kind, id);
-        pipeline.cmd("HMGET").arg(key("count")).arg(&["ok", "fail", "row", "last", "last_ok", "last_fail"]);
-        pipeline.cmd("XLEN").arg(key("mbox"));
-        pipeline.cmd("ZCARD").arg(key("retry"));
+        let read =
+            |command, kind| redis::cmd(command).arg(self.keys.of_webhook(partition, kind, id)).to_owned();
+        let mut counts = read("HMGET", "count");
+        counts.arg(&COUNTS);
+        [counts, read("XLEN", "mbox"), read("ZCARD", "retry")]
     }
 
     /// Takes ids out of the tenant's index and, when the user is known, out of theirs.

@@ -23,6 +23,7 @@ mod limits;
 mod pacing;
 mod publishing;
 mod redis_faults;
+mod redis_modes;
 mod retries;
 mod survival;
 mod switching;

@@ -46,7 +46,12 @@ fn the_embedded_default_holds_the_documented_values() {
             admin_roles: words(&["ADMIN", "admin"]),
         },
         redis: Redis {
+            mode: RedisMode::Standalone,
             url: None,
+            sentinel_urls: vec![],
+            sentinel_master: String::new(),
+            cluster_urls: vec![],
+            tls_ca_file: None,
             prefix: "sw:".into(),
             data_dir: "./data".into(),
             require_persistence: true,
@@ -116,6 +121,15 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
         ("redis", "data_dir = \"\"", "the path of a directory"),
         ("redis", "url = \"http://x\"", "is \"http://x/\"; expected redis://"),
         ("redis", "command_timeout_ms = 0", "from 50 to 60000"),
+        ("redis", "mode = \"replicated\"", "is \"replicated\"; expected standalone, sentinel or cluster"),
+        (
+            "redis",
+            "mode = \"cluster\"\ncluster_urls = [\"redis://:hunter2@a:7000\", \"redis://b:7000\"]",
+            "is [\"redis://:***@a:7000\", \"redis://b:7000\"]; expected some nodes of the cluster",
+        ),
+        ("redis", "mode = \"cluster\"\ncluster_urls = [\"redis://a:7000/1\"]", "no database"),
+        ("redis", "mode = \"cluster\"\ncluster_urls = [\"unix:///a.sock\"]", "redis://host:port"),
+        ("redis", "mode = \"cluster\"\ncluster_urls = [\"redis://a\", \"rediss://b\"]", "all rediss://"),
         ("cluster", "partitions = 0", "from 1 to 1024"),
         ("cluster", "shards_per_tenant = 256", "from 1 to 255"),
         ("delivery", "allowed_networks = [\"10.0.0.0/8\", \"10.0.0.0/33\"]", "networks as CIDR"),
@@ -139,6 +153,15 @@ fn values_at_the_edges_are_taken() {
         ("server", "bind = \"::\"\nbase_path = \"/v1/crm-hooks\""),
         ("redis", "url = \"rediss://:p@cache:6380/3\""),
         ("redis", "url = \"unix:///run/redis.sock\""),
+        (
+            "redis",
+            "mode = \"sentinel\"\nsentinel_urls = [\"redis://a:26379\"]\nsentinel_master = \"main\"\n\
+             url = \"rediss://app:p@master/3\"\ntls_ca_file = \"ca.pem\"",
+        ),
+        (
+            "redis",
+            "mode = \"cluster\"\ncluster_urls = [\"rediss://app:p@a:7000\", \"rediss://app:p@b:7000\"]",
+        ),
         ("delivery", "response_capture_bytes = 0"),
         ("telemetry", "log_level = \"off\""),
         ("telemetry", "log_level = \"warn,salesos_webhooks=debug\""),
@@ -186,6 +209,35 @@ fn all_faults_come_at_once_and_show_no_secret() {
     assert!(text.starts_with("the configuration has 5 faults:\n  "), "{text}");
     assert!(text.contains("is 7 bytes long (not shown); expected at least 32"), "{text}");
     assert!(!text.contains("hunter"), "{text}");
+}
+
+#[test]
+fn what_a_mode_of_redis_lacks_and_what_it_does_not_use_are_named_at_once() {
+    let others =
+        "url = \"unix:///run/redis.sock\"\nsentinel_urls = [\"redis://a\"]\nsentinel_master = \"main\"\n";
+    for (lines, expected) in [
+        (
+            "mode = \"sentinel\"\nurl = \"unix:///run/redis.sock\"\ncluster_urls = [\"redis://a\"]"
+                .to_owned(),
+            vec![
+                "redis.url ",
+                "redis.sentinel_urls: is []",
+                "redis.sentinel_master: is \"\"",
+                "redis.cluster_urls ",
+            ],
+        ),
+        (
+            format!("mode = \"cluster\"\n{others}"),
+            vec!["redis.cluster_urls: is []", "redis.url ", "redis.sentinel_urls ", "redis.sentinel_master "],
+        ),
+        (format!("mode = \"standalone\"\n{others}"), vec!["redis.sentinel_urls ", "redis.sentinel_master "]),
+    ] {
+        let found = faults("redis", &lines);
+        assert_eq!(found.len(), expected.len(), "{lines}: {found:?}");
+        for (fault, start) in found.iter().zip(expected) {
+            assert!(fault.starts_with(start), "{lines}: {fault}");
+        }
+    }
 }
 
 #[test]

@@ -24,7 +24,12 @@ impl Drop for TempDir {
 
 pub(in crate::store) fn settings(data_dir: &Path) -> config::Redis {
     config::Redis {
+        mode: config::RedisMode::Standalone,
         url: None,
+        sentinel_urls: Vec::new(),
+        sentinel_master: String::new(),
+        cluster_urls: Vec::new(),
+        tls_ca_file: None,
         prefix: "sw:".into(),
         data_dir: data_dir.to_owned(),
         require_persistence: true,

@@ -1,18 +1,23 @@
 //! What the tests stand on: processes that end with the test, a client, a receiver, and waiting with a deadline.
 
 mod client;
+mod cluster;
 mod dir;
 mod node;
 mod receiver;
 mod redis;
+mod sentinel;
+mod server;
 mod token;
 mod verify;
 mod wait;
 
 pub use client::{Answer, Client, is_time, text};
+pub use cluster::RedisCluster;
 pub use dir::TempDir;
 pub use node::{MOST_IN_FLIGHT, TestNode};
 pub use receiver::{Gate, Received, Receiver, Reply};
 pub use redis::TestRedis;
+pub use sentinel::RedisSentinel;
 pub use token::{SECRET, Token};
 pub use wait::{SOON, eventually};

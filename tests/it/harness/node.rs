@@ -55,6 +55,32 @@ impl TestNode {
         Self::launch(&[]).await
     }
 
+    /// A node on the Redis that the settings lead to, ready.
+    pub async fn start_at(settings: &[(&str, String)]) -> Self {
+        let settings: Vec<(&str, &str)> =
+            settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Self::launch(&settings).await
+    }
+
+    /// What a node says that must not start with these settings.
+    pub async fn refused(settings: &[(&str, String)]) -> String {
+        let dir = TempDir::new();
+        let common = [("AUTH__JWT_SECRET", SECRET), ("SERVER__PORT", "0"), ("SERVER__MANAGEMENT_PORT", "0")];
+        let given = settings.iter().map(|(name, value)| (*name, value.as_str()));
+        let variables = common.into_iter().chain(given);
+        let output = Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
+            .env_clear()
+            .envs(variables.map(|(name, value)| (format!("WEBHOOKS_{name}"), value)))
+            .current_dir(dir.path())
+            .kill_on_drop(true)
+            .output();
+        let output =
+            tokio::time::timeout(SOON, output).await.expect("it ends in time").expect("the binary is built");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{said}");
+        said
+    }
+
     async fn launch(settings: &[(&str, &str)]) -> Self {
         let dir = TempDir::new();
         let data = dir.path().join("data");

@@ -1,0 +1,180 @@
+//! The three ways in which Redis is run: what works on one server works through sentinels and on a Redis Cluster, and
+//! a primary that dies is followed by itself.
+//!
+//! Redis replicates after it has answered. The servers here take writes only while a replica follows closely
+//! (`min-replicas-to-write 1`), which leaves the instant between the answer and its copy: what contract §4 calls the last
+//! moment. So does every fail-over without `WAIT`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Client, Receiver, RedisCluster, RedisSentinel, Reply, TestNode, TestRedis, eventually, text,
+};
+
+/// Far more than a fail-over takes: two seconds to notice, the vote, and leases that must be seen to stand still.
+const RECOVERED: Duration = Duration::from_secs(60);
+/// Organizations, so that every primary has partitions with work.
+const ORGANIZATIONS: usize = 8;
+/// Events of each.
+const EVENTS: usize = 60;
+/// Between two events of one organization: modest, so that the load lasts for the whole fail-over.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Everything that a user does, on more webhooks than one partition holds.
+async fn all_of_it_works(node: &TestNode) {
+    let receiver = Receiver::start().await;
+    receiver.script_each_event("/flaky", &[Reply::status(500), Reply::status(200)]);
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let flaky =
+        text(&ann.create(&receiver.url("/flaky"), &["*"], &json!({ "retrySchedule": [0] })).await["id"]);
+    for n in 0..8 {
+        ann.create(&receiver.url("/good"), &["lead.*"], &json!({ "name": format!("n{n}") })).await;
+    }
+    let events: Vec<Value> = (0..50).map(|n| json!({ "type": "lead.created", "data": { "n": n } })).collect();
+    crm.publish_batch(&events).await;
+    let one = crm.publish("lead.created", &json!({ "n": "one" })).await;
+    let again = json!({ "type": "lead.created", "data": {}, "id": "mine" });
+    assert_eq!(crm.post("/api/events", &again).await.expect(202)["duplicate"], false);
+    assert_eq!(crm.post("/api/events", &again).await.expect(202)["duplicate"], true);
+    let stats = ann.settled(52 * 9).await;
+    assert_eq!(stats["deliveries"]["successful"], 52 * 9);
+    assert_eq!(receiver.count("/good"), 52 * 8, "each once");
+
+    let log = ann.log(&flaky, "").await;
+    assert_eq!(log.len(), 2 * 52, "each failed once");
+    let status = crm.get(&format!("/api/events/{one}")).await.expect(200);
+    assert_eq!(status["id"], one.as_str(), "{status}");
+    let list = ann.get("/api/webhooks").await.expect(200);
+    assert_eq!(list.as_array().map(Vec::len), Some(9));
+    assert!(list.as_array().unwrap().iter().all(|webhook| webhook["pendingCount"] == 0), "{list}");
+
+    let tested = ann.post(&format!("/api/webhooks/{flaky}/test"), &json!({})).await.expect(200);
+    assert!(tested["eventId"].is_string(), "{tested}");
+    let row = text(&log[0]["id"]);
+    ann.post_empty(&format!("/api/webhooks/{flaky}/deliveries/{row}/retry")).await.expect(202);
+    ann.settled(52 * 9 + 1).await;
+    ann.patch(&format!("/api/webhooks/{flaky}"), &json!({ "name": "changed" })).await.expect(200);
+    ann.delete(&format!("/api/webhooks/{flaky}")).await.expect(204);
+    ann.get(&format!("/api/webhooks/{flaky}")).await.error(404);
+}
+
+#[tokio::test]
+async fn through_sentinels_all_of_it_works() {
+    let redis = RedisSentinel::start(1).await;
+    let node = TestNode::start_at(&redis.settings()).await;
+    all_of_it_works(&node).await;
+}
+
+#[tokio::test]
+async fn on_a_cluster_all_of_it_works() {
+    let redis = RedisCluster::start().await;
+    let node = TestNode::start_at(&redis.settings()).await;
+    all_of_it_works(&node).await;
+}
+
+/// Publishes with an id of its own until it is taken: what a client should do after a 503. Gives the id.
+async fn publish_until_taken(crm: &Client, id: String) -> String {
+    let event = json!({ "type": "lead.created", "data": {}, "id": id });
+    eventually("the event is taken", RECOVERED, async || {
+        let answer = crm.call(Method::POST, "/api/events").json(&event).send().await;
+        assert!([202, 503].contains(&answer.status), "{}", answer.body);
+        (answer.status == 202).then_some(())
+    })
+    .await;
+    id
+}
+
+/// One organization's events at an even pace; gives the ids that were accepted.
+async fn publish_steadily(crm: Client, org: usize) -> Vec<String> {
+    let mut pace = tokio::time::interval(EVERY);
+    let mut accepted = Vec::new();
+    for n in 0..EVENTS {
+        pace.tick().await;
+        accepted.push(publish_until_taken(&crm, format!("o{org}-e{n}")).await);
+    }
+    accepted
+}
+
+fn arrived(receiver: &Receiver) -> BTreeSet<String> {
+    receiver.received("/").iter().map(|request| request.event_id().to_owned()).collect()
+}
+
+/// A webhook in each organization and events for each, while `meanwhile` happens; every accepted one must arrive.
+async fn nothing_is_lost_while(node: &TestNode, meanwhile: impl AsyncFnOnce(&Receiver)) {
+    let receiver = Receiver::start().await;
+    let mut publishing = Vec::new();
+    for org in 0..ORGANIZATIONS {
+        let name = format!("org{org}");
+        node.user("ann", &name).create(&receiver.url("/"), &["*"], &json!({})).await;
+        publishing.push(publish_steadily(node.publisher(&name), org));
+    }
+    let (accepted, ()) = tokio::join!(join_all(publishing), meanwhile(&receiver));
+    let accepted: BTreeSet<String> = accepted.into_iter().flatten().collect();
+    assert_eq!(accepted.len(), ORGANIZATIONS * EVENTS);
+    eventually("everything accepted arrives", RECOVERED, async || {
+        let missing = accepted.difference(&arrived(&receiver)).count();
+        (missing == 0).then_some(())
+    })
+    .await;
+    for org in 0..ORGANIZATIONS {
+        node.user("ann", &format!("org{org}")).settled(EVENTS as u64).await;
+    }
+}
+
+#[tokio::test]
+async fn a_master_that_dies_is_followed_and_nothing_accepted_is_lost() {
+    let mut redis = RedisSentinel::start(2).await;
+    let node = TestNode::start_at(&redis.settings()).await;
+    nothing_is_lost_while(&node, async |receiver| {
+        receiver.arrived("/", 100).await;
+        redis.kill_primary();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_master_and_a_replica_may_change_places() {
+    let redis = RedisSentinel::start(1).await;
+    let node = TestNode::start_at(&redis.settings()).await;
+    nothing_is_lost_while(&node, async |receiver| {
+        receiver.arrived("/", 100).await;
+        redis.change_places().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_primary_of_a_cluster_that_dies_is_followed_and_nothing_accepted_is_lost() {
+    let mut redis = RedisCluster::start().await;
+    let node = TestNode::start_at(&redis.settings()).await;
+    nothing_is_lost_while(&node, async |receiver| {
+        receiver.arrived("/", 100).await;
+        let killed = redis.kill_primary();
+        redis.fail_over(killed).await;
+        redis.is_whole().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_mode_that_does_not_fit_the_server_is_refused_at_the_start() {
+    let (cluster, one) = (RedisCluster::start().await, TestRedis::start());
+    let (_, nodes) = cluster.settings().pop().unwrap();
+    let node = nodes.split(',').next().unwrap().to_owned();
+    for (settings, expected) in [
+        (vec![("REDIS__URL", node)], "set redis.mode = \"cluster\""),
+        (vec![("REDIS__MODE", "cluster".to_owned())], "redis.cluster_urls: is []"),
+        (
+            vec![("REDIS__MODE", "sentinel".to_owned()), ("REDIS__URL", one.url())],
+            "redis.sentinel_master: is \"\"",
+        ),
+    ] {
+        let said = TestNode::refused(&settings).await;
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
