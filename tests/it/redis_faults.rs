@@ -189,7 +189,7 @@ async fn a_redis_with_a_password_is_used_and_the_database_is_the_one_of_the_url(
     redis.require_password("open-sesame");
     let port = redis.listen_on_tcp().await;
     let url = |password| format!("redis://:{password}@127.0.0.1:{port}/3");
-    let node = TestNode::start_at(&url("open-sesame")).await;
+    let node = TestNode::start_at(&[("REDIS__URL", url("open-sesame"))]).await;
     let receiver = Receiver::start().await;
     let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
     ann.create(&receiver.url("/"), &["*"], &json!({})).await;

@@ -45,11 +45,6 @@ impl TestNode {
         Self::launch(&[settings, &[("REDIS__URL", url.as_str())]].concat()).await
     }
 
-    /// A node on the Redis at that URL, ready.
-    pub async fn start_at(url: &str) -> Self {
-        Self::launch(&[("REDIS__URL", url)]).await
-    }
-
     /// A node with a private Redis, ready.
     pub async fn start_with_private_redis() -> Self {
         Self::launch(&[]).await
