@@ -37,7 +37,8 @@ pub(super) fn client(
         .retries(REPEATS)
         .min_retry_wait(WAIT_MS.0)
         .max_retry_wait(WAIT_MS.1)
-        .connection_timeout(address.connect_timeout)
+        // Opening is two rounds of connections, each as slow as its slowest: the seeds, then all nodes.
+        .connection_timeout(address.connect_timeout / 2)
         .response_timeout(address.command_timeout)
         .overall_response_timeout(Some(address.command_timeout * PATIENCE))
         .tcp_settings(TcpSettings::default().set_nodelay(true));

@@ -7,6 +7,7 @@
 //! is killed here, never frozen and woken again.
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -209,6 +210,27 @@ async fn a_fail_over_is_told_apart_even_by_who_only_looks_on() {
     .await;
     let sentinel = RedisSentinel::start(1).await;
     is_told_apart(&connect(&sentinel.settings()), async || sentinel.change_places().await).await;
+}
+
+/// The settings with one more server at the head of their list of URLs: it takes connections and never answers.
+fn with_one_that_hangs(settings: Vec<(&'static str, String)>) -> (Vec<(&'static str, String)>, TcpListener) {
+    let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", hangs.local_addr().unwrap());
+    let longer = settings.into_iter().map(|(name, value)| {
+        let value = if name.ends_with("_URLS") { format!("{url},{value}") } else { value };
+        (name, value)
+    });
+    (longer.collect(), hangs)
+}
+
+#[tokio::test]
+async fn a_sentinel_or_a_seed_that_hangs_is_not_waited_for() {
+    let (cluster, sentinel) = (RedisCluster::start().await, RedisSentinel::start(1).await);
+    for settings in [cluster.settings(), sentinel.settings()] {
+        let (settings, _hangs) = with_one_that_hangs(settings);
+        let set = redis::cmd("SET").arg("a").arg(1).to_owned();
+        connect(&settings).query::<()>(&set).await.expect("the others lead to Redis");
+    }
 }
 
 #[tokio::test]
