@@ -243,14 +243,14 @@ async fn load_webhooks(local: &Local, partition: Partition) -> Result<Vec<Webhoo
 
 async fn load_wake(local: &Local, partition: Partition) -> Result<Vec<(WebhookId, Millis)>, Error> {
     const CHUNK: usize = 1000;
-    let mut wake = Vec::new();
+    let (mut wake, mut skip) = (Vec::new(), 0);
     loop {
-        let found =
-            mailboxes::wake(&local.redis, &local.keys, partition, Millis::MAX, wake.len(), CHUNK).await?;
-        let complete = found.len() < CHUNK;
-        wake.extend(found);
-        if complete {
+        let found = mailboxes::wake(&local.redis, &local.keys, partition, Millis::MAX, skip, CHUNK).await?;
+        // A short answer is not the end: names that are none of ours are left out of it.
+        if found.is_empty() {
             return Ok(wake);
         }
+        skip += CHUNK;
+        wake.extend(found);
     }
 }

@@ -29,7 +29,7 @@ pub const LAYOUT: Layout = Layout { partitions: 64, webhooks_per_shard: 4, shard
 pub fn config() -> Config {
     let day = Duration::from_secs(86_400);
     Config {
-        node_id: "test".into(),
+        node_id: "test".parse().expect("a node id"),
         server: Server {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 0,

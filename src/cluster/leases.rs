@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::domain::Partition;
-use crate::policy::lease::{self, Watch};
-use crate::store::leases::{self, Seen};
+use crate::policy::lease::{self, Seen, Watch};
+use crate::store::leases;
 use crate::store::{Error, Keys, Redis};
 use crate::telemetry::events as facts;
 

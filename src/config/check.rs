@@ -16,7 +16,7 @@ use super::fault::{Fault, Faults};
 use super::layers::Layers;
 use super::load::Machine;
 use super::raw::{self, Raw};
-use crate::domain::Catalogue;
+use crate::domain::{Catalogue, NodeId};
 
 const MEBIBYTE: i64 = 1 << 20;
 const GIBIBYTE: i64 = 1 << 30;
@@ -64,17 +64,13 @@ struct Check<'a> {
 
 /// One section each: the value within its range, or a fault and a stand-in that nobody will see.
 impl Check<'_> {
-    fn node_id(&mut self, id: String, machine: &Machine) -> String {
+    fn node_id(&mut self, id: String, machine: &Machine) -> NodeId {
         if id.is_empty() {
             return machine.node_id.clone();
         }
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        self.demand(
-            "node.id",
-            id.len() <= 64 && id.bytes().all(legal),
-            "1 to 64 letters, digits, '.', '_' or '-'",
-        );
-        id
+        let parsed = id.parse();
+        self.demand("node.id", parsed.is_ok(), "1 to 64 letters, digits, '.', '_' or '-'");
+        parsed.unwrap_or_else(|_| machine.node_id.clone())
     }
 
     fn server(&mut self, raw: raw::Server, machine: &Machine) -> Server {

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::domain::Catalogue;
+use crate::domain::{Catalogue, NodeId};
 
 /// All settings of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `node.id`: names this node in the cluster; made at start when not set.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// `[server]`
     pub server: Server,
     /// `[api]`

@@ -8,7 +8,7 @@ use super::check::check;
 use super::fault::{Fault, Faults};
 use super::raw::Raw;
 use super::{Config, Layers, catalogue};
-use crate::domain::Catalogue;
+use crate::domain::{Catalogue, NodeId};
 
 /// What the machine contributes to the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Machine {
     /// Cores that this process may use.
     pub cores: usize,
     /// The node's id when `node.id` names none.
-    pub node_id: String,
+    pub node_id: NodeId,
 }
 
 impl Machine {
@@ -91,7 +91,7 @@ impl Layers {
 }
 
 /// `<host name>-<process id>-<random>`: tells people where a node runs, and two starts apart.
-fn made_node_id() -> String {
+fn made_node_id() -> NodeId {
     /// Leaves room for the rest within the 64 characters of an id.
     const LONGEST_HOST: usize = 40;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -99,7 +99,8 @@ fn made_node_id() -> String {
     let host: String = host.trim().chars().filter(legal).take(LONGEST_HOST).collect();
     let host = if host.is_empty() { "node" } else { &host };
     let random: u32 = rand::rng().random();
-    format!("{host}-{}-{random:08x}", std::process::id())
+    let made = format!("{host}-{}-{random:08x}", std::process::id());
+    made.parse().expect("made of legal characters, and short enough")
 }
 
 #[cfg(test)]
@@ -146,6 +147,6 @@ mod tests {
     fn a_made_node_id_is_legal_and_never_the_same() {
         let (one, other) = (made_node_id(), made_node_id());
         assert_ne!(one, other);
-        assert!(load(None, env(&[("WEBHOOKS_NODE__ID", &one)])).is_ok(), "{one}");
+        assert!(load(None, env(&[("WEBHOOKS_NODE__ID", one.as_str())])).is_ok(), "{one}");
     }
 }

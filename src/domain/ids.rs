@@ -76,6 +76,33 @@ impl fmt::Display for Partition {
     }
 }
 
+/// Names a node of the cluster: 1..=64 letters, digits, `.`, `_` or `-`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(Arc<str>);
+
+impl NodeId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(legal);
+        if fits { Ok(Self(text.into())) } else { Err(BadName("node id")) }
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// `wh_` + shard (two hex digits) + 22 random letters and digits. Cheap to clone: it is a key of many maps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WebhookId(Arc<str>);

@@ -13,6 +13,6 @@ pub mod webhook;
 pub use attempt::{AttemptResult, AttemptRow, ErrorKind, Failure};
 pub use catalogue::{Catalogue, EventType};
 pub use event::{Event, EventBody};
-pub use ids::{AttemptId, EntryId, EventId, Partition, Shard, Tenant, UserId, WebhookId};
+pub use ids::{AttemptId, EntryId, EventId, NodeId, Partition, Shard, Tenant, UserId, WebhookId};
 pub use time::Millis;
 pub use webhook::{Backoff, DisabledReason, Pattern, Retries, Secret, Status, Webhook};

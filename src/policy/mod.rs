@@ -8,5 +8,7 @@ pub mod lease;
 pub mod matching;
 pub mod pace;
 pub mod partition;
+pub mod placement;
 pub mod retry;
+pub mod roster;
 pub mod signing;

@@ -27,7 +27,7 @@
 //! | `count:<webhook>` | hash | `ok`, `fail` (attempts), `delivered`, `dead` (deliveries), `row` (consecutive failures), `last`, `last_ok`, `last_fail` (ms), `paused` (until, ms) |
 //! | `stats:<hash of tenant, user>` | hash | see `store::stats` |
 //! | `testing:<webhook>` | string | a test is running |
-//! | `quarantine` | stream | entries that could not be read |
+//! | `quarantine` | stream, capped | what could not be read: `id` = its place in `events`, or `mbox:<webhook>`, `retry:<webhook>`; `entry` = what is known of it |
 
 use std::fmt::Write as _;
 

@@ -10,19 +10,11 @@ use redis::Cmd;
 use super::script::{self, Script};
 use super::{Error, Keys, Redis};
 use crate::domain::Partition;
+use crate::policy::lease::Seen;
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lease_take.lua")));
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lease_renew.lua")));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lease_release.lua")));
-
-/// What a lease shows to those who watch it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The holder's token; `None` when the lease is free.
-    pub token: Option<String>,
-    /// The holder's beat.
-    pub beat: Option<String>,
-}
 
 /// Looks at several leases in one round trip, in their order.
 ///

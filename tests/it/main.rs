@@ -14,8 +14,10 @@ mod harness;
 
 mod adding_up;
 mod auth;
+mod bounds;
 mod deliveries;
 mod endpoint;
+mod garbage;
 mod isolation;
 mod limits;
 mod pacing;

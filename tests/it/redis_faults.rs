@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, Receiver, SOON, TestNode, TestRedis, eventually, text};
+use crate::harness::{Answer, Client, Gate, Receiver, Reply, SOON, TestNode, TestRedis, eventually, text};
 
 fn event(n: usize) -> Value {
     json!({ "type": "lead.created", "data": { "n": n }, "id": format!("e{n}") })
@@ -121,16 +121,58 @@ async fn a_redis_that_hangs_is_503_and_not_a_hang() {
 }
 
 #[tokio::test]
-async fn a_redis_that_may_forget_is_refused_at_the_start() {
+async fn a_full_redis_refuses_publishes_and_lets_deliveries_go_on() {
     let redis = TestRedis::start();
-    let _: () = redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let gate = Gate::new();
+    receiver.script("/", &[Reply::status(200).held(&gate)]);
+    let id = text(&ann.create(&receiver.url("/"), &["*"], &json!({})).await["id"]);
+    for n in 0..30 {
+        crm.post("/api/events", &event(n)).await.expect(202);
+    }
+    eventually("all wait in the webhook's queue", SOON, async || {
+        (ann.webhook(&id).await["pendingCount"] == 30).then_some(())
+    })
+    .await;
+    // These may lie anywhere on their way when there is no more room.
+    for n in 30..40 {
+        crm.post("/api/events", &event(n)).await.expect(202);
+    }
+    let _: () = redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    for n in 40..45 {
+        let answer = crm.post("/api/events", &event(n)).await;
+        answer.error(503);
+        assert!(answer.number("retry-after") >= 1);
+    }
+    gate.open();
+    eventually("what was on its way is recorded", SOON, async || {
+        (ann.webhook(&id).await["successCount"].as_u64() >= Some(30)).then_some(())
+    })
+    .await;
+    crm.post("/api/events", &event(40)).await.error(503);
+    let _: () = redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    for n in 40..45 {
+        assert_eq!(
+            publish_until_taken(&crm, n).await.json()["duplicate"],
+            false,
+            "a refused one was not stored"
+        );
+    }
+    ann.settled(45).await;
+    assert_eq!(receiver.count("/"), 45, "each once");
+}
+
+/// Runs the program until it ends by itself; what it said.
+async fn refused(url: &str) -> String {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
         .env_clear()
         .envs([
             ("WEBHOOKS_AUTH__JWT_SECRET", crate::harness::SECRET),
             ("WEBHOOKS_SERVER__PORT", "0"),
             ("WEBHOOKS_SERVER__MANAGEMENT_PORT", "0"),
-            ("WEBHOOKS_REDIS__URL", &redis.url()),
+            ("WEBHOOKS_REDIS__URL", url),
         ])
         .current_dir(std::env::temp_dir())
         .output()
@@ -138,5 +180,33 @@ async fn a_redis_that_may_forget_is_refused_at_the_start() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{said}");
+    said
+}
+
+#[tokio::test]
+async fn a_redis_with_a_password_is_used_and_the_database_is_the_one_of_the_url() {
+    let mut redis = TestRedis::start();
+    redis.require_password("open-sesame");
+    let port = redis.listen_on_tcp().await;
+    let url = |password| format!("redis://:{password}@127.0.0.1:{port}/3");
+    let node = TestNode::start_at(&[("REDIS__URL", url("open-sesame"))]).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    ann.create(&receiver.url("/"), &["*"], &json!({})).await;
+    crm.post("/api/events", &event(0)).await.expect(202);
+    ann.settled(1).await;
+    assert_eq!(redis.command::<u64>(&["DBSIZE"]), 0, "nothing in database 0");
+    let keyspace: String = redis.command(&["INFO", "keyspace"]);
+    assert!(keyspace.contains("db3:"), "{keyspace}");
+
+    let said = refused(&url("open-barley")).await;
+    assert!(!said.contains("open-barley") && !said.contains("panicked"), "{said}");
+}
+
+#[tokio::test]
+async fn a_redis_that_may_forget_is_refused_at_the_start() {
+    let redis = TestRedis::start();
+    let _: () = redis.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let said = refused(&redis.url()).await;
     assert!(said.contains("allkeys-lru") && said.contains("redis.require_persistence"), "{said}");
 }

@@ -8,7 +8,7 @@ const SECRET: &str = "[auth]\njwt_secret = \"0123456789abcdef0123456789abcdef\"\
 fn checked(file: &str) -> Result<Config, Faults> {
     let mut layers = Layers::default();
     layers.put_text("my.toml", file);
-    let machine = Machine { cores: 5, node_id: "made-1-2".into() };
+    let machine = Machine { cores: 5, node_id: "made-1-2".parse().expect("a node id") };
     check(&layers, layers.raw(), catalogue::parse("built in", catalogue::EMBEDDED), &machine)
 }
 
@@ -27,7 +27,7 @@ fn the_embedded_default_holds_the_documented_values() {
     let days = |days| Duration::from_secs(days * SECONDS_PER_DAY);
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
     let expected = Config {
-        node_id: "made-1-2".into(),
+        node_id: "made-1-2".parse().expect("a node id"),
         server: Server {
             bind: IpAddr::from([127, 0, 0, 1]),
             port: 8080,
@@ -251,8 +251,11 @@ fn one_core_still_makes_a_thread() {
     let layers = Layers::default();
     let mut check = Check { layers: &layers, faults: vec![] };
     for (cores, expected) in [(1, 1), (2, 1), (3, 1), (64, 32)] {
-        let machine = Machine { cores, node_id: String::new() };
+        let machine = Machine { cores, node_id: "n".parse().expect("a node id") };
         assert_eq!(check.threads("server.workers", 0, &machine), expected);
     }
-    assert_eq!(check.threads("server.workers", 7, &Machine { cores: 1, node_id: String::new() }), 7);
+    assert_eq!(
+        check.threads("server.workers", 7, &Machine { cores: 1, node_id: "n".parse().expect("a node id") }),
+        7
+    );
 }

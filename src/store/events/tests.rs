@@ -171,3 +171,16 @@ async fn an_entry_whose_fields_are_not_text_can_be_read_and_set_aside() {
     let found = read(&mut reader, &fixture.keys, &from, 10, Duration::from_secs(1)).await.unwrap();
     assert!(matches!(found[0].1[0].kind, EntryKind::Unreadable(_)), "{found:?}");
 }
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_does_not_hold_up_the_dispatch() {
+    for record in ["garbage", "1 1 0 -\n[", "1 1 0 -\n7"] {
+        let fixture = Fixture::new().await;
+        fixture.run(&["HSET", "sw:{p03}:webhooks", fixture.webhook.as_str(), record]).await;
+        assert_eq!(
+            fixture.dispatch_event(0).await,
+            Dispatched::Full(vec![fixture.webhook.clone()]),
+            "{record}"
+        );
+    }
+}

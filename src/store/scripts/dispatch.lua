@@ -20,9 +20,11 @@ end
 local function overflow(webhook, owner, id, kind)
   local record = redis.call('HGET', P .. 'webhooks', webhook)
   if not record then return end
-  local settings = cjson.decode(string.match(record, '\n(.*)$'))
+  -- A record that cannot be read costs the row its URL, not the partition its dispatch.
+  local readable, settings = pcall(cjson.decode, string.match(record, '\n(.*)$') or '')
+  local url = readable and type(settings) == 'table' and settings.url or ''
   local row = cjson.encode({
-    e = id, t = kind, u = settings.url, a = now, n = 1, d = 0, k = 'overflow', m = 'the queue of the webhook is full',
+    e = id, t = kind, u = url, a = now, n = 1, d = 0, k = 'overflow', m = 'the queue of the webhook is full',
   })
   redis.call('XADD', P .. 'log:' .. webhook, 'MAXLEN', '~', log_max, '*', 'r', row)
   redis.call('XADD', P .. 'dead:' .. webhook, 'MAXLEN', '~', dead_max, '*', 'e', id, 't', kind, 'n', 0)

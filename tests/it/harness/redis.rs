@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use redis::{Client, FromRedisValue};
+use tokio::net::{TcpListener, UnixStream};
 
 use super::TempDir;
 
@@ -12,6 +13,7 @@ use super::TempDir;
 pub struct TestRedis {
     dir: TempDir,
     child: Child,
+    password: Option<String>,
 }
 
 impl TestRedis {
@@ -19,14 +21,38 @@ impl TestRedis {
     pub fn start() -> Self {
         let dir = TempDir::new();
         let child = spawn(&dir);
-        let redis = Self { dir, child };
+        let redis = Self { dir, child, password: None };
         redis.await_answer();
         redis
     }
 
     /// In the form that `redis.url` has.
     pub fn url(&self) -> String {
-        format!("unix://{}/redis.sock", self.dir.path().display())
+        let password = self.password.as_ref().map(|password| format!("?pass={password}")).unwrap_or_default();
+        format!("unix://{}/redis.sock{password}", self.dir.path().display())
+    }
+
+    /// From now on it asks for that password; a start anew forgets it.
+    pub fn require_password(&mut self, password: &str) {
+        let _: () = self.command(&["CONFIG", "SET", "requirepass", password]);
+        self.password = Some(password.to_owned());
+    }
+
+    /// A way to it over TCP, as long as the test runs: the port.
+    pub async fn listen_on_tcp(&self) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let socket = self.dir.path().join("redis.sock");
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let socket = socket.clone();
+                tokio::spawn(async move {
+                    let mut far = UnixStream::connect(socket).await?;
+                    tokio::io::copy_bidirectional(&mut near, &mut far).await
+                });
+            }
+        });
+        port
     }
 
     /// `kill -9`.
