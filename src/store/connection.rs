@@ -300,6 +300,21 @@ impl Redis {
         Ok(answers.into_iter().map(|(address, info)| (Some(address), info)).collect())
     }
 
+    /// Whether Redis answers; a cluster does while one of its primaries does, and what the others hold is refused.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn ping(&self) -> Result<(), Error> {
+        let (number, link) = self.connection().await?;
+        match link {
+            Link::Cluster(mut connection) => {
+                let answer = within(self.patience(), cluster::ping(&mut connection)).await;
+                self.judge(number, answer)
+            }
+            Link::One(_) => self.query::<String>(&redis::cmd("PING")).await.map(drop),
+        }
+    }
+
     /// Runs one command.
     ///
     /// # Errors

@@ -204,8 +204,10 @@ async fn is_told_apart(redis: &Redis, change: impl AsyncFnOnce()) {
 #[tokio::test]
 async fn a_fail_over_is_told_apart_even_by_who_only_looks_on() {
     let mut cluster = RedisCluster::start().await;
-    is_told_apart(&connect(&cluster.settings()), async || {
+    let redis = connect(&cluster.settings());
+    is_told_apart(&redis, async || {
         cluster.kill_primary();
+        redis.ping().await.expect("the others answer");
     })
     .await;
     let sentinel = RedisSentinel::start(1).await;
