@@ -158,7 +158,10 @@ impl<B: Clone> Lane<B> {
                 return;
             }
             self.cursor = delivery.entry;
-            self.keep(delivery);
+            // Redis may have gone back to before its dispatch, and it was dispatched again.
+            if !self.in_flight.contains_key(&delivery.entry) {
+                self.keep(delivery);
+            }
         }
     }
 

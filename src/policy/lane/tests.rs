@@ -223,6 +223,17 @@ fn a_lane_taken_anew_reads_all_and_repeats_nothing_in_flight() {
 }
 
 #[test]
+fn what_is_in_flight_when_redis_goes_back_is_not_started_again_by_another_dispatch() {
+    let mut lane = idle_lane(limits());
+    assert_eq!(started(&step(&mut lane, delivered(0, 1..=1), NOW)), [1]);
+    let effects = step(&mut lane, Input::Retaken, NOW);
+    step(&mut lane, mailbox_read(&effects, []), NOW);
+    assert_eq!(started(&step(&mut lane, delivered(0, 1..=2), NOW)), [2]);
+    step(&mut lane, attempted(1, 200), NOW);
+    assert_eq!(started(&step(&mut lane, recorded(1), NOW)), NONE);
+}
+
+#[test]
 fn an_outcome_that_was_not_ours_to_record_makes_the_lane_look() {
     let mut lane = idle_lane(limits());
     step(&mut lane, delivered(0, 1..=1), NOW);
