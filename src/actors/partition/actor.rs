@@ -177,7 +177,11 @@ impl Actor for PartitionActor {
 impl Handler<Arrived> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Arrived(entries): Arrived, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Arrived { entries, rewinds }: Arrived, ctx: &mut Context<Self>) {
+        // Read before the last rewind: older entries may have been forgotten, and must not be overtaken.
+        if rewinds != self.feed.rewinds() {
+            return;
+        }
         self.arrived_bytes += entries.iter().map(Entry::size).sum::<usize>();
         self.arrived.extend(entries);
         if self.arrived_bytes > ARRIVED_BYTES {
