@@ -50,6 +50,11 @@ impl Tenure {
         self.retaking.get() || **self.token.borrow() != *token
     }
 
+    /// Whether the lease is about to get another token: what was read from Redis may not be what it holds.
+    pub fn is_being_retaken(&self) -> bool {
+        self.retaking.get()
+    }
+
     /// The lease is about to get another token.
     pub fn retaking(&self) {
         self.retaking.set(true);
