@@ -65,6 +65,11 @@ impl Feed {
         self.rewinds.set(self.rewinds.get() + 1);
     }
 
+    /// How often it was rewound.
+    pub fn rewinds(&self) -> u64 {
+        self.rewinds.get()
+    }
+
     /// The connection was lost.
     fn mistrust(&self) {
         self.rewind();
@@ -283,7 +288,7 @@ async fn hand_over(feeds: &Feeds, feed: &Rc<Feed>, entries: Vec<Entry>) {
     let Some(last) = entries.last().map(|entry| entry.id) else { return };
     // A partition whose actor is gone is taken anew, and read from the start then.
     let read_after = feed.read_after.get();
-    if actor.send(Arrived(entries)).await.is_ok() && feed.rewinds.get() == read_after {
+    if actor.send(Arrived { entries, read_after }).await.is_ok() && feed.rewinds.get() == read_after {
         feed.cursor.set(last);
     }
 }

@@ -5,9 +5,8 @@
 //! command. To one server and to the master that sentinels name it comes from a deadpool pool, which opens it within a
 //! bound; a connection that failed, or whose server says that it is not the one that takes writes, is given up and the
 //! next command opens another. To a Redis Cluster it is that client's own set of sockets, which mends itself, and is made
-//! anew when it does not. Blocking
-//! reads have a connection of their own ([`Redis::open_reader`]), because a blocked command stops every other one on its
-//! socket.
+//! anew when it does not. Blocking reads have a connection of their own ([`Redis::open_reader`]), because a blocked command
+//! stops every other one on its socket.
 //!
 //! Every wait has an end: opening, waiting for the pool, and each answer. redis-rs gives a command 500 ms by itself, too
 //! little for a busy Redis and wrong for a blocking read; both bounds are set here.

@@ -182,7 +182,11 @@ impl Actor for PartitionActor {
 impl Handler<Arrived> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Arrived(entries): Arrived, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Arrived { entries, read_after }: Arrived, ctx: &mut Context<Self>) {
+        // They are read again, after what stands before them: a mailbox takes entries in the stream's order alone.
+        if self.feed.rewinds() != read_after {
+            return;
+        }
         self.arrived_bytes += entries.iter().map(Entry::size).sum::<usize>();
         self.arrived.extend(entries);
         if self.arrived_bytes > ARRIVED_BYTES {

@@ -9,7 +9,12 @@ use crate::store::outcomes::Outcome;
 /// Entries of the events stream, from the reader.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Arrived(pub Vec<Entry>);
+pub struct Arrived {
+    /// In the stream's order.
+    pub entries: Vec<Entry>,
+    /// How many rewinds of the feed there had been when they were read.
+    pub read_after: u64,
+}
 
 /// Records an outcome; answers whether it was recorded now.
 #[derive(Debug, Message)]
