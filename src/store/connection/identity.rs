@@ -1,0 +1,79 @@
+//! Which servers take our writes, and whether they are the same as before.
+
+use super::link::{Link, Opener, within};
+use super::{Error, Redis};
+use crate::store::cluster;
+
+impl Redis {
+    /// Names the servers that take writes: their run ids and the histories that they continue. Another name means that
+    /// one was restarted or replaced, and the last moment before may be lost. With sentinels it also follows a master
+    /// that was replaced in good order and has not noticed yet. A few round trips: for once a second, not for each call.
+    ///
+    /// # Errors
+    /// As [`Self::query`]; one primary of a cluster that does not answer is an error.
+    pub async fn identity(&self) -> Result<String, Error> {
+        self.follow_sentinels().await?;
+        let primaries = self.info(&["server", "replication"]).await?;
+        let name_of = |info: &str| {
+            let [run, history] =
+                ["run_id", "master_replid"].map(|name| info_field(info, name).unwrap_or("?"));
+            format!("{run}.{history}")
+        };
+        let mut names: Vec<String> = primaries.iter().map(|(_, info)| name_of(info)).collect();
+        names.sort_unstable();
+        let identity = names.join(",");
+        let mut current = self.lock();
+        if current.identity.replace(identity.clone()).is_some_and(|before| before != identity) {
+            current.generation += 1;
+        }
+        Ok(identity)
+    }
+
+    /// Gives the connection up when the sentinels name another master by now.
+    async fn follow_sentinels(&self) -> Result<(), Error> {
+        let Opener::Sentinel(pool) = &self.inner.opener else { return Ok(()) };
+        let number = self.lock().number;
+        if within(self.inner.address.connect_timeout, pool.manager().has_moved()).await? {
+            self.give_up(number);
+        }
+        Ok(())
+    }
+
+    /// What `INFO` says (of these sections; none = the usual ones) on each server that takes writes, with the server's
+    /// address in a cluster and no address elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::query`]; one primary of a cluster that does not answer is an error.
+    pub async fn info(&self, sections: &[&str]) -> Result<Vec<(Option<String>, String)>, Error> {
+        let mut command = redis::cmd("INFO");
+        command.arg(sections);
+        let (number, link) = self.connection().await?;
+        let Link::Cluster(mut connection) = link else {
+            return Ok(vec![(None, self.query(&command).await?)]);
+        };
+        let asked = within(self.patience(), cluster::ask_primaries(&mut connection, command)).await;
+        let answers = self.judge(number, asked)?;
+        Ok(answers.into_iter().map(|(address, info)| (Some(address), info)).collect())
+    }
+
+    /// Whether Redis answers; a cluster does while one of its primaries does, and what the others hold is refused.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn ping(&self) -> Result<(), Error> {
+        let (number, link) = self.connection().await?;
+        match link {
+            Link::Cluster(mut connection) => {
+                let answer = within(self.patience(), cluster::ping(&mut connection)).await;
+                self.judge(number, answer)
+            }
+            Link::One(_) => self.query::<String>(&redis::cmd("PING")).await.map(drop),
+        }
+    }
+}
+
+/// The value of a line of `INFO`.
+pub(in crate::store) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+    info.lines().find_map(value).map(str::trim)
+}
