@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{Actor, Addr};
 use tokio::sync::{Semaphore, watch};
@@ -20,15 +20,15 @@ use crate::domain::{NodeId, Partition};
 use crate::policy::lease::LOOK_EVERY;
 use crate::policy::partition::Layout;
 use crate::policy::placement::Placement;
+use crate::policy::retake::Pace;
 use crate::store::{Keys, Redis};
 use crate::telemetry::events as facts;
 
 /// The longest wait at the end for what should take no time: actors that stop, and leases given back. Whatever Redis
 /// does, the node ends; leases that were not given back stand still and are taken when they have done so for their term.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// The shortest time between two takings of what is ours already. Each reads all records again, so a Redis that answers
-/// late must not be met with one after every late answer.
-const RETAKE_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether the servers are the same ones.
+const IDENTIFY_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked, at the end, whether a partition has nothing in flight any more.
 const HAND_OVER_EVERY: Duration = Duration::from_millis(20);
 
@@ -74,11 +74,12 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
     });
     let feeds = Rc::new(Feeds::default());
     let mut reader = actix::spawn(reader::run(local.clone(), feeds.clone()));
-    let retaken = clock::monotonic();
     let keeper = Keeper::new(redis.for_another_thread()?, keys, node.clone(), partitions);
+    let retakes = Pace::default();
     let mut arbiter =
-        Arbiter { local, feeds, node, placement, keeper, running: Vec::new(), trusted: 0, retaken };
+        Arbiter { local, feeds, node, placement, keeper, running: Vec::new(), trusted: 0, retakes };
     arbiter.connect().await;
+    let identify = actix::spawn(identify(arbiter.keeper.redis().clone()));
     let mut ended = Ok(());
     while !*stopping.borrow() && ended.is_ok() {
         tokio::select! {
@@ -90,6 +91,7 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
     }
     arbiter.hand_all_over().await;
     reader.abort();
+    identify.abort();
     ended
 }
 
@@ -98,6 +100,17 @@ fn reader_died(died: Result<(), tokio::task::JoinError>) -> anyhow::Error {
     match died {
         Ok(()) => anyhow::anyhow!("the reader of events ended"),
         Err(error) => anyhow::Error::new(error).context("the reader of events died"),
+    }
+}
+
+/// Notices servers that were restarted or replaced although no connection broke. Beside the turns of the arbiter: one
+/// server of many that hangs must not keep it from renewing.
+async fn identify(redis: Redis) {
+    loop {
+        tokio::time::sleep(IDENTIFY_EVERY).await;
+        if let Err(error) = redis.identity().await {
+            tracing::debug!(%error, "the servers could not be named");
+        }
     }
 }
 
@@ -138,7 +151,7 @@ struct Arbiter {
     running: Vec<Owned>,
     /// The generations of the connections when all that is ours was last taken.
     trusted: u64,
-    retaken: Instant,
+    retakes: Pace,
 }
 
 impl Arbiter {
@@ -153,6 +166,20 @@ impl Arbiter {
 
     fn generation(&self) -> u64 {
         self.local.redis.generation() + self.keeper.redis().generation()
+    }
+
+    fn replacements(&self) -> u64 {
+        self.local.redis.replacements() + self.keeper.redis().replacements()
+    }
+
+    /// Whether the leases are where the records are. Opens the connections, so that their opening is not one more
+    /// disturbance. A cluster's client finds the server of each key by itself.
+    async fn is_at_one(&self) -> bool {
+        if self.local.redis.is_cluster() {
+            return true;
+        }
+        let identities = tokio::join!(self.local.redis.identity(), self.keeper.redis().identity());
+        matches!(identities, (Ok(records), Ok(leases)) if records == leases)
     }
 
     /// Keeps the leases once, starts and ends actors accordingly, and rests.
@@ -179,37 +206,41 @@ impl Arbiter {
     /// Whenever Redis may have lost or regained something, what was read from it is read again.
     async fn take_anew(&mut self) {
         let now = clock::monotonic();
-        let unfinished = self.running.iter().any(|owned| owned.tenure.is_retaking());
-        if !unfinished && now.saturating_duration_since(self.retaken) < RETAKE_EVERY {
+        let is_due = self.retakes.is_due(now, self.replacements());
+        let all = is_due && self.generation() != self.trusted;
+        if all && !self.is_at_one().await {
             return;
         }
         let generation = self.generation();
-        let mistrusted = self.feeds.take_mistrusted();
-        let all = generation != self.trusted;
+        let mistrusted = if is_due { self.feeds.take_mistrusted() } else { Vec::new() };
         let shaken = |tenure: &Tenure| all || tenure.is_retaking() || mistrusted.contains(&tenure.partition);
         let tenures: Vec<Rc<Tenure>> = self.tenures().into_iter().filter(|tenure| shaken(tenure)).collect();
-        if !tenures.is_empty() {
-            self.retaken = now;
-            let retaken = self.keeper.retake(&tenures).await;
-            facts::partitions_retaken(retaken.done.len());
-            for owned in &self.running {
-                if retaken.done.iter().any(|done| Rc::ptr_eq(done, &owned.tenure)) {
-                    // Waits for room in the actor's mailbox: this message must not be lost.
-                    actix::spawn(owned.actor.send(Retaken));
-                }
+        if is_due {
+            self.trusted = generation;
+            if !tenures.is_empty() {
+                self.retakes.taken(now, self.replacements());
             }
-            self.lose(&retaken.lost).await;
         }
-        self.trusted = generation;
+        self.retake(&tenures).await;
+    }
+
+    async fn retake(&mut self, tenures: &[Rc<Tenure>]) {
+        if tenures.is_empty() {
+            return;
+        }
+        let retaken = self.keeper.retake(tenures).await;
+        facts::partitions_retaken(retaken.done.len());
+        for owned in &self.running {
+            if retaken.done.iter().any(|done| Rc::ptr_eq(done, &owned.tenure)) {
+                // Waits for room in the actor's mailbox: this message must not be lost.
+                actix::spawn(owned.actor.send(Retaken));
+            }
+        }
+        self.lose(&retaken.lost).await;
     }
 
     async fn renew(&mut self) {
         let renewed = self.keeper.renew(&self.tenures()).await;
-        if !renewed.is_empty()
-            && let Err(error) = self.keeper.redis().identity().await
-        {
-            tracing::debug!(%error, "the servers could not be named");
-        }
         let lost = renewed.iter().filter(|(_, renewed)| leases::is_lost(renewed));
         let lost: Vec<Partition> = lost.map(|(tenure, _)| tenure.partition).collect();
         for (tenure, renewed) in &renewed {

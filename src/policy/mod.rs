@@ -9,6 +9,7 @@ pub mod matching;
 pub mod pace;
 pub mod partition;
 pub mod placement;
+pub mod retake;
 pub mod retry;
 pub mod roster;
 pub mod signing;

@@ -6,6 +6,7 @@
 //! Sources: Redis "High availability with Redis Sentinel", "Redis cluster specification".
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::io::tcp::TcpSettings;
@@ -13,6 +14,7 @@ use redis::{
     Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, TlsCertificates,
 };
 
+use super::sentinel::Known;
 use crate::config::{self, RedisMode};
 
 /// What the master is logged in with when `redis.url` is empty: no password, database 0, no TLS.
@@ -39,6 +41,8 @@ pub(super) enum Servers {
         name: String,
         /// User, password, database and TLS of the master.
         login: Box<ConnectionInfo>,
+        /// What is known of the master, shared by all copies of the address.
+        known: Arc<Known>,
     },
     /// A Redis Cluster, found through any of its nodes.
     Cluster {
@@ -73,6 +77,7 @@ impl Address {
                 sentinels: each(&settings.sentinel_urls)?,
                 name: settings.sentinel_master.clone(),
                 login: Box::new(parse(url.unwrap_or(PLAIN_LOGIN), authority)?),
+                known: Arc::default(),
             },
             RedisMode::Cluster => Servers::Cluster { seeds: each(&settings.cluster_urls)?, certificates },
         };

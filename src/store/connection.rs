@@ -61,10 +61,27 @@ struct Current {
     number: u64,
     /// See [`Redis::generation`].
     generation: u64,
+    /// See [`Redis::replacements`].
+    replacements: u64,
     /// What [`Redis::identity`] found last.
     identity: Option<String>,
+    /// How many answers of the sentinels were heeded.
+    answers: u64,
+    /// Another cluster client is being opened, to take the place of the one in use.
+    remaking: bool,
     /// When the connection was opened.
     opened: Instant,
+}
+
+impl Current {
+    /// Takes another connection into use; answers its number.
+    fn put(&mut self, link: Link) -> u64 {
+        self.number += 1;
+        self.generation += 1;
+        self.opened = clock::monotonic();
+        self.link = Some(link);
+        self.number
+    }
 }
 
 impl Redis {
@@ -74,8 +91,16 @@ impl Redis {
     /// The address cannot be used at all (a TLS set-up that does not load).
     pub fn new(address: Address) -> Result<Self, Error> {
         let opener = Opener::new(&address)?;
-        let current =
-            Current { link: None, number: 0, generation: 0, identity: None, opened: clock::monotonic() };
+        let current = Current {
+            link: None,
+            number: 0,
+            generation: 0,
+            replacements: 0,
+            identity: None,
+            answers: 0,
+            remaking: false,
+            opened: clock::monotonic(),
+        };
         let (opening, current) = (tokio::sync::Mutex::default(), Mutex::new(current));
         Ok(Self { inner: Arc::new(Inner { address, opener, opening, current }) })
     }
@@ -101,9 +126,10 @@ impl Redis {
 
     /// A number that changes whenever what was read before is not to be trusted any more: the connection was given up
     /// or opened anew, a server said that it is not the one that we work on (READONLY, MASTERDOWN, MOVED, LOADING,
-    /// UNBLOCKED), or [`Self::identity`] found other primaries. It says nothing of an outage that nobody met: ask
+    /// UNBLOCKED), the sentinels named another one, or [`Self::identity`] found other primaries. It says nothing of an outage that nobody met: ask
     /// [`Self::identity`] from time to time. A cluster's client reconnects unseen; there that is the only sign.
     pub fn generation(&self) -> u64 {
+        self.follow();
         self.lock().generation
     }
 
@@ -120,6 +146,20 @@ impl Redis {
         let (number, mut link) = self.connection().await?;
         let answer = within(self.patience(), command.query_async(&mut link)).await;
         self.judge(number, answer)
+    }
+
+    /// As [`Self::query`], and without an answer within `limit` it has none.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn query_within<T: FromRedisValue>(&self, limit: Duration, command: &Cmd) -> Result<T, Error> {
+        let asked = async {
+            let (number, mut link) = self.connection().await?;
+            let answer = within(self.patience().min(limit), command.query_async(&mut link)).await;
+            self.judge(number, answer)
+        };
+        // Opening the connection counts too.
+        tokio::time::timeout(limit * 2, asked).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
     /// Runs several commands on keys of one partition in one round trip; not atomic.
@@ -154,16 +194,20 @@ impl Redis {
         self.pipeline(&pipeline).await
     }
 
-    /// As [`Self::each`], but on a Redis Cluster a command whose server does not answer is `None` and the others have
-    /// their answers.
+    /// As [`Self::each`], but on a Redis Cluster a command whose server does not answer within `limit` is `None` and the
+    /// others have their answers.
     ///
     /// # Errors
     /// As [`Self::query`]; on a Redis Cluster none.
-    pub async fn what_answers<T: FromRedisValue>(&self, commands: &[Cmd]) -> Result<Vec<Option<T>>, Error> {
+    pub async fn what_answers<T: FromRedisValue>(
+        &self,
+        limit: Duration,
+        commands: &[Cmd],
+    ) -> Result<Vec<Option<T>>, Error> {
         if !self.is_cluster() {
             return Ok(self.each(commands).await?.into_iter().map(Some).collect());
         }
-        let alone = commands.iter().map(async |command| self.query(command).await.ok());
+        let alone = commands.iter().map(async |command| self.query_within(limit, command).await.ok());
         Ok(futures_util::stream::iter(alone).buffered(AT_ONCE).collect().await)
     }
 
@@ -177,9 +221,10 @@ impl Redis {
         let config = connection_config(address, block + address.command_timeout);
         let info = match &address.servers {
             Servers::One(info) => info.clone(),
-            Servers::Sentinel { sentinels, name, login } => {
-                let manager = sentinel::Manager::new(sentinels, name, login, config, address.connect_timeout);
-                return within(address.connect_timeout, manager.open()).await;
+            Servers::Sentinel { sentinels, name, login, known } => {
+                let limit = address.connect_timeout;
+                let manager = sentinel::Manager::new(sentinels, name, login, config, limit, known);
+                return within(limit, manager.open()).await;
             }
             Servers::Cluster { seeds, .. } => {
                 let (number, link) = self.connection().await?;
@@ -206,15 +251,12 @@ impl Redis {
             return Ok(open);
         }
         let link = self.inner.opener.open(limit).await?;
-        let mut current = self.lock();
-        current.number += 1;
-        current.generation += 1;
-        current.opened = clock::monotonic();
-        current.link = Some(link.clone());
-        Ok((current.number, link))
+        Ok((self.lock().put(link.clone()), link))
     }
 
     fn open_connection(&self) -> Option<(u64, Link)> {
+        self.ask_sentinels_when_due();
+        self.follow();
         let current = self.lock();
         current.link.clone().map(|link| (current.number, link))
     }
@@ -243,10 +285,42 @@ impl Redis {
             (_, Err(error)) => error.is_of_another_server(),
             (_, Ok(_)) => false,
         };
-        if is_useless {
+        if is_useless && self.is_cluster() {
+            self.remake();
+        } else if is_useless {
             self.give_up(number);
         }
         answer
+    }
+
+    /// Opens another cluster client behind the one in use, and takes it if it reaches every primary. While one hangs there
+    /// is no gain in another client: without a connection to that one it would stop for all others with each command to
+    /// it, while it looks for the way.
+    fn remake(&self) {
+        if std::mem::replace(&mut self.lock().remaking, true) {
+            return;
+        }
+        let redis = self.clone();
+        tokio::spawn(async move {
+            let opened = redis.open_another().await;
+            let mut current = redis.lock();
+            current.remaking = false;
+            // Not again at once, if it is no better.
+            current.opened = clock::monotonic();
+            if let Ok(link) = opened {
+                current.put(link);
+            }
+        });
+    }
+
+    async fn open_another(&self) -> Result<Link, Error> {
+        let link = self.inner.opener.open(self.opening_limit()).await?;
+        if let Link::Cluster(connection) = &link {
+            let mut connection = connection.clone();
+            let asked = cluster::ask_primaries(&mut connection, redis::cmd("PING"));
+            within(self.patience(), asked).await?;
+        }
+        Ok(link)
     }
 
     fn is_old(&self) -> bool {

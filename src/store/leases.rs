@@ -4,6 +4,7 @@
 //! beat stand still on its own monotonic clock (`cluster::leases`).
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use redis::Cmd;
 
@@ -11,6 +12,10 @@ use super::script::{self, Call, Script};
 use super::{Error, Keys, Redis};
 use crate::domain::{EntryId, NodeId, Partition};
 use crate::policy::lease::{Renewal, Seen};
+
+/// The longest wait for one lease's answer on a Redis Cluster, where one server may hang and the others' leases must not
+/// run out meanwhile: looking, taking, renewing and giving back, one after the other, take less than a term.
+const ANSWER: Duration = Duration::from_millis(700);
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lease_take.lua")));
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lease_renew.lua")));
@@ -25,7 +30,7 @@ pub async fn look(redis: &Redis, keys: &Keys, partitions: &[Partition]) -> Resul
         redis::cmd("HMGET").arg(keys.key(*partition, "lease")).arg("token").arg("beat").to_owned()
     };
     let reads: Vec<Cmd> = partitions.iter().map(read).collect();
-    let seen: Vec<Option<(Option<String>, Option<String>)>> = redis.what_answers(&reads).await?;
+    let seen: Vec<Option<(Option<String>, Option<String>)>> = redis.what_answers(ANSWER, &reads).await?;
     let seen = seen.into_iter();
     Ok(seen.map(|answer| answer.map(|(token, beat)| Seen { token, beat })).collect())
 }
@@ -61,7 +66,7 @@ pub async fn take(
         call
     };
     let calls: Vec<_> = bids.iter().zip(&routes).map(call).collect();
-    script::run_what_answers(redis, &calls).await
+    script::run_what_answers(redis, ANSWER, &calls).await
 }
 
 /// What a renewal brought.
@@ -84,7 +89,7 @@ pub async fn renew(
 ) -> Result<Vec<Renewed>, Error> {
     let routes = routes_of(keys, held);
     let calls = calls_on_all(&RENEW, keys, held, &routes);
-    let answers: Vec<Option<(i64, Option<String>)>> = script::run_what_answers(redis, &calls).await?;
+    let answers: Vec<Option<(i64, Option<String>)>> = script::run_what_answers(redis, ANSWER, &calls).await?;
     let read = |answer: Option<(i64, Option<String>)>| match answer {
         None => Renewed { renewal: Renewal::Unknown, oldest: None },
         Some((0, _)) => Renewed { renewal: Renewal::Lost, oldest: None },
@@ -106,7 +111,7 @@ pub async fn release(
     held: &[(Partition, Arc<str>)],
 ) -> Result<Vec<Option<bool>>, Error> {
     let routes = routes_of(keys, held);
-    script::run_what_answers(redis, &calls_on_all(&RELEASE, keys, held, &routes)).await
+    script::run_what_answers(redis, ANSWER, &calls_on_all(&RELEASE, keys, held, &routes)).await
 }
 
 fn routes_of(keys: &Keys, held: &[(Partition, Arc<str>)]) -> Vec<String> {

@@ -5,8 +5,11 @@
 //! means that nothing ran. `SCRIPT LOAD` would reach every node of a cluster, and fail while one of them is down.
 //! Source: Redis "Scripting with Lua", `EVALSHA`, `EVAL`, "EVAL script flags".
 
-use super::{Error, Redis};
+use std::time::Duration;
+
 use redis::{Cmd, ToRedisArgs};
+
+use super::{Error, Redis};
 
 /// The functions that several scripts share, put before each script's own text.
 const SHARED: &str = include_str!("scripts/shared.lua");
@@ -63,6 +66,21 @@ impl Call<'_> {
         }
     }
 
+    /// As [`Self::run`], and without an answer within `limit` it has none.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_within<T: redis::FromRedisValue>(
+        &self,
+        limit: Duration,
+        redis: &Redis,
+    ) -> Result<T, Error> {
+        match redis.query_within(limit, &self.command).await {
+            Err(Error::NoScript) => redis.query_within(limit, &self.with_text()).await,
+            answer => answer,
+        }
+    }
+
     /// The same call with the script's text where its digest was.
     fn with_text(&self) -> Cmd {
         let mut command = redis::cmd("EVAL");
@@ -93,18 +111,19 @@ pub async fn run_each<T: redis::FromRedisValue>(redis: &Redis, calls: &[Call<'_>
     }
 }
 
-/// As [`run_each`], but on a Redis Cluster a call whose server does not answer is `None` and the others have their
-/// answers.
+/// As [`run_each`], but on a Redis Cluster a call whose server does not answer within `limit` is `None` and the others
+/// have their answers.
 ///
 /// # Errors
 /// As [`Redis::query`]; on a Redis Cluster none.
 pub async fn run_what_answers<T: redis::FromRedisValue>(
     redis: &Redis,
+    limit: Duration,
     calls: &[Call<'_>],
 ) -> Result<Vec<Option<T>>, Error> {
     if !redis.is_cluster() {
         return Ok(run_each(redis, calls).await?.into_iter().map(Some).collect());
     }
-    let alone = calls.iter().map(|call| async { call.run(redis).await.ok() });
+    let alone = calls.iter().map(|call| async move { call.run_within(limit, redis).await.ok() });
     Ok(futures_util::future::join_all(alone).await)
 }

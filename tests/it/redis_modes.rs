@@ -6,9 +6,9 @@
 //! primary that lives on: it takes what reaches it until it learns of the fail-over, and all of that is lost. So a primary
 //! is killed here, never frozen and woken again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use redis::Cmd;
@@ -164,6 +164,75 @@ async fn a_master_and_a_replica_may_change_places() {
         accepted.is_subset(&arrived(&receiver)).then_some(())
     })
     .await;
+}
+
+/// The former master takes what reaches it for some ten seconds more. Connections that stayed there while the leases were
+/// renewed on the other one would deliver the same events again and again.
+#[tokio::test]
+async fn a_planned_fail_over_repeats_hardly_anything() {
+    let redis = RedisSentinel::start(1).await;
+    redis.take_writes_alone();
+    let node = TestNode::start_at(&redis.settings()).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    ann.create(&receiver.url("/"), &["*"], &json!({})).await;
+    tokio::join!(publish_steadily(crm.clone(), 0), async {
+        receiver.arrived("/", 10).await;
+        redis.change_places().await;
+    });
+    let mut accepted = BTreeSet::new();
+    for n in 0..20 {
+        accepted.insert(publish_until_taken(&crm, format!("after-{n}")).await);
+    }
+    eventually("what was accepted afterwards arrives", RECOVERED, async || {
+        accepted.is_subset(&arrived(&receiver)).then_some(())
+    })
+    .await;
+    let mut times = BTreeMap::<String, usize>::new();
+    for request in receiver.received("/") {
+        *times.entry(request.event_id().to_owned()).or_default() += 1;
+    }
+    let repeated: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(times.values().all(|times| *times <= 3), "{repeated:?}");
+    // Those of some two seconds: the sentinels are asked once a second.
+    assert!(repeated.len() <= 25, "{repeated:?}");
+}
+
+#[tokio::test]
+async fn what_other_primaries_hold_goes_on_while_one_hangs() {
+    let redis = RedisCluster::start().await;
+    let node = TestNode::start_at(&redis.settings()).await;
+    let receiver = Receiver::start().await;
+    for org in 0..ORGANIZATIONS {
+        let (ann, path) = (node.user("ann", &format!("org{org}")), format!("/{org}"));
+        ann.create(&receiver.url(&path), &["*"], &json!({})).await;
+        node.publisher(&format!("org{org}")).publish("lead.created", &json!({})).await;
+        receiver.arrived(&path, 1).await;
+    }
+    redis.freeze_primary();
+    let tried = (0..ORGANIZATIONS).map(async |org| {
+        let event = json!({ "type": "lead.created", "data": {} });
+        let answer = node.publisher(&format!("org{org}")).post("/api/events", &event).await;
+        (answer.status == 202).then_some(org)
+    });
+    let others: Vec<usize> = join_all(tried).await.into_iter().flatten().collect();
+    assert!(!others.is_empty() && others.len() < ORGANIZATIONS, "{others:?}");
+    // Long enough for every lease to run out that is not renewed.
+    let published = others.iter().map(async |org| {
+        let (crm, path) = (node.publisher(&format!("org{org}")), format!("/{org}"));
+        let mut pace = tokio::time::interval(EVERY);
+        let mut longest = Duration::ZERO;
+        for n in 0..2 * EVENTS {
+            pace.tick().await;
+            let start = Instant::now();
+            crm.publish("lead.created", &json!({ "n": n })).await;
+            receiver.arrived_within(RECOVERED, &path, n + 3).await;
+            longest = longest.max(start.elapsed());
+        }
+        longest
+    });
+    let longest = join_all(published).await;
+    assert!(longest.iter().all(|longest| *longest < Duration::from_secs(2)), "{longest:?}");
 }
 
 #[tokio::test]

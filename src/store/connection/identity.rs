@@ -2,6 +2,7 @@
 
 use super::link::{Link, Opener, within};
 use super::{Error, Redis};
+use crate::clock;
 use crate::store::cluster;
 
 impl Redis {
@@ -25,18 +26,53 @@ impl Redis {
         let mut current = self.lock();
         if current.identity.replace(identity.clone()).is_some_and(|before| before != identity) {
             current.generation += 1;
+            current.replacements += 1;
         }
         Ok(identity)
     }
 
-    /// Gives the connection up when the sentinels name another master by now.
+    /// A number that changes whenever the servers that take writes are found to be others: only then may Redis have lost
+    /// something, whatever became of a connection.
+    pub fn replacements(&self) -> u64 {
+        self.follow();
+        self.lock().replacements
+    }
+
+    /// Asks the sentinels when that is due, and gives the connection up when they name another master by now.
     async fn follow_sentinels(&self) -> Result<(), Error> {
-        let Opener::Sentinel(pool) = &self.inner.opener else { return Ok(()) };
-        let number = self.lock().number;
-        if within(self.inner.address.connect_timeout, pool.manager().has_moved()).await? {
-            self.give_up(number);
+        if let Opener::Sentinel(pool) = &self.inner.opener
+            && pool.manager().known().is_due(clock::monotonic())
+        {
+            within(self.inner.address.connect_timeout, pool.manager().ask_all()).await?;
         }
+        self.follow();
         Ok(())
+    }
+
+    /// Has the sentinels asked when that is due. The command that finds it due does not wait for their answer: it may be
+    /// a renewal, and sentinels may hang.
+    pub(super) fn ask_sentinels_when_due(&self) {
+        let Opener::Sentinel(pool) = &self.inner.opener else { return };
+        if pool.manager().known().is_due(clock::monotonic()) {
+            let (pool, limit) = (pool.clone(), self.inner.address.connect_timeout);
+            // Without an answer things stay as they are until the next time.
+            tokio::spawn(async move { within(limit, pool.manager().ask_all()).await.map(drop) });
+        }
+    }
+
+    /// Gives the connection up when the sentinels have named another master since it was opened. They were asked by
+    /// whichever connection of the process did so first: all of them move together.
+    pub(super) fn follow(&self) {
+        let Opener::Sentinel(pool) = &self.inner.opener else { return };
+        let answers = pool.manager().known().answers();
+        let mut current = self.lock();
+        if std::mem::replace(&mut current.answers, answers) != answers
+            && pool.manager().has_moved()
+            && current.link.take().is_some()
+        {
+            current.generation += 1;
+            current.replacements += 1;
+        }
     }
 
     /// What `INFO` says (of these sections; none = the usual ones) on each server that takes writes, with the server's

@@ -34,9 +34,9 @@ impl Opener {
                 let manager = deadpool_redis::Manager::new_with_config(info.clone(), config)?;
                 Opener::One(pool(address, manager))
             }
-            Servers::Sentinel { sentinels, name, login } => Opener::Sentinel(pool(
+            Servers::Sentinel { sentinels, name, login, known } => Opener::Sentinel(pool(
                 address,
-                sentinel::Manager::new(sentinels, name, login, config, address.connect_timeout),
+                sentinel::Manager::new(sentinels, name, login, config, address.connect_timeout, known),
             )),
             Servers::Cluster { seeds, certificates } => {
                 Opener::Cluster(Box::new(cluster::client(address, seeds, certificates.as_ref())?))

@@ -48,11 +48,24 @@ impl RedisCluster {
 
     /// `kill -9` of the primary with the most keys; gives its place.
     pub fn kill_primary(&mut self) -> usize {
-        let keys = |server: &Server| server.command::<u64>(&["DBSIZE"]).unwrap_or(0);
-        let primaries = (0..6).filter(|place| self.servers[*place].is_followed_master());
-        let busiest = primaries.max_by_key(|place| keys(&self.servers[*place])).expect("there are three");
+        let busiest = self.busiest();
         self.servers[busiest].kill();
         busiest
+    }
+
+    /// SIGSTOP of the primary with the most keys. Nobody takes its place: the others have patience.
+    pub fn freeze_primary(&self) {
+        for server in &self.servers {
+            let patience = ["CONFIG", "SET", "cluster-node-timeout", "120000"];
+            server.command::<()>(&patience).expect("it takes the setting");
+        }
+        self.servers[self.busiest()].freeze();
+    }
+
+    fn busiest(&self) -> usize {
+        let keys = |server: &Server| server.command::<u64>(&["DBSIZE"]).unwrap_or(0);
+        let primaries = (0..6).filter(|place| self.servers[*place].is_followed_master());
+        primaries.max_by_key(|place| keys(&self.servers[*place])).expect("there are three")
     }
 
     /// Starts what was killed again; it follows the new primary.

@@ -70,6 +70,14 @@ impl RedisSentinel {
         .await;
     }
 
+    /// From now on servers take writes whether or not a replica follows: a former master too, until it learns that it is one.
+    pub fn take_writes_alone(&self) {
+        for server in &self.servers {
+            let alone = ["CONFIG", "SET", "min-replicas-to-write", "0"];
+            server.command::<()>(&alone).expect("it takes the setting");
+        }
+    }
+
     async fn is_watched(&self) {
         eventually("the sentinels know each other and the replicas", SOON, async || {
             let all = format!("slaves={},sentinels=3", self.servers.len() - 1);

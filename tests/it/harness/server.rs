@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use redis::{Client, FromRedisValue, RedisResult};
 
+use super::redis::signal;
+
 /// The longest wait for one answer.
 const ANSWER: Duration = Duration::from_secs(1);
 
@@ -49,11 +51,7 @@ impl Server {
 
     /// Whether it takes writes, with a replica that follows it.
     pub fn is_followed_master(&self) -> bool {
-        let followed = |info: String| {
-            info.contains("role:master")
-                && info.contains("state=online")
-                && info.contains("min_slaves_good_slaves:")
-        };
+        let followed = |info: String| info.contains("role:master") && info.contains("state=online");
         self.command::<String>(&["INFO", "replication"]).is_ok_and(followed)
     }
 
@@ -61,6 +59,11 @@ impl Server {
     pub fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it is our child");
+    }
+
+    /// SIGSTOP: it takes connections and answers nothing.
+    pub fn freeze(&self) {
+        signal("STOP", self.child.id());
     }
 
     /// Starts it again with the data that it had.
