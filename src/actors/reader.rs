@@ -5,6 +5,11 @@
 //! No consumer groups: the owner is the only reader, and what it reads twice the dispatch script skips. So after a lost
 //! connection, or an answer that the data is somewhere else now (MOVED, READONLY, UNBLOCKED), it finds the server anew
 //! and simply reads from the start again. A partition that has enough to do is left out until it has room.
+//!
+//! A read is cut by what the largest entries would bring ([`portion`]), so a partition with a long backlog gets few
+//! entries among many streams: what brought all that it was asked for is read once more alone, where it may bring more.
+
+mod portion;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,6 +20,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 
+use self::portion::Portion;
 use super::local::{Backoff, Local};
 use super::partition::{Arrived, PartitionActor};
 use crate::domain::{EntryId, Partition};
@@ -25,10 +31,10 @@ use crate::store::events::{self, Entry, Position};
 const BLOCK: Duration = Duration::from_millis(500);
 /// The same while a partition is left out and may want to be read again.
 const BLOCK_SHORT: Duration = Duration::from_millis(20);
-/// The most that one read may bring, in bytes, by the average size of what came before.
-const BYTES_PER_READ: usize = 4 << 20;
-/// The most entries that one read may bring of one partition.
-const MOST_ENTRIES: usize = 512;
+/// The same where something is known to be there.
+const BLOCK_HARDLY: Duration = Duration::from_millis(1);
+/// How long partitions that join are collected before a read that is blocked without them is broken off.
+const COLLECT: Duration = Duration::from_millis(50);
 
 /// How a partition and the reader talk: where the reader stands, and whether the partition wants more.
 #[derive(Debug)]
@@ -94,12 +100,15 @@ pub struct Feeds {
     feeds: RefCell<Vec<(Rc<Feed>, Addr<PartitionActor>)>>,
     joined: Notify,
     opened: Notify,
+    /// A partition has joined since the list was last read.
+    has_new: Cell<bool>,
 }
 
 impl Feeds {
     /// Begins to read a partition from the start.
     pub fn add(&self, feed: Rc<Feed>, actor: Addr<PartitionActor>) {
         self.feeds.borrow_mut().push((feed, actor));
+        self.has_new.set(true);
         self.joined.notify_one();
     }
 
@@ -118,6 +127,7 @@ impl Feeds {
 
     /// The feeds that want more, and how many there are in all.
     fn open_ones(&self) -> (Vec<Rc<Feed>>, usize) {
+        self.has_new.set(false);
         let feeds = self.feeds.borrow();
         let open = feeds.iter().map(|(feed, _)| feed).filter(|feed| feed.open.get()).cloned().collect();
         (open, feeds.len())
@@ -146,6 +156,18 @@ impl Feeds {
         mistrusted.map(|(feed, _)| feed.partition).collect()
     }
 
+    /// Waits until a partition that joined has been kept waiting by a read that began without it. Those that join
+    /// together, as at a take-over, are waited for together.
+    async fn kept_waiting(&self) {
+        loop {
+            self.joined.notified().await;
+            tokio::time::sleep(COLLECT).await;
+            if self.has_new.get() {
+                return;
+            }
+        }
+    }
+
     fn mistrust(&self) {
         for (feed, _) in self.feeds.borrow().iter() {
             feed.mistrust();
@@ -164,43 +186,95 @@ pub async fn run(local: Rc<Local>, feeds: Rc<Feeds>) {
 
 async fn read_together(local: &Local, feeds: &Feeds) {
     let mut backoff = Backoff::default();
+    let mut portion = Portion::new(local.config.api.max_event_bytes);
     loop {
         // A partition that joins is not kept waiting behind a read without it: the blocked connection is given up.
         let ended = tokio::select! {
-            ended = read_until_error(local, feeds, &mut backoff) => Some(ended),
-            () = feeds.joined.notified() => None,
+            ended = read_until_error(local, feeds, &mut portion, &mut backoff) => ended,
+            () = feeds.kept_waiting() => Ok(()),
         };
-        if let Some(Err(error)) = ended {
+        if let Err(error) = ended {
             tracing::warn!(%error, "reading events failed");
             if error.is_of_another_server() {
                 local.redis.distrust();
             }
+            portion.failed();
             feeds.mistrust();
             backoff.wait().await;
         }
     }
 }
 
-async fn read_until_error(local: &Local, feeds: &Feeds, backoff: &mut Backoff) -> Result<(), Error> {
+/// Ends without an error when the partitions' own connection was given up: perhaps for another server, and what is read
+/// from one must not be dispatched on another.
+async fn read_until_error(
+    local: &Local,
+    feeds: &Feeds,
+    portion: &mut Portion,
+    backoff: &mut Backoff,
+) -> Result<(), Error> {
+    let generation = local.redis.generation();
     // One server has all keys.
     let mut connection = local.redis.open_reader("", BLOCK).await?;
-    let mut average = 1024;
-    loop {
+    let mut turns = Turns::default();
+    while local.redis.generation() == generation {
         let (open, all) = feeds.open_ones();
         if open.is_empty() {
             feeds.opened.notified().await;
             continue;
         }
-        let block = if open.len() == all { BLOCK } else { BLOCK_SHORT };
-        let positions: Vec<Position> = open.iter().map(|feed| feed.begin_read()).collect();
-        let count = (BYTES_PER_READ / open.len() / average).clamp(1, MOST_ENTRIES);
+        let (chosen, block) = turns.choose(open, all, portion.streams());
+        let positions: Vec<Position> = chosen.iter().map(|feed| feed.begin_read()).collect();
+        let count = portion.entries(chosen.len());
         let found = events::read(&mut connection, &local.keys, &positions, count, block).await?;
         *backoff = Backoff::default();
+        turns.brought(&found, count);
         for (partition, entries) in found {
-            average = new_average(average, &entries);
-            if let Some(feed) = open.iter().find(|feed| feed.partition == partition) {
+            portion.brought(&entries);
+            if let Some(feed) = chosen.iter().find(|feed| feed.partition == partition) {
                 hand_over(feeds, feed, entries).await;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Which streams the next read names.
+#[derive(Debug, Default)]
+struct Turns {
+    /// The streams that brought all that they were asked for, in a read of them and others.
+    full: Vec<Partition>,
+    /// The last read was of these alone.
+    alone: bool,
+    /// Where the next read begins when one cannot name all.
+    next: usize,
+}
+
+impl Turns {
+    /// At most `limit` of the `open` ones of `all`, and how long a read of them may wait.
+    fn choose(&mut self, open: Vec<Rc<Feed>>, all: usize, limit: usize) -> (Vec<Rc<Feed>>, Duration) {
+        let full = std::mem::take(&mut self.full);
+        let mut more: Vec<Rc<Feed>> =
+            open.iter().filter(|feed| full.contains(&feed.partition)).cloned().collect();
+        self.alone = !more.is_empty();
+        if self.alone {
+            more.truncate(limit);
+            return (more, BLOCK_HARDLY);
+        }
+        let count = open.len();
+        let chosen: Vec<Rc<Feed>> =
+            open.into_iter().cycle().skip(self.next % count).take(count.min(limit)).collect();
+        self.next = (self.next + chosen.len()) % count;
+        let block = if chosen.len() == all { BLOCK } else { BLOCK_SHORT };
+        (chosen, block)
+    }
+
+    /// Notes what a read of at most `count` entries of each brought. After one of the full ones alone it is all the
+    /// others' turn.
+    fn brought(&mut self, found: &[(Partition, Vec<Entry>)], count: usize) {
+        if !self.alone {
+            let full = found.iter().filter(|(_, entries)| entries.len() >= count);
+            self.full = full.map(|(partition, _)| *partition).collect();
         }
     }
 }
@@ -228,11 +302,12 @@ async fn read_apart(local: &Local, feeds: &Feeds) {
 /// Reads one partition until it is removed.
 async fn read_alone(local: &Local, feeds: &Feeds, feed: Rc<Feed>) {
     let mut backoff = Backoff::default();
+    let mut portion = Portion::new(local.config.api.max_event_bytes);
     // While a primary is gone the readers of all its partitions fail again and again: each tells it once.
     let mut told = false;
     while feeds.holds(&feed) {
         let mut has_read = false;
-        let ended = read_alone_until_error(local, feeds, &feed, &mut has_read).await;
+        let ended = read_alone_until_error(local, feeds, &feed, &mut portion, &mut has_read).await;
         if has_read {
             (backoff, told) = (Backoff::default(), false);
         }
@@ -241,6 +316,7 @@ async fn read_alone(local: &Local, feeds: &Feeds, feed: Rc<Feed>) {
                 tracing::warn!(%error, partition = %feed.partition, "reading events failed");
                 told = true;
             }
+            portion.failed();
             feed.mistrust();
             backoff.wait().await;
         }
@@ -251,35 +327,27 @@ async fn read_alone_until_error(
     local: &Local,
     feeds: &Feeds,
     feed: &Rc<Feed>,
+    portion: &mut Portion,
     has_read: &mut bool,
 ) -> Result<(), Error> {
     let stream = local.keys.key(feed.partition, "events");
     let mut connection = local.redis.open_reader(&stream, BLOCK).await?;
-    let mut average = 1024;
     while feeds.holds(feed) {
         if !feed.open.get() {
             feeds.opened.notified().await;
             continue;
         }
         let all = feeds.feeds.borrow().len();
-        let count = (BYTES_PER_READ / all.max(1) / average).clamp(1, MOST_ENTRIES);
+        // The others may bring as much at the same time.
+        let count = portion.entries(all);
         let found = events::read(&mut connection, &local.keys, &[feed.begin_read()], count, BLOCK).await?;
         *has_read = true;
         for (_, entries) in found {
-            average = new_average(average, &entries);
+            portion.brought(&entries);
             hand_over(feeds, feed, entries).await;
         }
     }
     Ok(())
-}
-
-/// The average size of an entry, which follows what comes.
-fn new_average(average: usize, entries: &[Entry]) -> usize {
-    (average * 7 + size_of(entries) / entries.len().max(1)) / 8 + 1
-}
-
-fn size_of(entries: &[Entry]) -> usize {
-    entries.iter().map(Entry::size).sum()
 }
 
 async fn hand_over(feeds: &Feeds, feed: &Rc<Feed>, entries: Vec<Entry>) {
@@ -290,5 +358,46 @@ async fn hand_over(feeds: &Feeds, feed: &Rc<Feed>, entries: Vec<Entry>) {
     let rewinds = feed.read_after.get();
     if actor.send(Arrived { entries, rewinds }).await.is_ok() && feed.rewinds() == rewinds {
         feed.cursor.set(last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::events::EntryKind;
+
+    fn feeds(count: u16) -> Vec<Rc<Feed>> {
+        (0..count).map(|n| Rc::new(Feed::new(Partition(n)))).collect()
+    }
+
+    fn entries(count: usize) -> Vec<Entry> {
+        let kind = || EntryKind::Unreadable(String::new());
+        (0..count).map(|_| Entry { id: EntryId::ZERO, kind: kind() }).collect()
+    }
+
+    fn named(chosen: &[Rc<Feed>]) -> Vec<u16> {
+        chosen.iter().map(|feed| feed.partition.0).collect()
+    }
+
+    #[test]
+    fn a_stream_that_has_more_is_read_alone_every_other_time() {
+        let mut turns = Turns::default();
+        for _ in 0..3 {
+            let (chosen, block) = turns.choose(feeds(4), 4, 100);
+            assert_eq!((named(&chosen), block), (vec![0, 1, 2, 3], BLOCK));
+            turns.brought(&[(Partition(1), entries(4)), (Partition(2), entries(3))], 4);
+            let (chosen, block) = turns.choose(feeds(4), 4, 100);
+            assert_eq!((named(&chosen), block), (vec![1], BLOCK_HARDLY));
+            turns.brought(&[(Partition(1), entries(16))], 16);
+        }
+        assert_eq!(turns.choose(feeds(4), 5, 100).1, BLOCK_SHORT, "one is left out");
+    }
+
+    #[test]
+    fn where_a_read_cannot_name_all_they_take_turns() {
+        let mut turns = Turns::default();
+        let reads: Vec<Vec<u16>> = (0..4).map(|_| named(&turns.choose(feeds(5), 5, 2).0)).collect();
+        assert_eq!(reads, [[0, 1], [2, 3], [4, 0], [1, 2]]);
+        assert_eq!(turns.choose(feeds(5), 5, 2).1, BLOCK_SHORT);
     }
 }
