@@ -6,6 +6,9 @@
 //! prefix, all in the same slot. Tenants, users and client keys are hashed into names with their lengths, so no two of
 //! them can be made to collide.
 //!
+//! What belongs to no partition (`cluster:nodes`, `cluster:meta`, …) carries the tag `{cluster}`: it shares a slot too, so
+//! that a heartbeat is one round trip to one server.
+//!
 //! | after the partition's prefix | type | holds |
 //! |---|---|---|
 //! | `lease` | hash | `token`, `beat`, `node` (for those who look) |
@@ -62,9 +65,9 @@ impl Keys {
         format!("{}{{{partition}}}:{kind}:{id}", self.prefix)
     }
 
-    /// A key outside of the partitions: `cluster:<name>`.
+    /// A key outside of the partitions: `{cluster}:<name>`.
     pub fn cluster(&self, name: &str) -> String {
-        format!("{}cluster:{name}", self.prefix)
+        format!("{}{{cluster}}:{name}", self.prefix)
     }
 }
 
@@ -111,7 +114,7 @@ mod tests {
         let keys = Keys::new("sw:");
         assert_eq!(keys.of(Partition(7)), "sw:{p07}:");
         assert_eq!(keys.key(Partition(17), "lease"), "sw:{p17}:lease");
-        assert_eq!(keys.cluster("nodes"), "sw:cluster:nodes");
+        assert_eq!(keys.cluster("nodes"), "sw:{cluster}:nodes");
     }
 
     #[test]

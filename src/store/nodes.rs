@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, FromRedisValue, Value};
+use redis::{FromRedisValue, Value};
 use serde::{Deserialize, Serialize};
 
 use super::script::Script;
@@ -84,13 +84,12 @@ pub async fn join(redis: &Redis, keys: &Keys) -> Result<u64, Error> {
 pub async fn beat(redis: &Redis, keys: &Keys, id: &NodeId, entry: &NodeEntry) -> Result<Look, Error> {
     let text = serde_json::to_string(entry).expect("an entry is plain data");
     let nodes = keys.cluster("nodes");
-    let commands: [Cmd; 4] = [
-        redis::cmd("HSET").arg(&nodes).arg(id.as_str()).arg(text).to_owned(),
-        redis::cmd("HGETALL").arg(&nodes).to_owned(),
-        redis::cmd("HEXISTS").arg(keys.cluster("drain")).arg(id.as_str()).to_owned(),
-        redis::cmd("EXISTS").arg(keys.cluster("meta")).to_owned(),
-    ];
-    let [_, nodes, drain, meta] = exactly(redis.each::<Value>(&commands).await?)?;
+    let mut commands = redis::pipe();
+    commands.cmd("HSET").arg(&nodes).arg(id.as_str()).arg(text);
+    commands.cmd("HGETALL").arg(&nodes);
+    commands.cmd("HEXISTS").arg(keys.cluster("drain")).arg(id.as_str());
+    commands.cmd("EXISTS").arg(keys.cluster("meta"));
+    let [_, nodes, drain, meta] = exactly(redis.pipeline::<Vec<Value>>(&commands).await?)?;
     Ok(Look {
         nodes: read_nodes(nodes)?,
         asked_to_drain: FromRedisValue::from_redis_value(drain).map_err(redis::RedisError::from)?,
@@ -178,7 +177,7 @@ mod tests {
         let alone = beat(redis, &keys, &a, &entry(1, 1)).await.unwrap();
         assert_eq!((alone.nodes.len(), alone.asked_to_drain, alone.has_data), (1, false, false));
         redis
-            .query::<u64>(redis::cmd("HSET").arg("sw:cluster:nodes").arg("c").arg("of a later version"))
+            .query::<u64>(redis::cmd("HSET").arg("sw:{cluster}:nodes").arg("c").arg("of a later version"))
             .await
             .unwrap();
         let both = beat(redis, &keys, &b, &entry(2, 1)).await.unwrap();
