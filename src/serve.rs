@@ -25,6 +25,7 @@ use crate::api::Shared;
 use crate::api::health::Readiness;
 use crate::api::server::{self, Servers};
 use crate::clock;
+use crate::cluster::fitness;
 use crate::cluster::membership::{self, Live, Membership};
 use crate::config::Config;
 use crate::domain::Partition;
@@ -118,6 +119,7 @@ async fn serve(
     let mut membership = actix::spawn(membership.run(stopping));
     facts::listening(addresses.api, addresses.management);
     let probe = actix::spawn(probe(redis.clone(), readiness.clone(), options.on_ready, addresses));
+    let fitness = actix::spawn(fitness::watch(redis.clone(), config.clone()));
     let running = Running::new(servers);
     let ended = tokio::select! {
         () = told_to_stop(options.stop) => Ok(()),
@@ -137,6 +139,7 @@ async fn serve(
     membership.abort();
     membership::leave(&redis, &keys, &config.node_id).await;
     probe.abort();
+    fitness.abort();
     ended.and(drained)
 }
 

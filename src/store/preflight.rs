@@ -1,4 +1,5 @@
-//! What must be true of a Redis before a node may use it, checked at every start.
+//! What must be true of a Redis before a node may use it, checked at every start, and looked at again while it is used
+//! ([`faults`]).
 //!
 //! - It is version 7.0 or later (script flags, `XADD` with partial ids).
 //! - It forgets nothing by itself: its append-only file is on and nothing is evicted. "202 means stored" rests on this.
@@ -36,6 +37,20 @@ pub enum Error {
 /// # Errors
 /// [`Error::Unfit`] names every fault with the setting to change; [`Error::Store`] when Redis did not answer.
 pub async fn check(redis: &Redis, settings: &config::Redis, cluster: &config::Cluster) -> Result<(), Error> {
+    let faults = faults(redis, settings).await?;
+    // A Redis that is refused is left as it was found.
+    if !faults.is_empty() {
+        return Err(Error::Unfit(faults));
+    }
+    fix_layout(redis, &settings.prefix, cluster).await
+}
+
+/// What the Redis that `redis` reaches lacks now, but for its layout; one entry a fault. Another server may take its place
+/// at any time, with other settings.
+///
+/// # Errors
+/// Redis did not answer.
+pub async fn faults(redis: &Redis, settings: &config::Redis) -> Result<Vec<String>, connection::Error> {
     let mut faults = Vec::new();
     for (address, info) in redis.info(&[]).await? {
         let mut found = version_faults(&info);
@@ -49,11 +64,7 @@ pub async fn check(redis: &Redis, settings: &config::Redis, cluster: &config::Cl
             None => fault,
         }));
     }
-    // A Redis that is refused is left as it was found.
-    if !faults.is_empty() {
-        return Err(Error::Unfit(faults));
-    }
-    fix_layout(redis, &settings.prefix, cluster).await
+    Ok(faults)
 }
 
 /// Writes `cluster:meta` where it is missing, and compares it with `[cluster]` where it is not.
@@ -180,7 +191,7 @@ mod tests {
         bench.redis.query::<()>(cmd("CONFIG").arg("SET").arg(name).arg(value)).await.unwrap();
     }
 
-    fn faults(answer: Result<(), Error>) -> Vec<String> {
+    fn refused(answer: Result<(), Error>) -> Vec<String> {
         match answer {
             Err(Error::Unfit(faults)) => faults,
             other => panic!("expected faults, got {other:?}"),
@@ -195,7 +206,7 @@ mod tests {
         }
         let other = config::Cluster { partitions: 256, shards_per_tenant: 8, ..CLUSTER };
         assert_eq!(
-            faults(check(&bench.redis, &bench.settings, &other).await),
+            refused(check(&bench.redis, &bench.settings, &other).await),
             [
                 "cluster.partitions is 256, and the data in it was written with 64",
                 "cluster.shards_per_tenant is 8, and the data in it was written with 16",
@@ -207,8 +218,8 @@ mod tests {
     #[tokio::test]
     async fn data_of_another_schema_is_refused() {
         let bench = bench();
-        bench.redis.query::<()>(cmd("HSET").arg("sw:cluster:meta").arg("schema").arg(2)).await.unwrap();
-        let found = faults(check(&bench.redis, &bench.settings, &CLUSTER).await);
+        bench.redis.query::<()>(cmd("HSET").arg("sw:{cluster}:meta").arg("schema").arg(2)).await.unwrap();
+        let found = refused(check(&bench.redis, &bench.settings, &CLUSTER).await);
         assert_eq!(found, ["the schema version of this build is 1, and the data in it was written with 2"]);
     }
 
@@ -217,7 +228,7 @@ mod tests {
         let mut bench = bench();
         set(&bench, "appendonly", "no").await;
         set(&bench, "maxmemory-policy", "allkeys-lru").await;
-        let found = faults(check(&bench.redis, &bench.settings, &CLUSTER).await);
+        let found = refused(check(&bench.redis, &bench.settings, &CLUSTER).await);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("appendonly yes") && found[0].contains("redis.require_persistence"));
         assert!(found[1].contains("allkeys-lru") && found[1].contains("noeviction"), "{found:?}");
@@ -232,7 +243,7 @@ mod tests {
     async fn a_replica_is_refused() {
         let bench = bench();
         bench.redis.query::<()>(cmd("REPLICAOF").arg("127.0.0.1").arg(1)).await.unwrap();
-        let found = faults(check(&bench.redis, &bench.settings, &CLUSTER).await);
+        let found = refused(check(&bench.redis, &bench.settings, &CLUSTER).await);
         assert_eq!(found, ["it is a replica, which takes no writes: name its master in redis.url"]);
     }
 

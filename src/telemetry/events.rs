@@ -118,6 +118,22 @@ pub fn redis_is_empty() {
     );
 }
 
+/// What Redis lacks, which lacked `before` when it was last looked at.
+pub fn redis_checked(before: &[String], faults: &[String]) {
+    METRICS.redis_unfit.set(i64::from(!faults.is_empty()));
+    if faults == before {
+        return;
+    }
+    if faults.is_empty() {
+        tracing::info!("redis is fit for use again");
+    } else {
+        tracing::error!(
+            faults = faults.join("; "),
+            "redis is not fit for use any more: what it was given may be lost. This node goes on, and would refuse to start"
+        );
+    }
+}
+
 /// Redis may have lost or regained something: what was read from it is read again.
 pub fn partitions_retaken(partitions: usize) {
     METRICS.partitions_retaken.inc_by(partitions as u64);

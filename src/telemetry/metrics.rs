@@ -52,6 +52,8 @@ pub struct Metrics {
     pub partitions_retaken: IntCounter,
     /// How often Redis was found without any data of this installation.
     pub redis_emptied: IntCounter,
+    /// 1 while Redis may forget what it was given, or is otherwise not fit for use; else 0.
+    pub redis_unfit: IntGauge,
     /// Leases that were lost instead of given back.
     pub leases_lost: IntCounter,
     /// Calls refused because the lease was not ours.
@@ -111,6 +113,7 @@ impl Metrics {
                 "redis_emptied_total",
                 "How often Redis was found without any data of this installation.",
             ),
+            redis_unfit: gauge(&registry, "redis_unfit", "1 while Redis is not fit for use, else 0."),
             leases_lost: counter(&registry, "leases_lost_total", "Leases lost instead of given back."),
             calls_fenced: counter(
                 &registry,

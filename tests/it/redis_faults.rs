@@ -210,3 +210,52 @@ async fn a_redis_that_may_forget_is_refused_at_the_start() {
     let said = refused(&redis.url()).await;
     assert!(said.contains("allkeys-lru") && said.contains("redis.require_persistence"), "{said}");
 }
+
+/// Another history, as after a fail-over, on the same server.
+fn begin_another_history(redis: &TestRedis) {
+    let _: () = redis.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    let _: () = redis.command(&["REPLICAOF", "NO", "ONE"]);
+}
+
+#[tokio::test]
+async fn a_redis_that_may_forget_after_a_fail_over_is_told_of_and_the_node_goes_on() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    ann.create(&receiver.url("/"), &["*"], &json!({})).await;
+    assert_eq!(node.metrics().await.sum("redis_unfit", &[]), 0.0);
+    for (n, (policy, unfit)) in [("allkeys-lru", 1.0), ("noeviction", 0.0)].into_iter().enumerate() {
+        let _: () = redis.command(&["CONFIG", "SET", "maxmemory-policy", policy]);
+        begin_another_history(&redis);
+        eventually("it is told of", SOON, async || {
+            (node.metrics().await.sum("redis_unfit", &[]) == unfit).then_some(())
+        })
+        .await;
+        publish_until_taken(&crm, n).await;
+        ann.settled(n as u64 + 1).await;
+    }
+}
+
+#[tokio::test]
+async fn partitions_that_are_taken_together_do_not_open_a_connection_each() {
+    let redis = TestRedis::start();
+    let opened = || {
+        let info: String = redis.command(&["INFO", "stats"]);
+        let count = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        count.and_then(|count| count.parse::<u64>().ok()).expect("redis counts")
+    };
+    let before = opened();
+    let node = TestNode::start(&redis).await;
+    eventually("all are owned", SOON, async || {
+        (node.metrics().await.sum("partitions_owned", &[]) == 64.0).then_some(())
+    })
+    .await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    ann.create(&receiver.url("/"), &["*"], &json!({})).await;
+    crm.publish("lead.created", &json!({})).await;
+    receiver.arrived("/", 1).await;
+    let connections = opened() - before;
+    assert!(connections < 40, "{connections}");
+}
