@@ -9,6 +9,8 @@
 //! connection to the primary of its partition's slot ([`primary_of`]), and finds it anew when that moves.
 //! Sources: Redis "Redis cluster specification", command pages `CLUSTER SLOTS`, `CLUSTER KEYSLOT`.
 
+use std::collections::HashSet;
+
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{
@@ -71,6 +73,21 @@ pub(super) async fn ping(connection: &mut ClusterConnection) -> Result<(), Redis
     connection.route_command(redis::cmd("PING"), RoutingInfo::MultiNode(any)).await.map(drop)
 }
 
+/// Whether every primary that the cluster names answers. A client that could not connect to one leaves it out by itself.
+///
+/// # Errors
+/// None answers, or one of those that it is connected to does not.
+pub(super) async fn reaches_all(connection: &mut ClusterConnection) -> Result<bool, RedisError> {
+    let answering = ask_primaries(connection, redis::cmd("PING")).await?.len();
+    let any = (MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::OneSucceeded));
+    let mut ask = redis::cmd("CLUSTER");
+    ask.arg("SLOTS");
+    let ranges = connection.route_command(ask, RoutingInfo::MultiNode(any)).await?;
+    let ranges: Vec<Value> = redis::from_redis_value(ranges)?;
+    let primaries: HashSet<(String, u16)> = ranges.iter().filter_map(primary_of_range).collect();
+    Ok(answering >= primaries.len())
+}
+
 /// How the primary that holds `key` is reached: as `seed` is, at another host and port.
 ///
 /// # Errors
@@ -95,13 +112,17 @@ pub(super) async fn primary_of(
 
 /// The primary of a range of `CLUSTER SLOTS`, if the range holds `slot` and the primary has an address.
 fn place_of(range: &Value, slot: i64) -> Option<(String, u16)> {
+    let Value::Array(bounds) = range else { return None };
+    let [Value::Int(first), Value::Int(last), ..] = bounds.as_slice() else { return None };
+    (*first..=*last).contains(&slot).then(|| primary_of_range(range)).flatten()
+}
+
+fn primary_of_range(range: &Value) -> Option<(String, u16)> {
     let Value::Array(range) = range else { return None };
-    let [Value::Int(first), Value::Int(last), Value::Array(primary), ..] = range.as_slice() else {
-        return None;
-    };
+    let [_, _, Value::Array(primary), ..] = range.as_slice() else { return None };
     let [Value::BulkString(host), Value::Int(port), ..] = primary.as_slice() else { return None };
     let host = String::from_utf8(host.clone()).ok().filter(|host| !host.is_empty())?;
-    (*first..=*last).contains(&slot).then_some((host, u16::try_from(*port).ok()?))
+    Some((host, u16::try_from(*port).ok()?))
 }
 
 #[cfg(test)]

@@ -317,8 +317,9 @@ impl Redis {
         let link = self.inner.opener.open(self.opening_limit()).await?;
         if let Link::Cluster(connection) = &link {
             let mut connection = connection.clone();
-            let asked = cluster::ask_primaries(&mut connection, redis::cmd("PING"));
-            within(self.patience(), asked).await?;
+            if !within(self.patience(), cluster::reaches_all(&mut connection)).await? {
+                return Err(timed_out());
+            }
         }
         Ok(link)
     }

@@ -232,7 +232,7 @@ async fn what_other_primaries_hold_goes_on_while_one_hangs() {
         longest
     });
     let longest = join_all(published).await;
-    assert!(longest.iter().all(|longest| *longest < Duration::from_secs(2)), "{longest:?}");
+    assert!(longest.iter().all(|longest| *longest < Duration::from_secs(3)), "{longest:?}");
 }
 
 #[tokio::test]
