@@ -16,6 +16,7 @@ mod adding_up;
 mod auth;
 mod bounds;
 mod deliveries;
+mod demo;
 mod endpoint;
 mod garbage;
 mod isolation;
