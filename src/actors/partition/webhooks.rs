@@ -48,6 +48,9 @@ impl PartitionActor {
     pub(super) fn rebuild(&mut self, id: &WebhookId, ctx: &mut Context<Self>) {
         facts::actor_restarted(self.tenure.partition, "webhook");
         self.slots.remove(id);
+        if self.draining {
+            return;
+        }
         self.activate(id.clone(), Known::Nothing, ctx);
     }
 
