@@ -390,6 +390,9 @@ impl Owner {
     }
 
     fn activate(&mut self, webhook: usize, known: Known, world: &mut World) {
+        if self.draining_since.is_some() {
+            return;
+        }
         let known = if self.unseen.remove(&webhook) { Known::Nothing } else { known };
         let lane = world.number();
         self.slots.insert(webhook, Slot::new(lane, known, self.tenure.takes));
