@@ -22,9 +22,9 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
     // Redis and HTTP carry decisions out and know nothing of each other. The store tells its facts to its callers.
     ("store", &["domain", "policy", "config", "clock"]),
     ("delivery", &["domain", "policy", "config", "clock", "telemetry"]),
-    ("telemetry", &["domain", "policy", "config", "store"]),
+    ("telemetry", &["domain", "policy", "config", "clock", "store"]),
     // What runs.
-    ("cluster", &["domain", "policy", "config", "clock", "telemetry", "store", "actors"]),
+    ("cluster", &["domain", "policy", "config", "clock", "telemetry", "store"]),
     ("actors", &["domain", "policy", "config", "clock", "telemetry", "store", "delivery", "cluster"]),
     // What people and programs talk to. `delivery` is for the test of a webhook, which is sent on the spot.
     ("api", &["domain", "policy", "config", "clock", "telemetry", "store", "actors", "delivery"]),

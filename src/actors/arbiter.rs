@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr};
 use tokio::sync::{Semaphore, watch};
@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::local::{BodyMeter, Local};
 use super::partition::{Behind, Drain, PartitionActor, Retaken, Stop};
 use super::reader::{self, Feeds};
+use crate::clock;
 use crate::cluster::leases::{self, Keeper};
 use crate::cluster::tenure::Tenure;
 use crate::config::Config;
@@ -25,6 +26,9 @@ use crate::telemetry::events as facts;
 /// The longest wait at the end for what should take no time: actors that stop, and leases given back. Whatever Redis
 /// does, the node ends; leases that were not given back stand still and are taken when they have done so for their term.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// The shortest time between two takings of what is ours already. Each reads all records again, so a Redis that answers
+/// late must not be met with one after every late answer.
+const RETAKE_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked, at the end, whether a partition has nothing in flight any more.
 const HAND_OVER_EVERY: Duration = Duration::from_millis(20);
 
@@ -70,8 +74,10 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
     });
     let feeds = Rc::new(Feeds::default());
     let mut reader = actix::spawn(reader::run(local.clone(), feeds.clone()));
+    let retaken = clock::monotonic();
     let keeper = Keeper::new(redis.for_another_thread()?, keys, node.clone(), partitions);
-    let mut arbiter = Arbiter { local, feeds, node, placement, keeper, running: Vec::new(), trusted: 0 };
+    let mut arbiter =
+        Arbiter { local, feeds, node, placement, keeper, running: Vec::new(), trusted: 0, retaken };
     arbiter.connect().await;
     let mut ended = Ok(());
     while !*stopping.borrow() && ended.is_ok() {
@@ -106,8 +112,8 @@ struct Owned {
 impl Owned {
     /// Starts nothing new from now on, and waits for what is in flight.
     fn leave(&mut self, limit: Duration) {
-        let drained = self.actor.send(Drain);
         self.leaving.get_or_insert_with(|| {
+            let drained = self.actor.send(Drain);
             actix::spawn(async move {
                 if tokio::time::timeout(limit, drained).await.is_err() {
                     tracing::warn!("attempts in flight were given up");
@@ -132,6 +138,7 @@ struct Arbiter {
     running: Vec<Owned>,
     /// The generations of the connections when all that is ours was last taken.
     trusted: u64,
+    retaken: Instant,
 }
 
 impl Arbiter {
@@ -171,12 +178,18 @@ impl Arbiter {
 
     /// Whenever Redis may have lost or regained something, what was read from it is read again.
     async fn take_anew(&mut self) {
+        let now = clock::monotonic();
+        let unfinished = self.running.iter().any(|owned| owned.tenure.is_retaking());
+        if !unfinished && now.saturating_duration_since(self.retaken) < RETAKE_EVERY {
+            return;
+        }
         let generation = self.generation();
         let mistrusted = self.feeds.take_mistrusted();
         let all = generation != self.trusted;
         let shaken = |tenure: &Tenure| all || tenure.is_retaking() || mistrusted.contains(&tenure.partition);
         let tenures: Vec<Rc<Tenure>> = self.tenures().into_iter().filter(|tenure| shaken(tenure)).collect();
         if !tenures.is_empty() {
+            self.retaken = now;
             let retaken = self.keeper.retake(&tenures).await;
             facts::partitions_retaken(retaken.done.len());
             for owned in &self.running {
@@ -221,7 +234,7 @@ impl Arbiter {
         }
         let left: Vec<Owned> = self.running.extract_if(.., |owned| owned.has_left()).collect();
         let partitions: Vec<Partition> = left.iter().map(|owned| owned.tenure.partition).collect();
-        end(left).await;
+        end_in_time(left).await;
         self.keeper.give_back(&partitions).await;
     }
 
@@ -238,7 +251,8 @@ impl Arbiter {
     /// Ends the actors of partitions that are ours no more, before anything else is started.
     async fn lose(&mut self, lost: &[Partition]) {
         lost.iter().for_each(|partition| facts::partition_lost(*partition));
-        end(self.running.extract_if(.., |owned| lost.contains(&owned.tenure.partition)).collect()).await;
+        end_in_time(self.running.extract_if(.., |owned| lost.contains(&owned.tenure.partition)).collect())
+            .await;
     }
 
     fn tenures(&self) -> Vec<Rc<Tenure>> {
@@ -253,6 +267,8 @@ impl Arbiter {
         let deadline = tokio::time::Instant::now() + handover;
         while !self.running.is_empty() && tokio::time::Instant::now() < deadline {
             let turn = async {
+                // A taking anew that the stop broke off is finished: without its token nothing is recorded any more.
+                self.take_anew().await;
                 self.keeper.renew(&self.tenures()).await;
                 tokio::time::sleep(HAND_OVER_EVERY).await;
             };
@@ -262,21 +278,24 @@ impl Arbiter {
         self.give_back_what_has_left(true).await;
     }
 
-    /// `all`: also what has not left.
+    /// `all`: also what has not left, and what a turn that was broken off took for nobody.
     async fn give_back_what_has_left(&mut self, all: bool) {
         let left: Vec<Owned> = self.running.extract_if(.., |owned| all || owned.has_left()).collect();
-        let partitions: Vec<Partition> = left.iter().map(|owned| owned.tenure.partition).collect();
-        if tokio::time::timeout(GOODBYE, end(left)).await.is_err() {
-            tracing::warn!("actors of partitions did not end in time");
-        }
+        let of_left = || left.iter().map(|owned| owned.tenure.partition).collect();
+        let partitions: Vec<Partition> = if all { self.keeper.held() } else { of_left() };
+        end_in_time(left).await;
         if tokio::time::timeout(GOODBYE, self.keeper.give_back(&partitions)).await.is_err() {
             tracing::warn!("the leases could not be given back: they are taken when they have stood still");
         }
     }
 }
 
-/// Ends actors. One that is still loading takes the message only when Redis has answered.
-async fn end(owned: Vec<Owned>) {
+/// Ends actors. From here on nothing of theirs is started, also where the message has to wait.
+async fn end_in_time(owned: Vec<Owned>) {
+    owned.iter().for_each(|owned| owned.tenure.end());
     // Gone already is what was wanted.
-    futures_util::future::join_all(owned.iter().map(|owned| owned.actor.send(Stop))).await;
+    let ended = futures_util::future::join_all(owned.iter().map(|owned| owned.actor.send(Stop)));
+    if tokio::time::timeout(GOODBYE, ended).await.is_err() {
+        tracing::warn!("actors of partitions did not end in time");
+    }
 }

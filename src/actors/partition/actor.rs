@@ -1,7 +1,7 @@
 //! The life of a partition's actor: reads what the partition holds, serves, hands over.
 
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,9 +40,14 @@ pub struct PartitionActor {
     pub(super) table: Subscriptions,
     pub(super) slots: HashMap<WebhookId, Slot>,
     pub(super) due: DueTimes,
+    /// Webhooks into whose queue nothing has looked since the partition was taken. The wake index alone does not tell
+    /// that it is empty: it leaves out a webhook that was inactive until just before.
+    pub(super) unseen: HashSet<WebhookId>,
     pub(super) arrived: VecDeque<Entry>,
     pub(super) arrived_bytes: usize,
     pub(super) dispatching: bool,
+    /// Dropped when no script is under way.
+    pub(super) awaiting_dispatch: Vec<oneshot::Sender<()>>,
     pub(super) outcomes: VecDeque<(Outcome, oneshot::Sender<bool>)>,
     pub(super) recording: bool,
     /// What the partition holds is being read, and nothing is dispatched until it is known.
@@ -66,9 +71,11 @@ impl PartitionActor {
             table: Subscriptions::default(),
             slots: HashMap::new(),
             due: DueTimes::default(),
+            unseen: HashSet::new(),
             arrived: VecDeque::new(),
             arrived_bytes: 0,
             dispatching: false,
+            awaiting_dispatch: Vec::new(),
             outcomes: VecDeque::new(),
             recording: false,
             loading: true,
@@ -81,8 +88,13 @@ impl PartitionActor {
     /// What the partition holds is known, for the first time or anew.
     fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
         self.table = Subscriptions::default();
+        self.unseen = HashSet::new();
         for webhook in loaded.webhooks {
             self.subscribe(&webhook);
+            // A webhook that has an actor looks by itself.
+            if webhook.is_active && !self.slots.contains_key(&webhook.id) {
+                self.unseen.insert(webhook.id);
+            }
         }
         self.due = DueTimes::default();
         for (webhook, due) in loaded.wake {
@@ -99,9 +111,8 @@ impl PartitionActor {
         self.dispatch_next(ctx);
     }
 
-    fn begin(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
+    fn begin(&mut self, ctx: &mut Context<Self>) {
         self.feeds.add(self.feed.clone(), ctx.address());
-        self.loaded(loaded, ctx);
         ctx.run_interval(LOOK_OVER_EVERY, |actor, ctx| actor.look_over(ctx));
         ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep(ctx));
     }
@@ -122,7 +133,12 @@ impl PartitionActor {
             let nudge = Delivered { take, previous: EntryId::ZERO, deliveries: Vec::new() };
             let _ = slot.actor.try_send(nudge);
         }
-        let (local, partition) = (self.local.clone(), self.tenure.partition);
+        self.load(ctx);
+    }
+
+    /// Reads what the partition holds. Other messages are taken meanwhile, so that the actor can be stopped.
+    fn load(&mut self, ctx: &mut Context<Self>) {
+        let (local, partition, take) = (self.local.clone(), self.tenure.partition, self.take.get());
         let work = async move { steps::load(&local, partition).await };
         ctx.spawn(work.into_actor(self).map(move |loaded, actor, ctx| match loaded {
             // Taken once more meanwhile: that load tells.
@@ -162,19 +178,16 @@ impl Actor for PartitionActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         const MAILBOX: usize = 1024;
         ctx.set_mailbox_capacity(MAILBOX);
-        let (local, partition) = (self.local.clone(), self.tenure.partition);
-        let work = async move { steps::load(&local, partition).await };
-        ctx.wait(work.into_actor(self).map(|loaded, actor, ctx| match loaded {
-            Ok(loaded) => actor.begin(loaded, ctx),
-            Err(error) => actor.give_up(&error, ctx),
-        }));
+        self.begin(ctx);
+        self.load(ctx);
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
         self.feeds.remove(&self.feed);
+        self.tenure.end();
         for (_, slot) in self.slots.drain() {
-            // An actor whose mailbox is full sees that its partition is gone when it next records.
-            let _ = slot.actor.try_send(webhook::Stop);
+            // Waits for room in the actor's mailbox; until then the tenure lets nothing start.
+            actix::spawn(slot.actor.send(webhook::Stop));
         }
     }
 }
@@ -182,7 +195,11 @@ impl Actor for PartitionActor {
 impl Handler<Arrived> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Arrived(entries): Arrived, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Arrived { entries, rewinds }: Arrived, ctx: &mut Context<Self>) {
+        // Read before the last rewind: older entries may have been forgotten, and must not be overtaken.
+        if rewinds != self.feed.rewinds() {
+            return;
+        }
         self.arrived_bytes += entries.iter().map(Entry::size).sum::<usize>();
         self.arrived.extend(entries);
         if self.arrived_bytes > ARRIVED_BYTES {
@@ -217,9 +234,16 @@ impl Handler<Drain> for PartitionActor {
     fn handle(&mut self, _: Drain, _: &mut Context<Self>) -> ResponseFuture<()> {
         self.draining = true;
         self.feed.open.set(false);
+        // What a script that is under way puts into mailboxes is for the next owner; its answer must be known, though.
+        let (dispatched, dispatching) = oneshot::channel();
+        if self.dispatching {
+            self.awaiting_dispatch.push(dispatched);
+        }
         let actors: Vec<Addr<WebhookActor>> = self.slots.values().map(|slot| slot.actor.clone()).collect();
         Box::pin(async move {
             let drained = actors.iter().map(|actor| actor.send(webhook::Drain));
+            // Dropped by whoever knows that none is under way.
+            let _ = dispatching.await;
             futures_util::future::join_all(drained).await;
         })
     }

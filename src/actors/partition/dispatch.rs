@@ -24,7 +24,8 @@ pub(super) const ARRIVED_BYTES: usize = 4 << 20;
 
 impl PartitionActor {
     pub(super) fn dispatch_next(&mut self, ctx: &mut Context<Self>) {
-        if self.dispatching || self.loading || self.draining {
+        // While it is taken anew its records may be others than those in the table.
+        if self.dispatching || self.loading || self.draining || self.tenure.is_retaking() {
             return;
         }
         let Some(first) = self.arrived.front() else { return };
@@ -96,6 +97,7 @@ impl PartitionActor {
         };
         ctx.spawn(work.into_actor(self).map(|(batch, result), actor, ctx| {
             actor.dispatching = false;
+            actor.awaiting_dispatch.clear();
             match result {
                 Ok(answers) => actor.dispatched(batch, answers, ctx),
                 Err(error) => actor.give_up(&error, ctx),
@@ -192,7 +194,13 @@ impl PartitionActor {
     ) {
         let Some(last) = deliveries.last().map(|delivery| delivery.entry) else { return };
         if !self.slots.contains_key(&id) {
-            let known = if self.due.remove(&id) { Known::Nothing } else { Known::EmptyUpTo(EntryId::ZERO) };
+            if self.draining {
+                // Nothing new is started: it lies in its mailbox, for the next owner.
+                return;
+            }
+            // Without a note of it nothing waits for it, unless the notes are just being read anew.
+            let may_wait = self.due.remove(&id) || self.loading;
+            let known = if may_wait { Known::Nothing } else { Known::EmptyUpTo(EntryId::ZERO) };
             self.activate(id.clone(), known, ctx);
         }
         let Some(slot) = self.slots.get_mut(&id) else { return };

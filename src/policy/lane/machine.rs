@@ -20,6 +20,8 @@ struct InFlight {
     event: EventId,
     attempt: u32,
     was_retry: bool,
+    /// The queues are read anew since it was started: it may wait elsewhere now.
+    outdated: bool,
     /// `Some` once the attempt has ended and its outcome is being recorded.
     unrecorded: Option<Unrecorded>,
 }
@@ -41,8 +43,9 @@ struct Asked {
     count: usize,
     /// The last entry told when it was asked for.
     told: EntryId,
-    /// What was in flight then. Redis may still have held it when it read, whatever has become of it since.
-    in_flight: HashSet<EntryId>,
+    /// What was in flight then, and what has been started since. Redis may still have held it when it read, whatever has
+    /// become of it since.
+    started: HashSet<EntryId>,
 }
 
 /// The machine. See the module's page.
@@ -158,7 +161,10 @@ impl<B: Clone> Lane<B> {
                 return;
             }
             self.cursor = delivery.entry;
-            self.keep(delivery);
+            // Redis may have gone back to before its dispatch, and it was dispatched again.
+            if !self.in_flight.contains_key(&delivery.entry) {
+                self.keep(delivery);
+            }
         }
     }
 
@@ -179,6 +185,7 @@ impl<B: Clone> Lane<B> {
         self.retries_complete = false;
         self.asked = None;
         self.asked_retries = None;
+        self.in_flight.values_mut().for_each(|flight| flight.outdated = true);
     }
 
     fn mailbox_read(&mut self, round: Round, deliveries: Vec<Delivery<B>>) {
@@ -189,7 +196,7 @@ impl<B: Clone> Lane<B> {
                 continue;
             }
             self.cursor = delivery.entry;
-            if !asked.in_flight.contains(&delivery.entry) && !self.in_flight.contains_key(&delivery.entry) {
+            if !asked.started.contains(&delivery.entry) && !self.in_flight.contains_key(&delivery.entry) {
                 self.keep(delivery);
             }
         }
@@ -207,7 +214,7 @@ impl<B: Clone> Lane<B> {
         for (due, delivery) in retries {
             let entry = delivery.entry;
             let known = |entries: &HashSet<EntryId>| entries.contains(&entry);
-            if !known(&held) && !known(&asked.in_flight) && !self.in_flight.contains_key(&entry) {
+            if !known(&held) && !known(&asked.started) && !self.in_flight.contains_key(&entry) {
                 self.retries.insert((due, entry), delivery);
             }
         }
@@ -303,6 +310,10 @@ impl<B: Clone> Lane<B> {
     fn put_back(&mut self, entry: EntryId, now: Millis) {
         self.hold(now);
         let Some(flight) = self.in_flight.remove(&entry) else { return };
+        if flight.outdated {
+            self.reread();
+            return;
+        }
         let delivery = Delivery { entry, event: flight.event, attempt: flight.attempt, body: None };
         if flight.was_retry {
             self.retries.insert((now, entry), delivery);
@@ -355,9 +366,13 @@ impl<B: Clone> Lane<B> {
                 event: delivery.event.clone(),
                 attempt: delivery.attempt,
                 was_retry,
+                outdated: false,
                 unrecorded: None,
             };
             self.sending += 1;
+            for asked in [&mut self.asked, &mut self.asked_retries].into_iter().flatten() {
+                asked.started.insert(delivery.entry);
+            }
             self.in_flight.insert(delivery.entry, flight);
             if waited > self.limits.max_age {
                 self.unsendable(delivery.entry, true, now, effects);
@@ -423,8 +438,8 @@ impl<B: Clone> Lane<B> {
 
     fn ask(&mut self, count: usize, of: impl FnOnce(&mut Self) -> &mut Option<Asked>) -> Round {
         self.round = self.round.next();
-        let in_flight = self.in_flight.keys().copied().collect();
-        let asked = Asked { round: self.round, count, told: self.told, in_flight };
+        let started = self.in_flight.keys().copied().collect();
+        let asked = Asked { round: self.round, count, told: self.told, started };
         *of(self) = Some(asked);
         self.round
     }
