@@ -130,7 +130,7 @@ struct Inner {
 enum Opener {
     One(deadpool_redis::Pool),
     Sentinel(managed::Pool<sentinel::Manager>),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 /// What is known of the connection in use.
@@ -208,7 +208,7 @@ impl Redis {
                 sentinel::Manager::new(sentinels, name, login, config, address.connect_timeout),
             )),
             Servers::Cluster { seeds, certificates } => {
-                Opener::Cluster(cluster::client(&address, seeds, certificates.as_ref())?)
+                Opener::Cluster(Box::new(cluster::client(&address, seeds, certificates.as_ref())?))
             }
         };
         let current =
