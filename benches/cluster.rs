@@ -60,8 +60,8 @@ async fn kill_one_after_another(seconds: u32) {
         traffic.reaches(wanted).await;
     }
     traffic.reaches(RATE * seconds).await;
-    let flowed_again = traffic.flowed_again();
     let report = traffic.check(&cluster).await;
+    let flowed_again = traffic.flowed_again();
     println!("{report}: {} events a second, {NODES} nodes, {kills} kills", RATE);
     for (number, (in_flight, flowed)) in in_flight.iter().zip(flowed_again).enumerate() {
         let flowed = flowed.as_secs_f64();

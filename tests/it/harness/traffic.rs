@@ -149,7 +149,7 @@ impl Traffic {
 
     /// Ends the publishers and checks everything: nothing lost, no duplicate but by a fault, order, and the service's own
     /// figures.
-    pub async fn check(mut self, cluster: &TestCluster) -> Report {
+    pub async fn check(&mut self, cluster: &TestCluster) -> Report {
         self.stop.send_replace(true);
         while let Some(ended) = self.publishers.join_next().await {
             ended.expect("a publisher is not refused");
