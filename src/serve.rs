@@ -25,9 +25,11 @@ use crate::api::Shared;
 use crate::api::health::Readiness;
 use crate::api::server::{self, Servers};
 use crate::clock;
+use crate::cluster::membership::{self, Live, Membership};
 use crate::config::Config;
 use crate::domain::Partition;
 use crate::policy::partition::Layout;
+use crate::policy::placement::Placement;
 use crate::store::connection::Address;
 use crate::store::private::Private;
 use crate::store::{Keys, Redis, preflight};
@@ -105,17 +107,23 @@ async fn serve(
         shards_per_tenant: config.cluster.shards_per_tenant,
     };
     let readiness = Arc::new(Readiness::default());
-    let servers = server::bind(&Shared::new(config.clone(), address, layout), &readiness)?;
+    let (live, lives) = watch::channel(Live::default());
+    let servers = server::bind(&Shared::new(config.clone(), address, layout, lives), &readiness)?;
     let addresses = Addresses { api: servers.api_address, management: servers.management_address };
     let (stop, stopping) = watch::channel(false);
-    let mut arbiters = start_arbiters(config, &redis, layout, &stopping)?;
+    let keys = Keys::new(&config.redis.prefix);
+    let membership =
+        Membership::join(redis.clone(), keys.clone(), config.clone(), addresses.api, live).await?;
+    let mut arbiters = start_arbiters(config, &redis, layout, &membership.placement(), &stopping)?;
+    let mut membership = actix::spawn(membership.run(stopping));
     facts::listening(addresses.api, addresses.management);
-    let probe = actix::spawn(probe(redis, readiness.clone(), options.on_ready, addresses));
+    let probe = actix::spawn(probe(redis.clone(), readiness.clone(), options.on_ready, addresses));
     let running = Running::new(servers);
     let ended = tokio::select! {
         () = told_to_stop(options.stop) => Ok(()),
         error = first_to_end(&mut arbiters) => Err(error),
         error = keep_private(private) => Err(error),
+        ended = &mut membership => Err(membership_ended(ended)),
     };
     *deadline = Some(clock::monotonic() + config.server.drain);
     match &ended {
@@ -126,6 +134,8 @@ async fn serve(
     // The arbiters may be gone already.
     let _ = stop.send(true);
     let drained = running.drain(arbiters, config.server.drain_of_work()).await;
+    membership.abort();
+    membership::leave(&redis, &keys, &config.node_id).await;
     probe.abort();
     ended.and(drained)
 }
@@ -135,6 +145,7 @@ fn start_arbiters(
     config: &Arc<Config>,
     redis: &Redis,
     layout: Layout,
+    placement: &watch::Receiver<Arc<Placement>>,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<FuturesUnordered<Arbiter>> {
     let threads = config.cluster.threads;
@@ -149,6 +160,7 @@ fn start_arbiters(
             layout,
             permits: permits.clone(),
             partitions: (0..layout.partitions).filter(of_thread).map(Partition).collect(),
+            placement: placement.clone(),
             stopping: stopping.clone(),
         };
         let (sender, receiver) = oneshot::channel();
@@ -193,6 +205,15 @@ async fn first_to_end(arbiters: &mut FuturesUnordered<Arbiter>) -> anyhow::Error
         Some(Ok(Err(error))) => error.context("an arbiter ended"),
         Some(Err(_)) => anyhow!("an arbiter died of a panic"),
         None => anyhow!("there are no arbiters"),
+    }
+}
+
+/// Without it nobody tells the others that the node lives: they would take what it owns.
+fn membership_ended(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow!("the node's membership of the cluster ended"),
+        Ok(Err(error)) => error,
+        Err(error) => anyhow::Error::new(error).context("the node's membership of the cluster died"),
     }
 }
 

@@ -2,27 +2,31 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{Actor, Addr};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 
 use super::local::{BodyMeter, Local};
-use super::partition::{Drain, PartitionActor, Stop};
+use super::partition::{Behind, Drain, PartitionActor, Retaken, Stop};
 use super::reader::{self, Feeds};
-use crate::clock;
-use crate::cluster::leases::{Keeper, Taken};
+use crate::cluster::leases::{self, Keeper};
 use crate::cluster::tenure::Tenure;
 use crate::config::Config;
 use crate::delivery::Sender;
-use crate::domain::Partition;
+use crate::domain::{NodeId, Partition};
+use crate::policy::lease::LOOK_EVERY;
 use crate::policy::partition::Layout;
+use crate::policy::placement::Placement;
 use crate::store::{Keys, Redis};
 use crate::telemetry::events as facts;
 
 /// The longest wait at the end for what should take no time: actors that stop, and leases given back. Whatever Redis
 /// does, the node ends; leases that were not given back stand still and are taken when they have done so for their term.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How often it is looked, at the end, whether a partition has nothing in flight any more.
+const HAND_OVER_EVERY: Duration = Duration::from_millis(20);
 
 /// What an arbiter is made of; travels to its thread.
 #[derive(Clone, Debug)]
@@ -37,13 +41,15 @@ pub struct Blueprint {
     pub layout: Layout,
     /// Attempts of the whole node at once.
     pub permits: Arc<Semaphore>,
-    /// The partitions that this arbiter should own.
+    /// The partitions that this arbiter may come to own.
     pub partitions: Vec<Partition>,
+    /// Who should own what.
+    pub placement: watch::Receiver<Arc<Placement>>,
     /// Turns true when the node stops.
     pub stopping: watch::Receiver<bool>,
 }
 
-/// Runs an arbiter until the node stops: takes partitions, keeps them, and hands them back at the end.
+/// Runs an arbiter until the node stops: takes partitions, keeps them, and hands them over.
 ///
 /// A reader that dies ends the arbiter, and with it the node: it dies of a fault of ours alone, which a reader started
 /// over the same entries would meet again, in silence. A new process is told of by whoever supervises it.
@@ -51,7 +57,8 @@ pub struct Blueprint {
 /// # Errors
 /// A connection or client cannot be set up at all, or the reader died.
 pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
-    let Blueprint { config, redis, keys, layout, permits, partitions, mut stopping } = blueprint;
+    let Blueprint { config, redis, keys, layout, permits, partitions, placement, mut stopping } = blueprint;
+    let node = config.node_id.clone();
     let local = Rc::new(Local {
         redis: redis.for_another_thread()?,
         sender: Sender::new(&config.delivery)?,
@@ -63,19 +70,19 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
     });
     let feeds = Rc::new(Feeds::default());
     let mut reader = actix::spawn(reader::run(local.clone(), feeds.clone()));
-    let keeper = Keeper::new(redis.for_another_thread()?, keys, partitions);
-    let valid_until = clock::monotonic();
-    let mut holdings = Holdings { local, feeds, keeper, valid_until, running: Vec::new() };
+    let keeper = Keeper::new(redis.for_another_thread()?, keys, node.clone(), partitions);
+    let mut arbiter = Arbiter { local, feeds, node, placement, keeper, running: Vec::new(), trusted: 0 };
+    arbiter.connect().await;
     let mut ended = Ok(());
     while !*stopping.borrow() && ended.is_ok() {
         tokio::select! {
-            () = holdings.turn() => {}
+            () = arbiter.turn() => {}
             // A turn waits for Redis; the end does not wait for the turn. What it leaves half done is given back.
             changed = stopping.changed() => if changed.is_err() { break },
             died = &mut reader => ended = Err(reader_died(died)),
         }
     }
-    holdings.hand_over().await;
+    arbiter.hand_all_over().await;
     reader.abort();
     ended
 }
@@ -88,71 +95,188 @@ fn reader_died(died: Result<(), tokio::task::JoinError>) -> anyhow::Error {
     }
 }
 
-/// The partitions of an arbiter and what keeps them.
-struct Holdings {
-    local: Rc<Local>,
-    feeds: Rc<Feeds>,
-    keeper: Keeper,
-    /// Until when the leases may be relied on.
-    valid_until: Instant,
-    running: Vec<(Rc<Tenure>, Addr<PartitionActor>)>,
+/// A partition that is ours, and its actor.
+struct Owned {
+    tenure: Rc<Tenure>,
+    actor: Addr<PartitionActor>,
+    /// The end of what is in flight, when the partition is to be another node's.
+    leaving: Option<JoinHandle<()>>,
 }
 
-impl Holdings {
-    /// Keeps the leases once, starts and ends actors accordingly, and rests.
-    async fn turn(&mut self) {
-        let gone = drop_gone(&mut self.running);
-        let turn = self.keeper.turn(&gone, self.valid_until).await;
-        self.valid_until = turn.valid_until;
-        self.running.iter().for_each(|(tenure, _)| tenure.renewed(turn.valid_until));
-        turn.lost.iter().for_each(|partition| facts::partition_lost(*partition));
-        // Before anything is started: what was lost may have been taken again in the same turn.
-        end(self.running.extract_if(.., |(tenure, _)| turn.lost.contains(&tenure.partition))).await;
-        for Taken { partition, token } in turn.taken {
-            let tenure = Rc::new(Tenure::new(partition, token, turn.valid_until));
-            let actor = PartitionActor::new(self.local.clone(), self.feeds.clone(), tenure.clone()).start();
-            self.running.push((tenure, actor));
-        }
-        tokio::time::sleep(crate::policy::lease::LOOK_EVERY).await;
+impl Owned {
+    /// Starts nothing new from now on, and waits for what is in flight.
+    fn leave(&mut self, limit: Duration) {
+        let drained = self.actor.send(Drain);
+        self.leaving.get_or_insert_with(|| {
+            actix::spawn(async move {
+                if tokio::time::timeout(limit, drained).await.is_err() {
+                    tracing::warn!("attempts in flight were given up");
+                }
+            })
+        });
     }
 
-    /// Finishes what is in flight, as far as there is time, and gives the leases back.
-    async fn hand_over(mut self) {
-        let Self { local, keeper, running, valid_until, .. } = &mut self;
-        let drained = futures_util::future::join_all(running.iter().map(|(_, actor)| actor.send(Drain)));
-        let renewed = async {
-            loop {
-                tokio::time::sleep(crate::policy::lease::LOOK_EVERY).await;
-                *valid_until = keeper.renew(*valid_until).await;
-                running.iter().for_each(|(tenure, _)| tenure.renewed(*valid_until));
-            }
-        };
+    /// Whether nothing is in flight any more, or what is has been given up.
+    fn has_left(&self) -> bool {
+        self.leaving.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+}
+
+/// The partitions of one thread and what keeps them.
+struct Arbiter {
+    local: Rc<Local>,
+    feeds: Rc<Feeds>,
+    node: NodeId,
+    placement: watch::Receiver<Arc<Placement>>,
+    keeper: Keeper,
+    running: Vec<Owned>,
+    /// The generations of the connections when all that is ours was last taken.
+    trusted: u64,
+}
+
+impl Arbiter {
+    /// Opens the connections, so that their opening is not taken for a sign that Redis has lost something.
+    async fn connect(&mut self) {
+        for redis in [&self.local.redis, self.keeper.redis()] {
+            // What is not reached now is reached, and distrusted, later.
+            let _ = redis.identity().await;
+        }
+        self.trusted = self.generation();
+    }
+
+    fn generation(&self) -> u64 {
+        self.local.redis.generation() + self.keeper.redis().generation()
+    }
+
+    /// Keeps the leases once, starts and ends actors accordingly, and rests.
+    async fn turn(&mut self) {
+        self.end_gone().await;
+        self.take_anew().await;
+        self.renew().await;
+        self.leave_what_is_not_ours().await;
+        self.take().await;
         tokio::select! {
-            _ = drained => {}
-            () = renewed => {}
-            () = tokio::time::sleep(local.config.cluster.handover) => {
-                tracing::warn!("attempts in flight were given up");
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            // Without a sender the node is past its end.
+            _ = self.placement.changed() => {}
+        }
+    }
+
+    /// Actors that ended by themselves: fenced off, or dead of a panic. Their partitions are taken anew.
+    async fn end_gone(&mut self) {
+        let gone = self.running.extract_if(.., |owned| !owned.actor.connected());
+        let gone: Vec<Partition> = gone.map(|owned| owned.tenure.partition).collect();
+        self.keeper.give_back(&gone).await;
+    }
+
+    /// Whenever Redis may have lost or regained something, what was read from it is read again.
+    async fn take_anew(&mut self) {
+        let generation = self.generation();
+        let mistrusted = self.feeds.take_mistrusted();
+        let all = generation != self.trusted;
+        let shaken = |tenure: &Tenure| all || tenure.is_retaking() || mistrusted.contains(&tenure.partition);
+        let tenures: Vec<Rc<Tenure>> = self.tenures().into_iter().filter(|tenure| shaken(tenure)).collect();
+        if !tenures.is_empty() {
+            let retaken = self.keeper.retake(&tenures).await;
+            facts::partitions_retaken(retaken.done.len());
+            for owned in &self.running {
+                if retaken.done.iter().any(|done| Rc::ptr_eq(done, &owned.tenure)) {
+                    // Waits for room in the actor's mailbox: this message must not be lost.
+                    actix::spawn(owned.actor.send(Retaken));
+                }
+            }
+            self.lose(&retaken.lost).await;
+        }
+        self.trusted = generation;
+    }
+
+    async fn renew(&mut self) {
+        let renewed = self.keeper.renew(&self.tenures()).await;
+        if !renewed.is_empty()
+            && let Err(error) = self.keeper.redis().identity().await
+        {
+            tracing::debug!(%error, "the servers could not be named");
+        }
+        let lost = renewed.iter().filter(|(_, renewed)| leases::is_lost(renewed));
+        let lost: Vec<Partition> = lost.map(|(tenure, _)| tenure.partition).collect();
+        for (tenure, renewed) in &renewed {
+            let cursor = self.feeds.cursor_of(tenure.partition).unwrap_or_default();
+            let owned = self.running.iter().find(|owned| Rc::ptr_eq(&owned.tenure, tenure));
+            if let (Some(oldest), Some(owned)) = (leases::is_behind(renewed, cursor), owned) {
+                // An actor with a full mailbox is not idle; the next renewal tells it again.
+                let _ = owned.actor.try_send(Behind(oldest));
             }
         }
-        if tokio::time::timeout(GOODBYE, end(running.drain(..))).await.is_err() {
+        self.lose(&lost).await;
+    }
+
+    /// What is held and placed elsewhere is left, and given back when nothing of it is in flight.
+    async fn leave_what_is_not_ours(&mut self) {
+        let placement = self.placement.borrow_and_update().clone();
+        let handover = self.local.config.cluster.handover;
+        for owned in &mut self.running {
+            if !placement.is_owner(&self.node, owned.tenure.partition) {
+                owned.leave(handover);
+            }
+        }
+        let left: Vec<Owned> = self.running.extract_if(.., |owned| owned.has_left()).collect();
+        let partitions: Vec<Partition> = left.iter().map(|owned| owned.tenure.partition).collect();
+        end(left).await;
+        self.keeper.give_back(&partitions).await;
+    }
+
+    async fn take(&mut self) {
+        let placement = self.placement.borrow().clone();
+        let taken = self.keeper.take(|partition| placement.is_owner(&self.node, partition)).await;
+        for tenure in taken {
+            let tenure = Rc::new(tenure);
+            let actor = PartitionActor::new(self.local.clone(), self.feeds.clone(), tenure.clone()).start();
+            self.running.push(Owned { tenure, actor, leaving: None });
+        }
+    }
+
+    /// Ends the actors of partitions that are ours no more, before anything else is started.
+    async fn lose(&mut self, lost: &[Partition]) {
+        lost.iter().for_each(|partition| facts::partition_lost(*partition));
+        end(self.running.extract_if(.., |owned| lost.contains(&owned.tenure.partition)).collect()).await;
+    }
+
+    fn tenures(&self) -> Vec<Rc<Tenure>> {
+        self.running.iter().map(|owned| owned.tenure.clone()).collect()
+    }
+
+    /// Finishes what is in flight, as far as there is time, and gives the leases back, each partition's as soon as
+    /// nothing of it is in flight.
+    async fn hand_all_over(mut self) {
+        let handover = self.local.config.cluster.handover;
+        self.running.iter_mut().for_each(|owned| owned.leave(handover));
+        let deadline = tokio::time::Instant::now() + handover;
+        while !self.running.is_empty() && tokio::time::Instant::now() < deadline {
+            let turn = async {
+                self.keeper.renew(&self.tenures()).await;
+                tokio::time::sleep(HAND_OVER_EVERY).await;
+            };
+            let given_up = tokio::time::timeout_at(deadline, turn).await.is_err();
+            self.give_back_what_has_left(given_up).await;
+        }
+        self.give_back_what_has_left(true).await;
+    }
+
+    /// `all`: also what has not left.
+    async fn give_back_what_has_left(&mut self, all: bool) {
+        let left: Vec<Owned> = self.running.extract_if(.., |owned| all || owned.has_left()).collect();
+        let partitions: Vec<Partition> = left.iter().map(|owned| owned.tenure.partition).collect();
+        if tokio::time::timeout(GOODBYE, end(left)).await.is_err() {
             tracing::warn!("actors of partitions did not end in time");
         }
-        if tokio::time::timeout(GOODBYE, keeper.release_all()).await.is_err() {
+        if tokio::time::timeout(GOODBYE, self.keeper.give_back(&partitions)).await.is_err() {
             tracing::warn!("the leases could not be given back: they are taken when they have stood still");
         }
     }
 }
 
-/// Actors that ended by themselves: fenced off, or dead of a panic. Their partitions are taken anew.
-fn drop_gone(running: &mut Vec<(Rc<Tenure>, Addr<PartitionActor>)>) -> Vec<Partition> {
-    let gone =
-        running.iter().filter(|(_, actor)| !actor.connected()).map(|(tenure, _)| tenure.partition).collect();
-    running.retain(|(_, actor)| actor.connected());
-    gone
-}
-
 /// Ends actors. One that is still loading takes the message only when Redis has answered.
-async fn end(actors: impl Iterator<Item = (Rc<Tenure>, Addr<PartitionActor>)>) {
+async fn end(owned: Vec<Owned>) {
     // Gone already is what was wanted.
-    futures_util::future::join_all(actors.map(|(_, actor)| async move { actor.send(Stop).await })).await;
+    futures_util::future::join_all(owned.iter().map(|owned| owned.actor.send(Stop))).await;
 }

@@ -42,19 +42,33 @@ pub struct Feed {
     rewinds: Cell<u64>,
     /// How many rewinds there had been when the read that is under way began.
     read_after: Cell<u64>,
+    /// The connection was lost: Redis may not hold what it held.
+    mistrusted: Cell<bool>,
 }
 
 impl Feed {
     /// The feed of `partition`, closed, from the start.
     pub fn new(partition: Partition) -> Self {
-        let (rewinds, read_after) = (Cell::new(0), Cell::new(0));
-        Self { partition, open: Cell::new(false), cursor: Cell::new(EntryId::ZERO), rewinds, read_after }
+        Self {
+            partition,
+            open: Cell::new(false),
+            cursor: Cell::new(EntryId::ZERO),
+            rewinds: Cell::new(0),
+            read_after: Cell::new(0),
+            mistrusted: Cell::new(false),
+        }
     }
 
     /// From the start again. What a read that is under way brings does not undo this.
     pub fn rewind(&self) {
         self.cursor.set(EntryId::ZERO);
         self.rewinds.set(self.rewinds.get() + 1);
+    }
+
+    /// The connection was lost.
+    fn mistrust(&self) {
+        self.rewind();
+        self.mistrusted.set(true);
     }
 
     /// Where a read begins now.
@@ -84,9 +98,9 @@ impl Feeds {
         self.joined.notify_one();
     }
 
-    /// Reads a partition no more.
-    pub fn remove(&self, partition: Partition) {
-        self.feeds.borrow_mut().retain(|(feed, _)| feed.partition != partition);
+    /// Reads that feed no more; another one of the same partition stays.
+    pub fn remove(&self, feed: &Rc<Feed>) {
+        self.feeds.borrow_mut().retain(|(held, _)| !Rc::ptr_eq(held, feed));
         // Who waits for it to have room has nothing to wait for any more.
         self.opened.notify_waiters();
     }
@@ -113,9 +127,21 @@ impl Feeds {
         self.feeds.borrow().iter().any(|(held, _)| Rc::ptr_eq(held, feed))
     }
 
-    fn rewind(&self) {
+    /// The last entry that was read of a partition.
+    pub fn cursor_of(&self, partition: Partition) -> Option<EntryId> {
+        self.of(partition).map(|(feed, _)| feed.cursor())
+    }
+
+    /// The partitions whose connection was lost since this was last asked.
+    pub fn take_mistrusted(&self) -> Vec<Partition> {
+        let feeds = self.feeds.borrow();
+        let mistrusted = feeds.iter().filter(|(feed, _)| feed.mistrusted.take());
+        mistrusted.map(|(feed, _)| feed.partition).collect()
+    }
+
+    fn mistrust(&self) {
         for (feed, _) in self.feeds.borrow().iter() {
-            feed.rewind();
+            feed.mistrust();
         }
     }
 }
@@ -142,7 +168,7 @@ async fn read_together(local: &Local, feeds: &Feeds) {
             if error.is_of_another_server() {
                 local.redis.distrust();
             }
-            feeds.rewind();
+            feeds.mistrust();
             backoff.wait().await;
         }
     }
@@ -205,7 +231,7 @@ async fn read_alone(local: &Local, feeds: &Feeds, feed: Rc<Feed>) {
                 tracing::warn!(%error, partition = %feed.partition, "reading events failed");
                 told = true;
             }
-            feed.rewind();
+            feed.mistrust();
             backoff.wait().await;
         }
     }

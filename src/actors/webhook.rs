@@ -88,6 +88,8 @@ pub struct Start {
     pub owner: Addr<PartitionActor>,
     /// Its partition.
     pub tenure: Rc<Tenure>,
+    /// The taking of the partition that holds now.
+    pub take: Rc<Cell<u64>>,
     /// Which webhook.
     pub id: WebhookId,
     /// What is known of its queue.
@@ -133,7 +135,7 @@ impl QueueOf {
 impl WebhookActor {
     /// The actor; it reads its record when it starts.
     pub fn new(start: Start) -> Self {
-        let take = start.tenure.takes();
+        let take = start.take.get();
         Self { start, ready: None, attempts: HashMap::new(), timer: None, draining: Vec::new(), take }
     }
 
@@ -165,7 +167,7 @@ impl WebhookActor {
 
     fn effects_of(&mut self, input: Input<Body>, ctx: &mut Context<Self>) -> Vec<Effect<Body>> {
         let (missed, now) = (self.start.missed.get(), clock::now());
-        let retaken = std::mem::replace(&mut self.take, self.start.tenure.takes()) != self.take;
+        let retaken = std::mem::replace(&mut self.take, self.start.take.get()) != self.take;
         let Some(ready) = &mut self.ready else { return Vec::new() };
         let mut effects = Vec::new();
         if retaken {
@@ -384,7 +386,7 @@ impl Handler<Delivered> for WebhookActor {
     type Result = ();
 
     fn handle(&mut self, Delivered { take, previous, deliveries }: Delivered, ctx: &mut Context<Self>) {
-        let is_void = take != self.start.tenure.takes();
+        let is_void = take != self.start.take.get();
         let input = if is_void { Input::Tick } else { Input::Delivered { previous, deliveries } };
         self.step(input, ctx);
     }

@@ -1,11 +1,15 @@
 //! What the handlers of one worker thread work with.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use super::auth::Authenticator;
 use super::rate_limit::RateLimits;
 use crate::config::Config;
 use crate::delivery::{self, Sender};
+use crate::domain::NodeId;
 use crate::policy::address::Guard;
 use crate::policy::partition::Layout;
 use crate::store;
@@ -23,14 +27,21 @@ pub struct Shared {
     pub authenticator: Arc<Authenticator>,
     /// Counts requests.
     pub rate_limits: Arc<RateLimits>,
+    /// The nodes that live.
+    pub live: watch::Receiver<Arc<BTreeSet<NodeId>>>,
 }
 
 impl Shared {
     /// What follows from the settings.
-    pub fn new(config: Arc<Config>, address: store::connection::Address, layout: Layout) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        address: store::connection::Address,
+        layout: Layout,
+        live: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    ) -> Self {
         let authenticator = Arc::new(Authenticator::new(&config.auth));
-        let rate_limits = Arc::new(RateLimits::new(&config.api));
-        Self { config, address, layout, authenticator, rate_limits }
+        let rate_limits = Arc::new(RateLimits::new(&config.api, live.clone()));
+        Self { config, address, layout, authenticator, rate_limits, live }
     }
 }
 

@@ -7,12 +7,12 @@
 //! Bounded: a limiter holds at most [`MAX_KEYS`] states. Where a new one finds no room, the half of its slice that is
 //! nearest to a full allowance is forgotten, which forgives those callers the least; nobody is refused for the crowd.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -21,11 +21,12 @@ use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
+use tokio::sync::watch;
 
 use super::error::{Error, whole_seconds};
 use crate::clock;
 use crate::config;
-use crate::domain::{Tenant, UserId};
+use crate::domain::{NodeId, Tenant, UserId};
 
 /// States held by one limiter.
 pub const MAX_KEYS: usize = 100_000;
@@ -37,22 +38,21 @@ const FAILURES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
 /// All limits of the API on this node.
 #[derive(Debug)]
 pub struct RateLimits {
-    requests: Limiter,
-    publishes: Option<Limiter>,
+    requests: Shared,
+    publishes: Option<Shared>,
     failures: Limiter,
 }
 
 impl RateLimits {
-    /// The limits of `[api]`.
-    pub fn new(settings: &config::Api) -> Self {
-        let now = clock::monotonic();
-        let limiter = |quota| Limiter::new(quota, now);
+    /// The limits of `[api]`, of which each of the `live` nodes grants its part.
+    pub fn new(settings: &config::Api, live: watch::Receiver<Arc<BTreeSet<NodeId>>>) -> Self {
+        let shared = |quota, limit| Shared::new(quota, limit, live.clone());
         let per_minute = NonZeroU32::new(settings.rate_limit_per_minute).unwrap_or(NonZeroU32::MIN);
         let per_second = NonZeroU32::new(settings.publish_rate_limit_per_second);
         Self {
-            requests: limiter(Quota::per_minute(per_minute)),
-            publishes: per_second.map(|limit| limiter(Quota::per_second(limit))),
-            failures: limiter(Quota::per_minute(FAILURES_PER_MINUTE)),
+            requests: shared(Quota::per_minute, per_minute),
+            publishes: per_second.map(|limit| shared(Quota::per_second, limit)),
+            failures: Limiter::new(Quota::per_minute(FAILURES_PER_MINUTE), clock::monotonic()),
         }
     }
 
@@ -61,7 +61,7 @@ impl RateLimits {
     /// # Errors
     /// The allowance it would have had, when there is none left.
     pub fn request(&self, tenant: &Tenant, user: &UserId) -> Result<Allowance, Allowance> {
-        self.requests.check(&(tenant, user), clock::monotonic())
+        self.requests.now().check(&(tenant, user), clock::monotonic())
     }
 
     /// Counts a publish of `user`; `None` when publishing is not limited.
@@ -70,7 +70,7 @@ impl RateLimits {
     /// As [`Self::request`].
     pub fn publish(&self, tenant: &Tenant, user: &UserId) -> Result<Option<Allowance>, Allowance> {
         let checked =
-            self.publishes.as_ref().map(|limiter| limiter.check(&(tenant, user), clock::monotonic()));
+            self.publishes.as_ref().map(|limit| limit.now().check(&(tenant, user), clock::monotonic()));
         checked.transpose()
     }
 
@@ -115,6 +115,42 @@ impl Allowance {
     /// The answer of a request that finds none left.
     pub fn refusal(self) -> Error {
         Error::TooManyRequests("too many requests, slow down".into(), self.wait)
+    }
+}
+
+/// A limit that the live nodes share evenly, rounded up. A change of their number begins it anew with full allowances.
+#[derive(Debug)]
+struct Shared {
+    quota: fn(NonZeroU32) -> Quota,
+    limit: NonZeroU32,
+    live: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    part: RwLock<(u32, Arc<Limiter>)>,
+}
+
+impl Shared {
+    fn new(
+        quota: fn(NonZeroU32) -> Quota,
+        limit: NonZeroU32,
+        live: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    ) -> Self {
+        let alone = Limiter::new(quota(limit), clock::monotonic());
+        Self { quota, limit, live, part: RwLock::new((1, Arc::new(alone))) }
+    }
+
+    /// The limiter of this node's part.
+    fn now(&self) -> Arc<Limiter> {
+        let nodes = u32::try_from(self.live.borrow().len()).unwrap_or(u32::MAX).max(1);
+        let part = self.part.read().unwrap_or_else(PoisonError::into_inner);
+        if part.0 == nodes {
+            return part.1.clone();
+        }
+        drop(part);
+        let mut part = self.part.write().unwrap_or_else(PoisonError::into_inner);
+        if part.0 != nodes {
+            let share = NonZeroU32::new(self.limit.get().div_ceil(nodes)).unwrap_or(NonZeroU32::MIN);
+            *part = (nodes, Arc::new(Limiter::new((self.quota)(share), clock::monotonic())));
+        }
+        part.1.clone()
     }
 }
 
@@ -254,7 +290,7 @@ mod tests {
     fn one_ipv6_customer_is_one_source() {
         let settings =
             config::Api { max_event_bytes: 1, rate_limit_per_minute: 1, publish_rate_limit_per_second: 0 };
-        let limits = RateLimits::new(&settings);
+        let limits = RateLimits::new(&settings, live(1).subscribe());
         for n in 0..FAILURES_PER_MINUTE.get() {
             let source = format!("2001:db8::{n:x}").parse().unwrap();
             assert!(limits.failed_authentication(Some(source)).is_ok(), "{n}");
@@ -263,11 +299,33 @@ mod tests {
         assert!(limits.failed_authentication("192.0.2.1".parse().ok()).is_ok());
     }
 
+    fn live(nodes: usize) -> watch::Sender<Arc<BTreeSet<NodeId>>> {
+        watch::Sender::new(names(nodes))
+    }
+
+    fn names(nodes: usize) -> Arc<BTreeSet<NodeId>> {
+        Arc::new((0..nodes).map(|n| format!("n{n}").parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn live_nodes_share_a_limit_rounded_up() {
+        let settings =
+            config::Api { max_event_bytes: 1, rate_limit_per_minute: 100, publish_rate_limit_per_second: 5 };
+        let (tenant, user) = ("org:a".parse().unwrap(), "u".parse().unwrap());
+        let sender = live(0);
+        let limits = RateLimits::new(&settings, sender.subscribe());
+        for (nodes, requests, publishes) in [(0, 100, 5), (1, 100, 5), (3, 34, 2), (200, 1, 1)] {
+            sender.send_replace(names(nodes));
+            assert_eq!(limits.request(&tenant, &user).unwrap().limit, requests, "{nodes} nodes");
+            assert_eq!(limits.publish(&tenant, &user).unwrap().unwrap().limit, publishes, "{nodes} nodes");
+        }
+    }
+
     #[test]
     fn unlimited_publishing_has_no_allowance_to_show() {
         let settings =
             config::Api { max_event_bytes: 1, rate_limit_per_minute: 1, publish_rate_limit_per_second: 0 };
         let (tenant, user) = ("org:a".parse().unwrap(), "u".parse().unwrap());
-        assert_eq!(RateLimits::new(&settings).publish(&tenant, &user), Ok(None));
+        assert_eq!(RateLimits::new(&settings, live(1).subscribe()).publish(&tenant, &user), Ok(None));
     }
 }

@@ -178,7 +178,12 @@ mod tests {
         let error_with = |change: fn(&mut crate::config::Server, u16)| {
             let mut config = config();
             change(&mut config.server, port);
-            let shared = Shared::new(Arc::new(config), address.clone(), layout);
+            let shared = Shared::new(
+                Arc::new(config),
+                address.clone(),
+                layout,
+                tokio::sync::watch::channel(Arc::default()).1,
+            );
             bind(&shared, &Arc::default()).err().expect("the port is taken").to_string()
         };
         let api = error_with(|server, port| server.port = port);
@@ -193,7 +198,11 @@ mod tests {
         let nowhere = Address::new("unix:///nowhere.sock", second, second).unwrap();
         let layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
         let readiness = Arc::new(Readiness::default());
-        let servers = bind(&Shared::new(Arc::new(config()), nowhere, layout), &readiness).unwrap();
+        let servers = bind(
+            &Shared::new(Arc::new(config()), nowhere, layout, tokio::sync::watch::channel(Arc::default()).1),
+            &readiness,
+        )
+        .unwrap();
         let handles = [servers.api.handle(), servers.management.handle()];
         let running = [servers.api, servers.management].map(actix_web::rt::spawn);
         let get = |url: String| async move { reqwest::get(url).await.unwrap().status().as_u16() };

@@ -157,7 +157,13 @@ impl Client {
     }
 
     async fn at(config: Config, address: Address) -> Self {
-        let app = App::for_worker(&Shared::new(Arc::new(config), address, LAYOUT)).unwrap();
+        let app = App::for_worker(&Shared::new(
+            Arc::new(config),
+            address,
+            LAYOUT,
+            tokio::sync::watch::channel(Arc::default()).1,
+        ))
+        .unwrap();
         let service = Rc::new(init_service(server::service(web::Data::new(app.clone()))).await);
         let call = move |request: TestRequest| -> LocalBoxFuture<'static, ServiceResponse> {
             let service = service.clone();

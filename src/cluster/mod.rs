@@ -1,4 +1,5 @@
-//! Which node owns which partition.
+//! Which nodes there are, and which of them owns which partition.
 
 pub mod leases;
+pub mod membership;
 pub mod tenure;

@@ -17,7 +17,7 @@ pub struct Tenure {
     pub partition: Partition,
     token: RefCell<Arc<str>>,
     takes: Cell<u64>,
-    retaking: Cell<bool>,
+    next_token: RefCell<Option<Arc<str>>>,
     valid_until: Cell<Instant>,
 }
 
@@ -28,7 +28,7 @@ impl Tenure {
             partition,
             token: RefCell::new(token),
             takes: Cell::new(1),
-            retaking: Cell::new(false),
+            next_token: RefCell::new(None),
             valid_until: Cell::new(valid_until),
         }
     }
@@ -47,21 +47,27 @@ impl Tenure {
     /// Whether a refused script may be tried again: it showed a token that has been replaced since, or is just being
     /// replaced.
     pub fn has_outlived(&self, token: &str) -> bool {
-        self.retaking.get() || **self.token.borrow() != *token
+        self.is_retaking() || **self.token.borrow() != *token
     }
 
-    /// The lease is about to get another token.
-    pub fn retaking(&self) {
-        self.retaking.set(true);
+    /// Whether the lease is about to get another token.
+    pub fn is_retaking(&self) -> bool {
+        self.next_token.borrow().is_some()
     }
 
-    /// The end of [`Self::retaking`]: taken anew with that token, or (`None`) not ours any more.
-    pub fn retaken(&self, taken: Option<(Arc<str>, Instant)>) {
-        self.retaking.set(false);
-        let Some((token, valid_until)) = taken else { return };
-        *self.token.borrow_mut() = token;
-        self.takes.set(self.takes.get() + 1);
-        self.valid_until.set(valid_until);
+    /// The lease is about to get another token: the one that this answers, made by `new` if none is on its way.
+    pub fn retaking(&self, new: impl FnOnce() -> Arc<str>) -> Arc<str> {
+        self.next_token.borrow_mut().get_or_insert_with(new).clone()
+    }
+
+    /// The end of [`Self::retaking`]: taken anew and valid until then, or (`None`) not ours any more.
+    pub fn retaken(&self, valid_until: Option<Instant>) {
+        let next = self.next_token.borrow_mut().take();
+        if let Some((token, valid_until)) = next.zip(valid_until) {
+            *self.token.borrow_mut() = token;
+            self.takes.set(self.takes.get() + 1);
+            self.valid_until.set(valid_until);
+        }
     }
 
     /// A renewal holds until then.
@@ -97,9 +103,10 @@ mod tests {
         tenure.renewed(clock::monotonic() + Duration::from_secs(60));
         assert!(tokio::time::timeout(2 * short, tenure.run_out()).await.is_err(), "it was renewed");
         assert!(!tenure.has_outlived("first"));
-        tenure.retaking();
+        assert_eq!(&*tenure.retaking(|| "second".into()), "second");
+        assert_eq!(&*tenure.retaking(|| "third".into()), "second", "the answer to the first try may be lost");
         assert!(tenure.has_outlived("first"), "it may be replaced at any moment");
-        tenure.retaken(Some(("second".into(), clock::monotonic() + short)));
+        tenure.retaken(Some(clock::monotonic() + short));
         assert_eq!((&*tenure.token(), tenure.takes()), ("second", 2));
         assert!(tenure.has_outlived("first") && !tenure.has_outlived("second"));
         tenure.run_out().await;

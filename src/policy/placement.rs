@@ -2,7 +2,8 @@
 //!
 //! Bounded rendezvous: each pair of node and partition has a weight that never changes, and the pairs are served from the
 //! heaviest on, while no node gets more than its share. So every partition has exactly one owner, no two nodes differ by
-//! more than one partition, and most partitions stay where they are when a node comes or goes.
+//! more than one partition, and most partitions stay where they are when a node comes or goes: about four of 64 move that
+//! need not.
 //!
 //! Now and then a node that joins would set off a chain of moves between the others. For the newest of up to
 //! [`STEPS`] members that is bounded: where more than its share and [`SLACK`] of the partitions would move, it takes its
@@ -203,6 +204,31 @@ mod tests {
         }
     }
 
+    /// What a node that dies owned has to move; how much else does depends on the names, and is little on the average.
+    #[test]
+    fn a_node_that_leaves_moves_little_but_its_own() {
+        let (mut beside, mut cases) = (0, 0);
+        for cluster in 0..12 {
+            for count in [3, 5, 8, 12, STEPS] {
+                let all = members(&format!("cluster{cluster}"), count);
+                let before = Placement::of(all.clone(), PARTITIONS);
+                for leaver in 0..count {
+                    let mut rest = all.clone();
+                    let gone = rest.remove(leaver);
+                    let orphaned =
+                        (0..PARTITIONS).filter(|n| before.is_owner(&gone.id, Partition(*n))).count();
+                    beside += moved(&before, &Placement::of(rest, PARTITIONS)) - orphaned;
+                    cases += 1;
+                }
+            }
+        }
+        println!(
+            "beside its own, a leaving node moved {:.1} partitions on the average",
+            beside as f64 / f64::from(cases)
+        );
+        assert!(beside < 6 * cases as usize, "{beside} in {cases} cases");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
@@ -222,19 +248,13 @@ mod tests {
         }
 
         #[test]
-        fn nobody_moves_much_when_a_node_comes_or_goes(
-            prefix in "[a-z]{1,8}", count in 2..=STEPS, leaver in any::<prop::sample::Index>(),
+        fn a_node_that_joins_never_moves_more_than_its_share_and_the_slack(
+            prefix in "[a-z]{1,8}", count in 2..=STEPS,
         ) {
             let all = members(&prefix, count);
-            let placement = Placement::of(all.clone(), PARTITIONS);
             let before = Placement::of(all[..count - 1].to_vec(), PARTITIONS);
-            let ideal = usize::from(PARTITIONS) / count;
-            prop_assert!(moved(&before, &placement) <= ideal + 8);
-            let mut rest = all;
-            let gone = rest.remove(leaver.index(count));
-            let after = Placement::of(rest, PARTITIONS);
-            let orphaned = (0..PARTITIONS).filter(|n| placement.is_owner(&gone.id, Partition(*n))).count();
-            prop_assert!(moved(&placement, &after) <= orphaned + usize::from(PARTITIONS) / 2);
+            let moved = moved(&before, &Placement::of(all, PARTITIONS));
+            prop_assert!(moved <= usize::from(PARTITIONS) / count + 8, "{} moved", moved);
         }
     }
 }

@@ -342,6 +342,19 @@ impl Redis {
         self.pipeline(&pipeline).await
     }
 
+    /// As [`Self::each`], but on a Redis Cluster a command whose server does not answer is `None` and the others have
+    /// their answers.
+    ///
+    /// # Errors
+    /// As [`Self::query`]; on a Redis Cluster none.
+    pub async fn what_answers<T: FromRedisValue>(&self, commands: &[Cmd]) -> Result<Vec<Option<T>>, Error> {
+        if !self.is_cluster() {
+            return Ok(self.each(commands).await?.into_iter().map(Some).collect());
+        }
+        let alone = commands.iter().map(async |command| self.query(command).await.ok());
+        Ok(futures_util::stream::iter(alone).buffered(AT_ONCE).collect().await)
+    }
+
     /// Opens a connection to the server that holds `key`, for blocking reads of at most `block`; its answers are awaited
     /// that much longer.
     ///

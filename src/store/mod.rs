@@ -11,6 +11,7 @@ pub mod events;
 pub mod keys;
 pub mod leases;
 pub mod mailboxes;
+pub mod nodes;
 pub mod outcomes;
 pub mod preflight;
 pub mod private;

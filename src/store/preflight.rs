@@ -50,9 +50,18 @@ pub async fn check(redis: &Redis, settings: &config::Redis, cluster: &config::Cl
         }));
     }
     // A Redis that is refused is left as it was found.
-    if faults.is_empty() {
-        faults.extend(layout_faults(redis, &settings.prefix, cluster).await?);
+    if !faults.is_empty() {
+        return Err(Error::Unfit(faults));
     }
+    fix_layout(redis, &settings.prefix, cluster).await
+}
+
+/// Writes `cluster:meta` where it is missing, and compares it with `[cluster]` where it is not.
+///
+/// # Errors
+/// As [`check`].
+pub async fn fix_layout(redis: &Redis, prefix: &str, cluster: &config::Cluster) -> Result<(), Error> {
+    let faults = layout_faults(redis, prefix, cluster).await?;
     if faults.is_empty() { Ok(()) } else { Err(Error::Unfit(faults)) }
 }
 

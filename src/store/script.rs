@@ -92,3 +92,19 @@ pub async fn run_each<T: redis::FromRedisValue>(redis: &Redis, calls: &[Call<'_>
         answer => answer,
     }
 }
+
+/// As [`run_each`], but on a Redis Cluster a call whose server does not answer is `None` and the others have their
+/// answers.
+///
+/// # Errors
+/// As [`Redis::query`]; on a Redis Cluster none.
+pub async fn run_what_answers<T: redis::FromRedisValue>(
+    redis: &Redis,
+    calls: &[Call<'_>],
+) -> Result<Vec<Option<T>>, Error> {
+    if !redis.is_cluster() {
+        return Ok(run_each(redis, calls).await?.into_iter().map(Some).collect());
+    }
+    let alone = calls.iter().map(|call| async { call.run(redis).await.ok() });
+    Ok(futures_util::future::join_all(alone).await)
+}

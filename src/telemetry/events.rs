@@ -2,9 +2,10 @@
 //!
 //! Texts are constant; values are fields. No body, secret, signature or full URL is ever a field.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::domain::{AttemptResult, ErrorKind, Partition, WebhookId};
+use crate::domain::{AttemptResult, ErrorKind, NodeId, Partition, WebhookId};
 use crate::store::outcomes::{Disposition, Outcome};
 use crate::store::{self, events::Published};
 
@@ -89,9 +90,46 @@ pub fn private_redis_restarted() {
     tracing::error!("the private redis-server has ended and is started again");
 }
 
+/// This node is part of the cluster.
+pub fn joined(node: &NodeId, order: u64) {
+    tracing::info!(%node, order, "joined the cluster");
+}
+
+/// Nodes came or went, as this one sees it.
+pub fn nodes_changed(before: &BTreeSet<NodeId>, now: &BTreeSet<NodeId>) {
+    let names = |nodes: std::collections::btree_set::Difference<'_, NodeId>| {
+        nodes.map(NodeId::as_str).collect::<Vec<_>>().join(",")
+    };
+    let (came, went) = (names(now.difference(before)), names(before.difference(now)));
+    tracing::info!(nodes = now.len(), came, went, "nodes of the cluster changed");
+}
+
+/// An operator wants this node to own nothing, or to own its share again.
+pub fn asked_to_drain(drain: bool) {
+    tracing::info!(drain, "an operator changed whether this node owns partitions");
+}
+
+/// Redis answers and holds nothing of this installation: all webhooks and events are gone.
+pub fn redis_is_empty() {
+    METRICS.redis_emptied.inc();
+    tracing::error!(
+        "redis holds no data of this installation any more: it was emptied, or lost its file. All webhooks, events and \
+         logs are gone; the cluster goes on from nothing"
+    );
+}
+
+/// Redis may have lost or regained something: what was read from it is read again.
+pub fn partitions_retaken(partitions: usize) {
+    METRICS.partitions_retaken.inc_by(partitions as u64);
+    if partitions > 0 {
+        tracing::info!(partitions, "partitions taken anew after a disturbance of redis");
+    }
+}
+
 /// A partition is ours.
 pub fn partition_taken(partition: Partition, waited: Duration) {
     METRICS.partitions_owned.inc();
+    METRICS.takeover_duration.observe(waited.as_secs_f64());
     tracing::debug!(%partition, waited_ms = waited.as_millis() as u64, "partition taken");
 }
 

@@ -44,6 +44,14 @@ pub struct Metrics {
     pub actors_restarted: IntCounter,
     /// Partitions that this node owns.
     pub partitions_owned: IntGauge,
+    /// Nodes that live, as this one sees it.
+    pub nodes_live: IntGauge,
+    /// Time from wanting a partition to owning it.
+    pub takeover_duration: Histogram,
+    /// Partitions taken anew because Redis may have lost something.
+    pub partitions_retaken: IntCounter,
+    /// How often Redis was found without any data of this installation.
+    pub redis_emptied: IntCounter,
     /// Leases that were lost instead of given back.
     pub leases_lost: IntCounter,
     /// Calls refused because the lease was not ours.
@@ -87,6 +95,22 @@ impl Metrics {
             actors_active: gauge(&registry, "actors_active", "Webhook actors alive."),
             actors_restarted: counter(&registry, "actors_restarted_total", "Actors rebuilt after a panic."),
             partitions_owned: gauge(&registry, "partitions_owned", "Partitions that this node owns."),
+            nodes_live: gauge(&registry, "nodes_live", "Nodes that live, as this one sees it."),
+            takeover_duration: histogram(
+                &registry,
+                "takeover_duration_seconds",
+                "Time from wanting a partition to owning it.",
+            ),
+            partitions_retaken: counter(
+                &registry,
+                "partitions_retaken_total",
+                "Partitions taken anew because Redis may have lost something.",
+            ),
+            redis_emptied: counter(
+                &registry,
+                "redis_emptied_total",
+                "How often Redis was found without any data of this installation.",
+            ),
             leases_lost: counter(&registry, "leases_lost_total", "Leases lost instead of given back."),
             calls_fenced: counter(
                 &registry,

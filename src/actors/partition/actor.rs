@@ -1,5 +1,6 @@
 //! The life of a partition's actor: reads what the partition holds, serves, hands over.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ const LOOK_OVER_EVERY: Duration = Duration::from_secs(10);
 pub struct PartitionActor {
     pub(super) local: Rc<Local>,
     pub(super) tenure: Rc<Tenure>,
+    /// Counts the takings of the partition; shared with the webhooks' actors. What was told of an earlier one is void.
+    pub(super) take: Rc<Cell<u64>>,
     pub(super) feed: Rc<Feed>,
     pub(super) feeds: Rc<Feeds>,
     pub(super) table: Subscriptions,
@@ -56,6 +59,7 @@ impl PartitionActor {
         let feed = Rc::new(Feed::new(tenure.partition));
         Self {
             local,
+            take: Rc::new(Cell::new(tenure.takes())),
             tenure,
             feed,
             feeds,
@@ -110,6 +114,7 @@ impl PartitionActor {
         self.arrived.clear();
         self.arrived_bytes = 0;
         let take = self.tenure.takes();
+        self.take.set(take);
         for slot in self.slots.values_mut() {
             slot.told = EntryId::ZERO;
             slot.missed.set(EntryId::ZERO);
@@ -121,7 +126,7 @@ impl PartitionActor {
         let work = async move { steps::load(&local, partition).await };
         ctx.spawn(work.into_actor(self).map(move |loaded, actor, ctx| match loaded {
             // Taken once more meanwhile: that load tells.
-            Ok(_) if actor.tenure.takes() != take => {}
+            Ok(_) if actor.take.get() != take => {}
             Ok(loaded) => actor.loaded(loaded, ctx),
             Err(error) => actor.give_up(&error, ctx),
         }));
@@ -166,7 +171,7 @@ impl Actor for PartitionActor {
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        self.feeds.remove(self.tenure.partition);
+        self.feeds.remove(&self.feed);
         for (_, slot) in self.slots.drain() {
             // An actor whose mailbox is full sees that its partition is gone when it next records.
             let _ = slot.actor.try_send(webhook::Stop);

@@ -179,7 +179,7 @@ impl PartitionActor {
             slot.told = slot.told.max(entry);
             slot.missed.set(slot.told);
             // A full mailbox has messages enough to make the lane look; a closed one is seen by the next look over.
-            let take = self.tenure.takes();
+            let take = self.take.get();
             let _ = slot.actor.try_send(Delivered { take, previous: slot.told, deliveries: Vec::new() });
         }
     }
@@ -197,7 +197,7 @@ impl PartitionActor {
         }
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let previous = std::mem::replace(&mut slot.told, last);
-        let take = self.tenure.takes();
+        let take = self.take.get();
         match slot.actor.try_send(Delivered { take, previous, deliveries }) {
             Ok(()) => {}
             Err(SendError::Full(_)) => slot.missed.set(last),

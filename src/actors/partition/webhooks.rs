@@ -35,6 +35,7 @@ impl PartitionActor {
             local: self.local.clone(),
             owner: ctx.address(),
             tenure: self.tenure.clone(),
+            take: self.take.clone(),
             id: id.clone(),
             known,
             missed: missed.clone(),

@@ -36,7 +36,7 @@ end
 local function enqueue(entry, webhook, owner, id)
   redis.call('XADD', P .. 'mbox:' .. webhook, entry, 'e', id)
   redis.call('ZADD', P .. 'wake', 0, webhook)
-  add(P .. 'stats:' .. owner, 'pending', 1)
+  count_pending(owner, 1)
 end
 
 local handle = {}

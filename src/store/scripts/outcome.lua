@@ -42,7 +42,7 @@ end
 local function ended(item, how)
   close_delivery(item.event, item.tenant, item.webhook, how, now, item.attempt, closed_ttl, dead_ttl)
   local stats = P .. 'stats:' .. item.owner
-  add(stats, 'pending', -1)
+  count_pending(item.owner, -1)
   add(stats, how, 1)
   add(P .. 'count:' .. item.webhook, how, 1)
   if how == 'dead' then

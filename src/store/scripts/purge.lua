@@ -13,7 +13,7 @@ for i = 9, #ARGV, 2 do
   end
   if removed == 1 then
     close_delivery(event, tenant, webhook, 'dropped', now, 0, closed_ttl, dead_ttl)
-    add(P .. 'stats:' .. owner, 'pending', -1)
+    count_pending(owner, -1)
     dropped = dropped + 1
   end
 end

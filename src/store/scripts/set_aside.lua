@@ -17,7 +17,7 @@ for i = 9, #ARGV, 5 do
   if remove(place, name) == 1 then
     removed = removed + 1
     quarantine(place .. ':' .. webhook, text)
-    if counted == '1' then add(P .. 'stats:' .. owner, 'pending', -1) end
+    if counted == '1' then count_pending(owner, -1) end
     -- Only a delivery that is open may be closed: the item may be from another hand.
     if event ~= '' and redis.call('HGET', P .. 'event:' .. event, 'to:' .. webhook) == 'pending' then
       close_delivery(event, tenant, webhook, 'dropped', now, 0, closed_ttl, dead_ttl)

@@ -65,6 +65,12 @@ local function count_attempt(webhook, owner, event_type, word, now, elapsed, buc
   add(stats, day .. ':b' .. bucket, 1)
 end
 
+-- `n` more deliveries of an owner's webhooks are queued.
+local function count_pending(owner, n)
+  add(P .. 'stats:' .. owner, 'pending', n)
+  add(P .. 'usage', 'pending', n)
+end
+
 -- More deliveries of an event are open: its bytes count as pending for the tenant. The record stays until the last of
 -- them ends, for it alone knows how many bytes are to be given back then. Every delivery ends: at `delivery.max_age_days`
 -- at the latest, also where the webhook is switched off.
