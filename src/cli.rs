@@ -17,7 +17,7 @@ use crate::policy::lease::{LOOK_EVERY, TERM};
 use crate::serve::{Addresses, ServeOptions};
 use crate::telemetry::metrics::METRICS;
 use crate::token::{self, Bearer};
-use crate::{clock, development, listen, serve, telemetry};
+use crate::{clock, development, listen, operator, serve, telemetry};
 
 /// The settings file when `--config` names none; it need not exist.
 const DEFAULT_FILE: &str = "config/default.toml";
@@ -55,8 +55,31 @@ enum Command {
     CheckConfig,
     /// Receive, verify and print deliveries on this machine; the webhook is deleted at the end
     Listen(ListenArgs),
+    /// Look at the cluster and move partitions off a node
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// Print the nodes, what each owns and what waits
+    Status,
+    /// Let a node own nothing, restarts included, and wait until it does; --undo gives it its share again
+    Drain(DrainArgs),
+}
+
+#[derive(Debug, Args)]
+struct DrainArgs {
+    /// The node's id, as `cluster status` prints it
+    node: String,
+    /// Let it own its share again
+    #[arg(long)]
+    undo: bool,
+    /// The longest wait: a number and s, m, h or d
+    #[arg(long, default_value = "60s", value_parser = ttl)]
+    wait: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +128,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::CheckConfig => say(&summary(&cli.settings.load(development::secret_or_any)?)),
         Command::Listen(ListenArgs { token, events, url, bind }) => {
             listen::listen(listen::Options { token, events, api: url, bind }).await
+        }
+        Command::Cluster(command) => {
+            let config = cli.settings.load(development::secret_or_any)?;
+            say(&match command {
+                ClusterCommand::Status => operator::status(&config).await?,
+                ClusterCommand::Drain(DrainArgs { node, undo, wait }) => {
+                    operator::drain(&config, &node, !undo, wait).await?
+                }
+            })
         }
         Command::Version => say(concat!("salesos-webhooks ", env!("CARGO_PKG_VERSION"))),
     }

@@ -19,7 +19,7 @@
 //! | [`api`] | the routes, authentication, limits, errors |
 //! | [`config`] | settings, checked as a whole |
 //! | [`telemetry`] | metrics and log lines, written together |
-//! | [`serve`], [`cli`] | the program; [`development`], [`listen`], [`receiver`], [`client`], [`token`] help to try it |
+//! | [`serve`], [`cli`] | the program; [`operator`] looks at the cluster; [`development`], [`listen`], [`receiver`], [`client`], [`token`] help to try it |
 
 #![cfg_attr(test, allow(missing_docs, reason = "what only tests see is not part of the documentation"))]
 
@@ -34,6 +34,7 @@ pub mod delivery;
 pub mod development;
 pub mod domain;
 pub mod listen;
+pub mod operator;
 pub mod policy;
 pub mod receiver;
 pub mod serve;

@@ -184,8 +184,8 @@ async fn probe(
     addresses: Addresses,
 ) {
     loop {
-        match redis.query::<String>(&redis::cmd("PING")).await {
-            Ok(_) => {
+        match redis.ping().await {
+            Ok(()) => {
                 readiness.connected();
                 if let Some(sender) = on_ready.take() {
                     // Who asked may have lost interest.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr};
 use tokio::sync::{Semaphore, watch};
@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::local::{BodyMeter, Local};
 use super::partition::{Behind, Drain, PartitionActor, Retaken, Stop};
 use super::reader::{self, Feeds};
+use crate::clock;
 use crate::cluster::leases::{self, Keeper};
 use crate::cluster::tenure::Tenure;
 use crate::config::Config;
@@ -25,6 +26,9 @@ use crate::telemetry::events as facts;
 /// The longest wait at the end for what should take no time: actors that stop, and leases given back. Whatever Redis
 /// does, the node ends; leases that were not given back stand still and are taken when they have done so for their term.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// The shortest time between two takings of what is ours already. Each reads all records again, so a Redis that answers
+/// late must not be met with one after every late answer.
+const RETAKE_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked, at the end, whether a partition has nothing in flight any more.
 const HAND_OVER_EVERY: Duration = Duration::from_millis(20);
 
@@ -70,8 +74,10 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
     });
     let feeds = Rc::new(Feeds::default());
     let mut reader = actix::spawn(reader::run(local.clone(), feeds.clone()));
+    let retaken = clock::monotonic();
     let keeper = Keeper::new(redis.for_another_thread()?, keys, node.clone(), partitions);
-    let mut arbiter = Arbiter { local, feeds, node, placement, keeper, running: Vec::new(), trusted: 0 };
+    let mut arbiter =
+        Arbiter { local, feeds, node, placement, keeper, running: Vec::new(), trusted: 0, retaken };
     arbiter.connect().await;
     let mut ended = Ok(());
     while !*stopping.borrow() && ended.is_ok() {
@@ -132,6 +138,7 @@ struct Arbiter {
     running: Vec<Owned>,
     /// The generations of the connections when all that is ours was last taken.
     trusted: u64,
+    retaken: Instant,
 }
 
 impl Arbiter {
@@ -171,12 +178,18 @@ impl Arbiter {
 
     /// Whenever Redis may have lost or regained something, what was read from it is read again.
     async fn take_anew(&mut self) {
+        let now = clock::monotonic();
+        let unfinished = self.running.iter().any(|owned| owned.tenure.is_retaking());
+        if !unfinished && now.saturating_duration_since(self.retaken) < RETAKE_EVERY {
+            return;
+        }
         let generation = self.generation();
         let mistrusted = self.feeds.take_mistrusted();
         let all = generation != self.trusted;
         let shaken = |tenure: &Tenure| all || tenure.is_retaking() || mistrusted.contains(&tenure.partition);
         let tenures: Vec<Rc<Tenure>> = self.tenures().into_iter().filter(|tenure| shaken(tenure)).collect();
         if !tenures.is_empty() {
+            self.retaken = now;
             let retaken = self.keeper.retake(&tenures).await;
             facts::partitions_retaken(retaken.done.len());
             for owned in &self.running {
@@ -262,10 +275,11 @@ impl Arbiter {
         self.give_back_what_has_left(true).await;
     }
 
-    /// `all`: also what has not left.
+    /// `all`: also what has not left, and what a turn that was broken off took for nobody.
     async fn give_back_what_has_left(&mut self, all: bool) {
         let left: Vec<Owned> = self.running.extract_if(.., |owned| all || owned.has_left()).collect();
-        let partitions: Vec<Partition> = left.iter().map(|owned| owned.tenure.partition).collect();
+        let of_left = || left.iter().map(|owned| owned.tenure.partition).collect();
+        let partitions: Vec<Partition> = if all { self.keeper.held() } else { of_left() };
         if tokio::time::timeout(GOODBYE, end(left)).await.is_err() {
             tracing::warn!("actors of partitions did not end in time");
         }

@@ -111,25 +111,27 @@ impl Feeds {
         self.opened.notify_waiters();
     }
 
-    fn open_ones(&self) -> (Vec<Position>, usize) {
+    /// The feeds that want more, and how many there are in all.
+    fn open_ones(&self) -> (Vec<Rc<Feed>>, usize) {
         let feeds = self.feeds.borrow();
-        let open =
-            feeds.iter().filter(|(feed, _)| feed.open.get()).map(|(feed, _)| feed.begin_read()).collect();
+        let open = feeds.iter().map(|(feed, _)| feed).filter(|feed| feed.open.get()).cloned().collect();
         (open, feeds.len())
     }
 
-    fn of(&self, partition: Partition) -> Option<(Rc<Feed>, Addr<PartitionActor>)> {
-        self.feeds.borrow().iter().find(|(feed, _)| feed.partition == partition).cloned()
+    /// Whose this very feed is: its partition may have been taken anew since, with another.
+    fn actor_of(&self, feed: &Rc<Feed>) -> Option<Addr<PartitionActor>> {
+        let feeds = self.feeds.borrow();
+        feeds.iter().find(|(held, _)| Rc::ptr_eq(held, feed)).map(|(_, actor)| actor.clone())
     }
 
-    /// Whether this very feed is read: its partition may have been taken anew since.
     fn holds(&self, feed: &Rc<Feed>) -> bool {
-        self.feeds.borrow().iter().any(|(held, _)| Rc::ptr_eq(held, feed))
+        self.actor_of(feed).is_some()
     }
 
     /// The last entry that was read of a partition.
     pub fn cursor_of(&self, partition: Partition) -> Option<EntryId> {
-        self.of(partition).map(|(feed, _)| feed.cursor())
+        let feeds = self.feeds.borrow();
+        feeds.iter().find(|(feed, _)| feed.partition == partition).map(|(feed, _)| feed.cursor())
     }
 
     /// The partitions whose connection was lost since this was last asked.
@@ -179,18 +181,21 @@ async fn read_until_error(local: &Local, feeds: &Feeds, backoff: &mut Backoff) -
     let mut connection = local.redis.open_reader("", BLOCK).await?;
     let mut average = 1024;
     loop {
-        let (positions, all) = feeds.open_ones();
-        if positions.is_empty() {
+        let (open, all) = feeds.open_ones();
+        if open.is_empty() {
             feeds.opened.notified().await;
             continue;
         }
-        let block = if positions.len() == all { BLOCK } else { BLOCK_SHORT };
-        let count = (BYTES_PER_READ / positions.len() / average).clamp(1, MOST_ENTRIES);
+        let block = if open.len() == all { BLOCK } else { BLOCK_SHORT };
+        let positions: Vec<Position> = open.iter().map(|feed| feed.begin_read()).collect();
+        let count = (BYTES_PER_READ / open.len() / average).clamp(1, MOST_ENTRIES);
         let found = events::read(&mut connection, &local.keys, &positions, count, block).await?;
         *backoff = Backoff::default();
         for (partition, entries) in found {
             average = new_average(average, &entries);
-            hand_over(feeds, partition, entries).await;
+            if let Some(feed) = open.iter().find(|feed| feed.partition == partition) {
+                hand_over(feeds, feed, entries).await;
+            }
         }
     }
 }
@@ -255,9 +260,9 @@ async fn read_alone_until_error(
         let count = (BYTES_PER_READ / all.max(1) / average).clamp(1, MOST_ENTRIES);
         let found = events::read(&mut connection, &local.keys, &[feed.begin_read()], count, BLOCK).await?;
         *has_read = true;
-        for (partition, entries) in found {
+        for (_, entries) in found {
             average = new_average(average, &entries);
-            hand_over(feeds, partition, entries).await;
+            hand_over(feeds, feed, entries).await;
         }
     }
     Ok(())
@@ -272,8 +277,9 @@ fn size_of(entries: &[Entry]) -> usize {
     entries.iter().map(Entry::size).sum()
 }
 
-async fn hand_over(feeds: &Feeds, partition: Partition, entries: Vec<Entry>) {
-    let Some((feed, actor)) = feeds.of(partition) else { return };
+async fn hand_over(feeds: &Feeds, feed: &Rc<Feed>, entries: Vec<Entry>) {
+    // What was read for one who is gone is not for the next, who reads from the start.
+    let Some(actor) = feeds.actor_of(feed) else { return };
     let Some(last) = entries.last().map(|entry| entry.id) else { return };
     // A partition whose actor is gone is taken anew, and read from the start then.
     let read_after = feed.read_after.get();

@@ -69,7 +69,8 @@ impl Readiness {
     }
 }
 
-/// The routes of the management port: `/health/live`, `/health/ready`, `/metrics`.
+/// The routes of the management port: `/health/live`, `/health/ready`, `/metrics`. `/cluster` is beside
+/// ([`super::cluster`]).
 pub fn configure(routes: &mut web::ServiceConfig, readiness: web::Data<Readiness>) {
     routes
         .app_data(readiness)

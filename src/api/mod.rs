@@ -7,6 +7,7 @@ pub mod access;
 pub mod app;
 pub mod auth;
 pub mod body;
+pub mod cluster;
 pub mod deliveries;
 pub mod error;
 pub mod events;

@@ -13,6 +13,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{HttpServer, web};
 
 use super::app::{App, SetUpError, Shared};
+use super::cluster::{self, ClusterState};
 use super::health::{self, Readiness};
 use super::{request, routes};
 
@@ -102,9 +103,14 @@ fn bind_api(shared: &Shared) -> Result<(Server, SocketAddr), BindError> {
 fn bind_management(shared: &Shared, readiness: &Arc<Readiness>) -> Result<(Server, SocketAddr), BindError> {
     let settings = &shared.config.server;
     let readiness = web::Data::from(readiness.clone());
+    let shared = shared.clone();
     let server = HttpServer::new(move || {
         let readiness = readiness.clone();
-        actix_web::App::new().configure(move |routes| health::configure(routes, readiness))
+        let state = ClusterState::new(&shared).expect("the same set-up succeeded before");
+        actix_web::App::new()
+            .app_data(web::Data::new(state))
+            .route("/cluster", web::get().to(cluster::show))
+            .configure(move |routes| health::configure(routes, readiness))
     });
     let address = SocketAddr::new(settings.bind, settings.management_port);
     let bound = server

@@ -51,6 +51,11 @@ impl Keeper {
         &self.redis
     }
 
+    /// The partitions whose leases are held.
+    pub fn held(&self) -> Vec<Partition> {
+        self.holdings.held().map(|(partition, _)| partition).collect()
+    }
+
     /// Renews all leases if the last renewal is long enough ago. Answers for each that was renewed or lost; a tenure that
     /// is being taken anew is left out, for its token is in between.
     pub async fn renew(&mut self, tenures: &[Rc<Tenure>]) -> Vec<(Rc<Tenure>, Renewed)> {

@@ -273,7 +273,7 @@ macro_rules! serde_as_text {
         }
     )*};
 }
-serde_as_text!(Tenant, WebhookId, EventId, EntryId, AttemptId, UserId);
+serde_as_text!(Tenant, NodeId, WebhookId, EventId, EntryId, AttemptId, UserId);
 
 impl FromStr for UserId {
     type Err = BadName;

@@ -11,7 +11,9 @@
 
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
+use redis::cluster_routing::{
+    MultipleNodeRoutingInfo, ResponsePolicy, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr,
+};
 use redis::io::tcp::TcpSettings;
 use redis::{Cmd, ConnectionInfo, ErrorKind, RedisError, TlsCertificates, Value};
 
@@ -37,7 +39,8 @@ pub(super) fn client(
         .retries(REPEATS)
         .min_retry_wait(WAIT_MS.0)
         .max_retry_wait(WAIT_MS.1)
-        .connection_timeout(address.connect_timeout)
+        // Opening is two rounds of connections, each as slow as its slowest: the seeds, then all nodes.
+        .connection_timeout(address.connect_timeout / 2)
         .response_timeout(address.command_timeout)
         .overall_response_timeout(Some(address.command_timeout * PATIENCE))
         .tcp_settings(TcpSettings::default().set_nodelay(true));
@@ -57,6 +60,15 @@ pub(super) async fn ask_primaries(
 ) -> Result<Vec<(String, String)>, RedisError> {
     let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
     Ok(redis::from_redis_value(connection.route_command(command, all).await?)?)
+}
+
+/// Whether any primary answers.
+///
+/// # Errors
+/// None does.
+pub(super) async fn ping(connection: &mut ClusterConnection) -> Result<(), RedisError> {
+    let any = (MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::OneSucceeded));
+    connection.route_command(redis::cmd("PING"), RoutingInfo::MultiNode(any)).await.map(drop)
 }
 
 /// How the primary that holds `key` is reached: as `seed` is, at another host and port.

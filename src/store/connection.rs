@@ -300,6 +300,21 @@ impl Redis {
         Ok(answers.into_iter().map(|(address, info)| (Some(address), info)).collect())
     }
 
+    /// Whether Redis answers; a cluster does while one of its primaries does, and what the others hold is refused.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn ping(&self) -> Result<(), Error> {
+        let (number, link) = self.connection().await?;
+        match link {
+            Link::Cluster(mut connection) => {
+                let answer = within(self.patience(), cluster::ping(&mut connection)).await;
+                self.judge(number, answer)
+            }
+            Link::One(_) => self.query::<String>(&redis::cmd("PING")).await.map(drop),
+        }
+    }
+
     /// Runs one command.
     ///
     /// # Errors
@@ -387,7 +402,7 @@ impl Redis {
             return Ok(open);
         }
         // One task opens, the others wait for what it opened.
-        let limit = self.inner.address.connect_timeout;
+        let limit = self.opening_limit();
         let _opening =
             tokio::time::timeout(limit, self.inner.opening.lock()).await.map_err(|_| timed_out())?;
         if let Some(open) = self.open_connection() {
@@ -419,6 +434,12 @@ impl Redis {
     fn open_connection(&self) -> Option<(u64, Link)> {
         let current = self.lock();
         current.link.clone().map(|link| (current.number, link))
+    }
+
+    /// How long a connection may take to open. A cluster's is many, of which some may be to nodes that hang: half of the
+    /// time is theirs.
+    fn opening_limit(&self) -> Duration {
+        self.inner.address.connect_timeout * if self.is_cluster() { 2 } else { 1 }
     }
 
     /// The longest that one call may take, whatever the client does in it.

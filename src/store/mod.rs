@@ -13,6 +13,7 @@ pub mod leases;
 pub mod mailboxes;
 pub mod nodes;
 pub mod outcomes;
+pub mod overview;
 pub mod preflight;
 pub mod private;
 pub mod record;

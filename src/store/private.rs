@@ -229,6 +229,16 @@ impl Private {
     }
 }
 
+/// Where the private server of `settings` listens, started by whichever process.
+///
+/// # Errors
+/// There is no such directory: no node was ever started over it.
+pub fn url_of(settings: &config::Redis) -> Result<String, Error> {
+    let dir = settings.data_dir.join("redis");
+    let dir = dir.canonicalize().map_err(failed_to("open", &dir))?;
+    Ok(Place { dir }.url())
+}
+
 impl Drop for Private {
     fn drop(&mut self) {
         if !self.stopped {

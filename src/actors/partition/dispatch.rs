@@ -192,7 +192,9 @@ impl PartitionActor {
     ) {
         let Some(last) = deliveries.last().map(|delivery| delivery.entry) else { return };
         if !self.slots.contains_key(&id) {
-            let known = if self.due.remove(&id) { Known::Nothing } else { Known::EmptyUpTo(EntryId::ZERO) };
+            // Without a note of it nothing waits for it, unless the notes are just being read anew.
+            let may_wait = self.due.remove(&id) || self.loading;
+            let known = if may_wait { Known::Nothing } else { Known::EmptyUpTo(EntryId::ZERO) };
             self.activate(id.clone(), known, ctx);
         }
         let Some(slot) = self.slots.get_mut(&id) else { return };

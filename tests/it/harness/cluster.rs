@@ -55,18 +55,22 @@ impl RedisCluster {
         busiest
     }
 
-    /// Waits until a replica has taken over, and starts what was killed again; it follows the new primary.
-    pub async fn fail_over(&mut self, killed: usize) {
+    /// Starts what was killed again; it follows the new primary.
+    pub fn start_again(&mut self, place: usize) {
+        self.servers[place].start_again();
+    }
+
+    /// Waits until a replica has taken over.
+    pub async fn failed_over(&self) {
         eventually("a replica takes over", SOON, async || {
             let masters = self.servers.iter().filter(|server| server.says("replication", "role:master"));
             (masters.count() == 3).then_some(())
         })
         .await;
-        self.servers[killed].start_again();
     }
 
     /// Waits until every primary takes writes.
-    pub async fn is_whole(&self) {
+    async fn is_whole(&self) {
         eventually("every primary has its replica and all slots are held", SOON, async || {
             let masters = self.servers.iter().filter(|server| server.is_followed_master()).count();
             let state = |server: &Server| server.command::<String>(&["CLUSTER", "INFO"]).unwrap_or_default();

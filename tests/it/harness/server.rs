@@ -3,8 +3,12 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use redis::{Client, FromRedisValue, RedisResult};
+
+/// The longest wait for one answer.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// A `redis-server` that ends with its value.
 #[derive(Debug)]
@@ -31,9 +35,10 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Runs one command on a connection of its own.
+    /// Runs one command on a connection of its own; a server that hangs is an error.
     pub fn command<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
-        let mut connection = Client::open(self.url())?.get_connection()?;
+        let mut connection = Client::open(self.url())?.get_connection_with_timeout(ANSWER)?;
+        connection.set_read_timeout(Some(ANSWER))?;
         redis::cmd(words[0]).arg(&words[1..]).query(&mut connection)
     }
 
