@@ -250,8 +250,8 @@ async fn on_a_redis_cluster_a_primary_dies_under_three_nodes() {
     traffic.allow_more(UNREPLICATED);
     let since = Instant::now();
     let killed = redis.kill_primary();
-    redis.fail_over(killed).await;
-    redis.is_whole().await;
+    redis.failed_over().await;
+    redis.start_again(killed);
     traffic.run_for(CALM_SECONDS).await;
     traffic.fault_since(since);
     cluster.all_partitions_owned(RECOVERED).await;
