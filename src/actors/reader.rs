@@ -77,6 +77,11 @@ impl Feed {
         Position { partition: self.partition, after: self.cursor.get() }
     }
 
+    /// How often it has been rewound.
+    pub fn rewinds(&self) -> u64 {
+        self.rewinds.get()
+    }
+
     /// The last entry that was read.
     pub fn cursor(&self) -> EntryId {
         self.cursor.get()
@@ -282,8 +287,8 @@ async fn hand_over(feeds: &Feeds, feed: &Rc<Feed>, entries: Vec<Entry>) {
     let Some(actor) = feeds.actor_of(feed) else { return };
     let Some(last) = entries.last().map(|entry| entry.id) else { return };
     // A partition whose actor is gone is taken anew, and read from the start then.
-    let read_after = feed.read_after.get();
-    if actor.send(Arrived(entries)).await.is_ok() && feed.rewinds.get() == read_after {
+    let rewinds = feed.read_after.get();
+    if actor.send(Arrived { entries, rewinds }).await.is_ok() && feed.rewinds() == rewinds {
         feed.cursor.set(last);
     }
 }

@@ -4,9 +4,9 @@
 //! travel as one pipeline) and is driven by the runtime that opened it; using it from another runtime costs a wake-up a
 //! command. To one server and to the master that sentinels name it comes from a deadpool pool, which opens it within a
 //! bound; a connection that failed, or whose server says that it is not the one that takes writes, is given up and the
-//! next command opens another. To a Redis Cluster it is that client's own set of sockets, which mends itself. Blocking
-//! reads have a connection of their own ([`Redis::open_reader`]), because a blocked command stops every other one on its
-//! socket.
+//! next command opens another. To a Redis Cluster it is that client's own set of sockets, which mends itself, and is made
+//! anew when it does not. Blocking reads have a connection of their own ([`Redis::open_reader`]), because a blocked command
+//! stops every other one on its socket.
 //!
 //! Every wait has an end: opening, waiting for the pool, and each answer. redis-rs gives a command 500 ms by itself, too
 //! little for a busy Redis and wrong for a blocking read; both bounds are set here.
@@ -34,9 +34,9 @@ use crate::domain::WebhookId;
 
 /// Commands of one [`Redis::each`] that are on their way to a Redis Cluster at once.
 const AT_ONCE: usize = 256;
-/// A cluster client without any answer for so many times the longest wait is made anew: it mends itself from the nodes
-/// that it knows, which may all be gone.
-const SILENT_FOR: u32 = 4;
+/// A cluster client that is older than so many times the longest wait, and does not bring a command to its end, is made
+/// anew: it mends itself as a rule, but was seen to time out for good on what a dead primary had held.
+const TRUSTED_FOR: u32 = 2;
 
 /// Why the store could not do its job, by what the caller can do next.
 #[derive(Debug, thiserror::Error)]
@@ -143,8 +143,8 @@ struct Current {
     generation: u64,
     /// What [`Redis::identity`] found last.
     identity: Option<String>,
-    /// When the connection was opened or answered last; kept for a cluster alone.
-    answered: Instant,
+    /// When the connection was opened.
+    opened: Instant,
 }
 
 /// An open connection.
@@ -212,7 +212,7 @@ impl Redis {
             }
         };
         let current =
-            Current { link: None, number: 0, generation: 0, identity: None, answered: clock::monotonic() };
+            Current { link: None, number: 0, generation: 0, identity: None, opened: clock::monotonic() };
         let (opening, current) = (tokio::sync::Mutex::default(), Mutex::new(current));
         Ok(Self { inner: Arc::new(Inner { address, opener, opening, current }) })
     }
@@ -412,7 +412,7 @@ impl Redis {
         let mut current = self.lock();
         current.number += 1;
         current.generation += 1;
-        current.answered = clock::monotonic();
+        current.opened = clock::monotonic();
         current.link = Some(link.clone());
         Ok((current.number, link))
     }
@@ -452,11 +452,8 @@ impl Redis {
     /// Gives the connection up if it failed or leads to the wrong server.
     fn judge<T>(&self, number: u64, answer: Result<T, Error>) -> Result<T, Error> {
         let is_useless = match (&self.inner.opener, &answer) {
-            (Opener::Cluster(_), Err(Error::Unanswered(_))) => self.is_silent(),
-            (Opener::Cluster(_), _) => {
-                self.lock().answered = clock::monotonic();
-                false
-            }
+            (Opener::Cluster(_), Err(Error::Unanswered(_))) => self.is_old(),
+            (Opener::Cluster(_), _) => false,
             (_, Err(Error::Unanswered(_))) => true,
             // A master whose replicas left it may have been replaced.
             (Opener::Sentinel(_), Err(Error::Refused(error))) if error.code() == Some("NOREPLICAS") => true,
@@ -469,9 +466,9 @@ impl Redis {
         answer
     }
 
-    fn is_silent(&self) -> bool {
-        let silence = clock::monotonic().saturating_duration_since(self.lock().answered);
-        silence > self.patience() * SILENT_FOR
+    fn is_old(&self) -> bool {
+        let age = clock::monotonic().saturating_duration_since(self.lock().opened);
+        age > self.patience() * TRUSTED_FOR
     }
 
     fn give_up(&self, number: u64) {

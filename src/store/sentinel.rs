@@ -1,10 +1,10 @@
 //! Finds the master that sentinels name, and connects to it.
 //!
-//! All sentinels are asked at once. The places that they name are tried in the order of their configuration epochs,
-//! newest first, and the first that *proves to be a master* wins (`ROLE`): a sentinel that is dead or slow costs nothing,
-//! and one that is behind the others leads nowhere. A former master that still believes in itself (a planned fail-over
-//! leaves it ten seconds for that) answers `ROLE` like a true one: the epoch tells them apart, and
-//! [`Manager::has_moved`] is asked from time to time, since such a connection never breaks.
+//! All sentinels are asked at once, and a majority of answers is enough: one that is dead or slow costs nothing. The
+//! places that they name are tried in the order of their configuration epochs, newest first, and the first that *proves to
+//! be a master* wins (`ROLE`), so a sentinel that is behind the others leads nowhere. A former master that still believes
+//! in itself (a planned fail-over leaves it ten seconds for that) answers `ROLE` like a true one: the epoch tells them
+//! apart, and [`Manager::has_moved`] is asked from time to time, since such a connection never breaks.
 //! Sources: Redis "Sentinel client spec", "High availability with Redis Sentinel" (configuration epochs), `ROLE`.
 
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ pub(super) struct Manager {
     name: String,
     login: ConnectionInfo,
     config: AsyncConnectionConfig,
-    /// How long the slower sentinels are waited for when one has answered.
+    /// How long a majority of the sentinels is waited for; then those that answered must do.
     patience: Duration,
     /// Where the last connection was opened to.
     opened: Mutex<Option<Place>>,
@@ -82,16 +82,18 @@ impl Manager {
         let mut asked: FuturesUnordered<_> =
             self.sentinels.iter().map(|sentinel| self.ask(sentinel)).collect();
         let (mut named, mut failed) = (Vec::new(), None);
-        let all = async {
-            while let Some(answer) = asked.next().await {
-                match answer {
-                    Ok(answer) => named.push(answer),
-                    Err(error) => failed = Some(error),
+        let most = async {
+            // A fail-over takes a majority, so a majority has heard of it.
+            while named.len() <= self.sentinels.len() / 2 {
+                match asked.next().await {
+                    Some(Ok(answer)) => named.push(answer),
+                    Some(Err(error)) => failed = Some(error),
+                    None => break,
                 }
             }
         };
         // Those that answered in time must do.
-        let _ = tokio::time::timeout(self.patience, all).await;
+        let _ = tokio::time::timeout(self.patience, most).await;
         match failed {
             Some(error) if named.is_empty() => Err(error),
             _ => Ok(newest_first(named)),

@@ -1,7 +1,7 @@
 //! The life of a partition's actor: reads what the partition holds, serves, hands over.
 
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,9 @@ pub struct PartitionActor {
     pub(super) table: Subscriptions,
     pub(super) slots: HashMap<WebhookId, Slot>,
     pub(super) due: DueTimes,
+    /// Webhooks into whose queue nothing has looked since the partition was taken. The wake index alone does not tell
+    /// that it is empty: it leaves out a webhook that was inactive until just before.
+    pub(super) unseen: HashSet<WebhookId>,
     pub(super) arrived: VecDeque<Entry>,
     pub(super) arrived_bytes: usize,
     pub(super) dispatching: bool,
@@ -66,6 +69,7 @@ impl PartitionActor {
             table: Subscriptions::default(),
             slots: HashMap::new(),
             due: DueTimes::default(),
+            unseen: HashSet::new(),
             arrived: VecDeque::new(),
             arrived_bytes: 0,
             dispatching: false,
@@ -81,8 +85,13 @@ impl PartitionActor {
     /// What the partition holds is known, for the first time or anew.
     fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
         self.table = Subscriptions::default();
+        self.unseen = HashSet::new();
         for webhook in loaded.webhooks {
             self.subscribe(&webhook);
+            // A webhook that has an actor looks by itself.
+            if webhook.is_active && !self.slots.contains_key(&webhook.id) {
+                self.unseen.insert(webhook.id);
+            }
         }
         self.due = DueTimes::default();
         for (webhook, due) in loaded.wake {
@@ -182,7 +191,11 @@ impl Actor for PartitionActor {
 impl Handler<Arrived> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, Arrived(entries): Arrived, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Arrived { entries, rewinds }: Arrived, ctx: &mut Context<Self>) {
+        // Read before the last rewind: older entries may have been forgotten, and must not be overtaken.
+        if rewinds != self.feed.rewinds() {
+            return;
+        }
         self.arrived_bytes += entries.iter().map(Entry::size).sum::<usize>();
         self.arrived.extend(entries);
         if self.arrived_bytes > ARRIVED_BYTES {

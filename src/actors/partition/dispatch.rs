@@ -24,7 +24,8 @@ pub(super) const ARRIVED_BYTES: usize = 4 << 20;
 
 impl PartitionActor {
     pub(super) fn dispatch_next(&mut self, ctx: &mut Context<Self>) {
-        if self.dispatching || self.loading || self.draining {
+        // While it is taken anew its records may be others than those in the table.
+        if self.dispatching || self.loading || self.draining || self.tenure.is_retaking() {
             return;
         }
         let Some(first) = self.arrived.front() else { return };

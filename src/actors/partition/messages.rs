@@ -9,7 +9,12 @@ use crate::store::outcomes::Outcome;
 /// Entries of the events stream, from the reader.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Arrived(pub Vec<Entry>);
+pub struct Arrived {
+    /// What was read, in order.
+    pub entries: Vec<Entry>,
+    /// How often the feed had been rewound when the read began.
+    pub rewinds: u64,
+}
 
 /// Records an outcome; answers whether it was recorded now.
 #[derive(Debug, Message)]

@@ -30,6 +30,7 @@ pub(super) struct Slot {
 
 impl PartitionActor {
     pub(super) fn activate(&mut self, id: WebhookId, known: Known, ctx: &mut Context<Self>) {
+        let known = if self.unseen.remove(&id) { Known::Nothing } else { known };
         let missed = Rc::new(Cell::new(EntryId::ZERO));
         let start = webhook::Start {
             local: self.local.clone(),

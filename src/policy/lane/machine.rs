@@ -20,6 +20,8 @@ struct InFlight {
     event: EventId,
     attempt: u32,
     was_retry: bool,
+    /// The queues are read anew since it was started: it may wait elsewhere now.
+    outdated: bool,
     /// `Some` once the attempt has ended and its outcome is being recorded.
     unrecorded: Option<Unrecorded>,
 }
@@ -158,7 +160,10 @@ impl<B: Clone> Lane<B> {
                 return;
             }
             self.cursor = delivery.entry;
-            self.keep(delivery);
+            // Redis may have gone back to before its dispatch, and it was dispatched again.
+            if !self.in_flight.contains_key(&delivery.entry) {
+                self.keep(delivery);
+            }
         }
     }
 
@@ -179,6 +184,7 @@ impl<B: Clone> Lane<B> {
         self.retries_complete = false;
         self.asked = None;
         self.asked_retries = None;
+        self.in_flight.values_mut().for_each(|flight| flight.outdated = true);
     }
 
     fn mailbox_read(&mut self, round: Round, deliveries: Vec<Delivery<B>>) {
@@ -303,6 +309,10 @@ impl<B: Clone> Lane<B> {
     fn put_back(&mut self, entry: EntryId, now: Millis) {
         self.hold(now);
         let Some(flight) = self.in_flight.remove(&entry) else { return };
+        if flight.outdated {
+            self.reread();
+            return;
+        }
         let delivery = Delivery { entry, event: flight.event, attempt: flight.attempt, body: None };
         if flight.was_retry {
             self.retries.insert((now, entry), delivery);
@@ -355,6 +365,7 @@ impl<B: Clone> Lane<B> {
                 event: delivery.event.clone(),
                 attempt: delivery.attempt,
                 was_retry,
+                outdated: false,
                 unrecorded: None,
             };
             self.sending += 1;

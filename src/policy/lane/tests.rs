@@ -223,6 +223,30 @@ fn a_lane_taken_anew_reads_all_and_repeats_nothing_in_flight() {
 }
 
 #[test]
+fn what_is_in_flight_when_redis_goes_back_is_not_started_again_by_another_dispatch() {
+    let mut lane = idle_lane(limits());
+    assert_eq!(started(&step(&mut lane, delivered(0, 1..=1), NOW)), [1]);
+    let effects = step(&mut lane, Input::Retaken, NOW);
+    step(&mut lane, mailbox_read(&effects, []), NOW);
+    assert_eq!(started(&step(&mut lane, delivered(0, 1..=2), NOW)), [2]);
+    step(&mut lane, attempted(1, 200), NOW);
+    assert_eq!(started(&step(&mut lane, recorded(1), NOW)), NONE);
+}
+
+#[test]
+fn what_could_not_be_sent_after_redis_went_back_is_looked_for_and_not_put_back() {
+    let mut lane = idle_lane(limits());
+    step(&mut lane, delivered(0, 1..=1), NOW);
+    let effects = step(&mut lane, Input::Retaken, NOW);
+    step(&mut lane, mailbox_read(&effects, [1]), NOW);
+    step(&mut lane, Input::Unsendable { entry: entry(1), for_good: false }, NOW);
+    let later = NOW + Duration::from_secs(1);
+    let effects = step(&mut lane, Input::Tick, later);
+    assert_eq!(started(&effects), NONE);
+    assert_eq!(started(&step(&mut lane, mailbox_read(&effects, [1]), later)), [1]);
+}
+
+#[test]
 fn an_outcome_that_was_not_ours_to_record_makes_the_lane_look() {
     let mut lane = idle_lane(limits());
     step(&mut lane, delivered(0, 1..=1), NOW);

@@ -51,11 +51,18 @@ impl Fixture {
     }
 
     async fn dispatch(&self, max_pending: u64, instruction: Instruction) -> Dispatched {
+        self.try_dispatch(max_pending, instruction).await.unwrap().pop().unwrap()
+    }
+
+    async fn try_dispatch(
+        &self,
+        max_pending: u64,
+        instruction: Instruction,
+    ) -> Result<Vec<Dispatched>, Error> {
         let limits =
             DispatchLimits { closed: 3 * DAY, dead: 7 * DAY, max_pending, log_max: 100, dead_max: 100 };
         let (redis, now) = (&self.server.redis, Millis(1000));
-        let answers = dispatch(redis, &self.keys, PARTITION, "t", now, &limits, &[instruction]).await;
-        answers.unwrap().pop().unwrap()
+        dispatch(redis, &self.keys, PARTITION, "t", now, &limits, &[instruction]).await
     }
 
     /// The event `evt_1` with a body of ten bytes, published and dispatched to the webhook.
@@ -112,6 +119,20 @@ async fn an_event_is_kept_until_its_last_delivery_ends_and_its_bytes_are_given_b
         assert_eq!(fixture.record(disposition).await, [true]);
         assert_eq!(fixture.pending_bytes().await, "0");
         assert!(about(kept, fixture.lives().await), "{disposition:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_dispatched_while_an_older_entry_lies_before_it() {
+    let fixture = Fixture::new().await;
+    fixture.run(&["XADD", "sw:{p03}:events", "5-1", "k", "what"]).await;
+    fixture.run(&["XADD", "sw:{p03}:events", "6-1", "k", "what"]).await;
+    let skip = |ms| Instruction::Skip { entry: EntryId { ms, seq: 1 } };
+    let refused = fixture.try_dispatch(10, skip(6)).await;
+    assert!(matches!(refused, Err(Error::Fenced)), "{refused:?}");
+    assert_eq!(fixture.run(&["XLEN", "sw:{p03}:events"]).await, "2");
+    for ms in [5, 6] {
+        assert_eq!(fixture.dispatch(10, skip(ms)).await, Dispatched::Done);
     }
 }
 

@@ -5,6 +5,10 @@
 -- Answers for each item: 0 skipped, 1 done, or the webhooks whose queue was full; for `changed` when it wakes (-1 never).
 local _, token, now, closed_ttl, dead_ttl, max_pending, log_max, dead_max = unpack(ARGV, 1, 8)
 if fenced(token) then return redis.error_reply(FENCED) end
+-- Entries leave the stream in its order, or a mailbox would refuse the older one. One that lies before the first of
+-- these is unknown to the caller (Redis has gone back to a moment ago): who owns the partition must read it anew.
+local first = ARGV[9] == 'event' and ARGV[11] or ARGV[10]
+if #redis.call('XRANGE', P .. 'events', '-', '(' .. first, 'COUNT', 1) > 0 then return redis.error_reply(FENCED) end
 now, max_pending = tonumber(now), tonumber(max_pending)
 local at = 9
 local function take(n)

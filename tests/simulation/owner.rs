@@ -1,0 +1,491 @@
+//! The owner of one partition as `actors::partition` is: reads, matches, dispatches, records, activates webhooks.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::time::Instant;
+
+use salesos_webhooks::domain::{EntryId, EventId, Millis, Shard, WebhookId};
+use salesos_webhooks::policy::due::DueTimes;
+use salesos_webhooks::policy::lane::{Delivery, Input, Known};
+
+use crate::checks::Life;
+use crate::model::{Answer, Command, Dispatched, Entry, Instruction, Outcome, Token};
+use crate::schedule::Ms;
+use crate::webhook::Slot;
+use crate::world::{Event, LaneCall, OwnerCall, Purpose, ToNode, ToOwner, World};
+
+/// Entries in one dispatch call. Fewer than in production, so that there are calls enough to go wrong.
+const DISPATCH_BATCH: usize = 8;
+/// Outcomes in one call; likewise.
+const OUTCOME_BATCH: usize = 8;
+/// How often the wake index is looked over.
+const LOOK_OVER_EVERY: Ms = 10_000;
+/// One message to a webhook in a hundred finds its mailbox full.
+const FULL: u64 = 2;
+
+/// The tenure of a partition, as `cluster::tenure` keeps it.
+#[derive(Clone, Debug)]
+pub struct Tenure {
+    pub token: Token,
+    pub takes: u64,
+    pub retaking: bool,
+    pub valid_until: Instant,
+    /// When the call that took it last was sent.
+    pub taken_at: Ms,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct Owner {
+    pub id: u64,
+    pub life: Life,
+    pub partition: u16,
+    pub tenure: Tenure,
+    pub slots: BTreeMap<usize, Slot>,
+    /// Since when nothing new may start.
+    pub draining_since: Option<Ms>,
+    /// It has ended by itself.
+    pub gone: bool,
+    table: Vec<usize>,
+    due: DueTimes,
+    unseen: BTreeSet<usize>,
+    due_timer: u64,
+    cursor: EntryId,
+    rewinds: u64,
+    open: bool,
+    reading: bool,
+    arrived: VecDeque<(EntryId, Entry)>,
+    dispatching: bool,
+    outcomes: VecDeque<(Outcome, u64)>,
+    recording: bool,
+    loading: bool,
+}
+
+/// The name of a webhook, for what production code keeps by name.
+pub fn webhook_id(number: usize) -> WebhookId {
+    WebhookId::new(Shard(0), &format!("{number:022}"))
+}
+
+fn number_of(id: &WebhookId) -> usize {
+    id.as_str()[5..].parse().unwrap_or_default()
+}
+
+/// The name of an event.
+pub fn event_id(number: usize) -> EventId {
+    format!("evt_{number}").parse().expect("letters and digits")
+}
+
+fn wait_of(failures: u32) -> Ms {
+    50 << failures.min(5)
+}
+
+impl Owner {
+    /// The owner of a partition that has just been taken.
+    pub fn start(life: Life, partition: u16, tenure: Tenure, world: &mut World) -> Self {
+        let mut owner = Self {
+            id: world.number(),
+            life,
+            partition,
+            tenure,
+            slots: BTreeMap::new(),
+            draining_since: None,
+            gone: false,
+            table: Vec::new(),
+            due: DueTimes::default(),
+            unseen: BTreeSet::new(),
+            due_timer: 0,
+            cursor: EntryId::ZERO,
+            rewinds: 0,
+            open: false,
+            reading: false,
+            arrived: VecDeque::new(),
+            dispatching: false,
+            outcomes: VecDeque::new(),
+            recording: false,
+            loading: true,
+        };
+        owner.call(OwnerCall::Load { take: 1 }, 0, world);
+        owner.later(LOOK_OVER_EVERY, ToOwner::LookOver, world);
+        owner
+    }
+
+    /// Lets something reach this owner after a while.
+    pub fn later(&self, wait: Ms, what: ToOwner, world: &mut World) {
+        let (partition, owner) = (self.partition, self.id);
+        world.after(wait, Event::Node(self.life, ToNode::Owner { partition, owner, what }));
+    }
+
+    /// Makes a call with the token as it is now.
+    pub fn call(&mut self, what: OwnerCall, failures: u32, world: &mut World) {
+        let (partition, token) = (self.partition, self.tenure.token.clone());
+        let command = match &what {
+            OwnerCall::Load { .. } => Command::Load(partition),
+            OwnerCall::Read { .. } => Command::ReadEvents { partition, after: self.cursor },
+            OwnerCall::Dispatch(batch) => {
+                Command::Dispatch { partition, token: token.clone(), batch: batch.clone() }
+            }
+            OwnerCall::Record(batch, _) => {
+                Command::Record { partition, token: token.clone(), batch: batch.clone() }
+            }
+            OwnerCall::Changed { webhook, .. } => Command::ReadRecord(*webhook),
+            OwnerCall::LookOver => Command::Wake { partition, until: world.clock() },
+            OwnerCall::Lane { webhook, what, .. } => lane_command(*webhook, what, partition),
+        };
+        let purpose = Purpose::Owner { partition, owner: self.id, failures, token, what };
+        world.call(self.life, purpose, command);
+    }
+
+    /// A call was not answered.
+    pub fn failed(&mut self, what: OwnerCall, failures: u32, token: Token, world: &mut World) {
+        match what {
+            OwnerCall::LookOver => {}
+            OwnerCall::Lane { webhook, lane, what } if !matches!(what, LaneCall::Record) => {
+                self.lane_call_failed(webhook, lane, what, world);
+            }
+            what => {
+                if matches!(what, OwnerCall::Read { .. }) {
+                    self.rewind();
+                }
+                let (partition, owner, failures) = (self.partition, self.id, failures + 1);
+                let again = Purpose::Owner { partition, owner, failures, token, what };
+                world.after(wait_of(failures - 1), Event::Node(self.life, ToNode::Again(again)));
+            }
+        }
+    }
+
+    /// A call that failed is made again.
+    pub fn again(&mut self, what: OwnerCall, failures: u32, world: &mut World) {
+        match what {
+            OwnerCall::Read { .. } => {
+                self.reading = false;
+                self.read(world);
+            }
+            what => self.call(what, failures, world),
+        }
+    }
+
+    /// A call was answered.
+    pub fn answered(&mut self, what: OwnerCall, token: Token, answer: Answer, world: &mut World) {
+        match (what, answer) {
+            (what, Answer::Fenced) => self.fenced(what, token, world),
+            (OwnerCall::Load { take }, Answer::Loaded(active, wake)) => {
+                if take == self.tenure.takes {
+                    self.loaded(active, wake, world);
+                }
+            }
+            (OwnerCall::Read { rewinds }, Answer::Entries(entries)) => self.arrived(rewinds, entries, world),
+            (OwnerCall::Dispatch(batch), Answer::Dispatched(answers)) => {
+                self.dispatching = false;
+                self.dispatched(&batch, &answers, world);
+                self.dispatch_next(world);
+            }
+            (OwnerCall::Record(batch, lanes), Answer::Recorded(now)) => {
+                self.recorded(&batch, &lanes, &now, world);
+            }
+            (OwnerCall::Changed { entry, webhook }, Answer::Record(active, paused)) => {
+                self.reread(entry, webhook, active, paused, world);
+            }
+            (OwnerCall::LookOver, Answer::Wake(found)) => {
+                self.note_due(found);
+                self.activate_due(world);
+            }
+            (OwnerCall::Lane { webhook, lane, what }, answer) => {
+                self.lane_answered(webhook, lane, what, answer, world);
+            }
+            _ => {}
+        }
+    }
+
+    /// The token may have been replaced since; else all here ends.
+    fn fenced(&mut self, what: OwnerCall, token: Token, world: &mut World) {
+        world.totals.fenced += 1;
+        if self.tenure.retaking || self.tenure.token != token {
+            self.failed(what, 0, token, world);
+        } else {
+            self.gone = true;
+        }
+    }
+
+    fn loaded(&mut self, active: Vec<usize>, wake: Vec<(usize, Millis)>, world: &mut World) {
+        self.unseen = active.iter().copied().filter(|webhook| !self.slots.contains_key(webhook)).collect();
+        self.table = active;
+        self.due = DueTimes::default();
+        self.note_due(wake);
+        self.loading = false;
+        if self.draining_since.is_none() {
+            self.open = true;
+            self.read(world);
+        }
+        self.activate_due(world);
+        self.dispatch_next(world);
+    }
+
+    fn note_due(&mut self, wake: Vec<(usize, Millis)>) {
+        for (webhook, due) in wake {
+            if !self.slots.contains_key(&webhook) {
+                self.due.set(webhook_id(webhook), due);
+            }
+        }
+    }
+
+    /// Taken anew: what was read is void.
+    pub fn retaken(&mut self, world: &mut World) {
+        self.loading = true;
+        self.open = false;
+        self.rewind();
+        self.arrived.clear();
+        let take = self.tenure.takes;
+        let all: Vec<usize> = self.slots.keys().copied().collect();
+        for webhook in all {
+            if let Some(slot) = self.slots.get_mut(&webhook) {
+                (slot.told, slot.missed) = (EntryId::ZERO, EntryId::ZERO);
+            }
+            self.tell_lane(webhook, take, EntryId::ZERO, Vec::new(), world);
+        }
+        self.call(OwnerCall::Load { take }, 0, world);
+    }
+
+    fn rewind(&mut self) {
+        self.cursor = EntryId::ZERO;
+        self.rewinds += 1;
+    }
+
+    fn read(&mut self, world: &mut World) {
+        if !self.reading && self.open && !self.gone {
+            self.reading = true;
+            let rewinds = self.rewinds;
+            self.call(OwnerCall::Read { rewinds }, 0, world);
+        }
+    }
+
+    fn arrived(&mut self, rewinds: u64, entries: Vec<(EntryId, Entry)>, world: &mut World) {
+        self.reading = false;
+        if rewinds == self.rewinds {
+            self.cursor = entries.last().map_or(self.cursor, |(last, _)| *last);
+            self.arrived.extend(entries);
+        }
+        self.dispatch_next(world);
+        self.read(world);
+    }
+
+    fn dispatch_next(&mut self, world: &mut World) {
+        let retaking = self.tenure.retaking;
+        if self.dispatching || self.loading || retaking || self.draining_since.is_some() {
+            return;
+        }
+        match self.arrived.front() {
+            None => {}
+            Some((_, Entry::Event(_))) => {
+                self.dispatching = true;
+                let batch = self.next_batch(world.now);
+                self.call(OwnerCall::Dispatch(Rc::new(batch)), 0, world);
+            }
+            Some((entry, Entry::Changed(webhook))) => {
+                self.dispatching = true;
+                let (entry, webhook) = (*entry, *webhook);
+                self.arrived.pop_front();
+                self.call(OwnerCall::Changed { entry, webhook }, 0, world);
+            }
+        }
+    }
+
+    fn next_batch(&mut self, made_at: Ms) -> Vec<Instruction> {
+        let mut batch = Vec::new();
+        while batch.len() < DISPATCH_BATCH
+            && let Some((entry, Entry::Event(event))) = self.arrived.front().copied()
+        {
+            self.arrived.pop_front();
+            batch.push(Instruction::Event { entry, event, targets: self.table.clone(), made_at });
+        }
+        batch
+    }
+
+    fn dispatched(&mut self, batch: &[Instruction], answers: &[Dispatched], world: &mut World) {
+        let mut deliveries: BTreeMap<usize, Vec<Delivery<()>>> = BTreeMap::new();
+        for (instruction, answer) in batch.iter().zip(answers) {
+            match (instruction, answer) {
+                (Instruction::Changed { webhook, .. }, Dispatched::Wakes(due)) => {
+                    self.wakes(*webhook, *due, world);
+                }
+                (Instruction::Event { entry, targets, .. }, Dispatched::Skipped) => {
+                    self.done_before(*entry, targets, world);
+                }
+                (Instruction::Event { entry, event, targets, .. }, _) => {
+                    let body = world.random.percent(80).then_some(());
+                    let delivery = Delivery { entry: *entry, event: event_id(*event), attempt: 1, body };
+                    for webhook in targets {
+                        deliveries.entry(*webhook).or_default().push(delivery.clone());
+                    }
+                }
+                (Instruction::Changed { .. }, _) => {}
+            }
+        }
+        for (webhook, deliveries) in deliveries {
+            self.deliver(webhook, deliveries, world);
+        }
+        self.activate_due(world);
+    }
+
+    fn done_before(&mut self, entry: EntryId, targets: &[usize], world: &mut World) {
+        for webhook in targets {
+            let Some(slot) = self.slots.get_mut(webhook) else {
+                self.due.set(webhook_id(*webhook), world.clock());
+                continue;
+            };
+            slot.told = slot.told.max(entry);
+            slot.missed = slot.told;
+            let (take, told) = (self.tenure.takes, slot.told);
+            self.tell_lane(*webhook, take, told, Vec::new(), world);
+        }
+    }
+
+    fn deliver(&mut self, webhook: usize, deliveries: Vec<Delivery<()>>, world: &mut World) {
+        let Some(last) = deliveries.last().map(|delivery| delivery.entry) else { return };
+        if !self.slots.contains_key(&webhook) {
+            let waits = self.due.remove(&webhook_id(webhook));
+            let known = if waits { Known::Nothing } else { Known::EmptyUpTo(EntryId::ZERO) };
+            self.activate(webhook, known, world);
+        }
+        let Some(slot) = self.slots.get_mut(&webhook) else { return };
+        let previous = std::mem::replace(&mut slot.told, last);
+        if slot.is_full() || world.random.percent(FULL) {
+            slot.missed = last;
+        } else {
+            self.tell_lane(webhook, self.tenure.takes, previous, deliveries, world);
+        }
+    }
+
+    fn tell_lane(
+        &mut self,
+        webhook: usize,
+        take: u64,
+        previous: EntryId,
+        deliveries: Vec<Delivery<()>>,
+        world: &mut World,
+    ) {
+        let is_void = take != self.tenure.takes;
+        let input = if is_void { Input::Tick } else { Input::Delivered { previous, deliveries } };
+        self.step(webhook, input, world);
+    }
+
+    fn reread(&mut self, entry: EntryId, webhook: usize, active: bool, paused: Millis, world: &mut World) {
+        self.table.retain(|other| *other != webhook);
+        if active {
+            self.table.push(webhook);
+        }
+        self.change_lane(webhook, active, paused, world);
+        let instruction = Instruction::Changed { entry, webhook, active };
+        self.call(OwnerCall::Dispatch(Rc::new(vec![instruction])), 0, world);
+    }
+
+    fn wakes(&mut self, webhook: usize, due: Option<Millis>, world: &mut World) {
+        if self.slots.contains_key(&webhook) {
+            return;
+        }
+        match due {
+            Some(due) => self.due.set(webhook_id(webhook), due),
+            None => drop(self.due.remove(&webhook_id(webhook))),
+        }
+        self.activate_due(world);
+    }
+
+    fn activate(&mut self, webhook: usize, known: Known, world: &mut World) {
+        let known = if self.unseen.remove(&webhook) { Known::Nothing } else { known };
+        let lane = world.number();
+        self.slots.insert(webhook, Slot::new(lane, known, self.tenure.takes));
+        let what = OwnerCall::Lane { webhook, lane, what: LaneCall::Record };
+        self.call(what, 0, world);
+    }
+
+    fn activate_due(&mut self, world: &mut World) {
+        let soon = Millis(world.clock().0 + 1_000);
+        while self.draining_since.is_none()
+            && let Some(id) = self.due.take_due(soon)
+        {
+            let webhook = number_of(&id);
+            if !self.slots.contains_key(&webhook) {
+                self.activate(webhook, Known::Nothing, world);
+            }
+        }
+        let Some(next) = self.due.next() else { return };
+        let wait = next.0.saturating_sub(world.clock().0 + 1_000).max(10);
+        self.due_timer += 1;
+        self.later(wait, ToOwner::Due(self.due_timer), world);
+    }
+
+    /// Something reaches the owner.
+    pub fn takes(&mut self, what: ToOwner, world: &mut World) {
+        match what {
+            ToOwner::Due(timer) if timer == self.due_timer => self.activate_due(world),
+            ToOwner::Due(_) => {}
+            ToOwner::LookOver => {
+                self.call(OwnerCall::LookOver, 0, world);
+                self.later(LOOK_OVER_EVERY, ToOwner::LookOver, world);
+            }
+            ToOwner::Rested { webhook, cursor, next } => self.rested(webhook, cursor, next, world),
+            ToOwner::Lane { webhook, lane, what } => self.lane_takes(webhook, lane, what, world),
+        }
+    }
+
+    fn rested(&mut self, webhook: usize, cursor: Option<EntryId>, next: Option<Millis>, world: &mut World) {
+        let Some(slot) = self.slots.get(&webhook) else { return };
+        let activated = cursor.is_none() && self.table.contains(&webhook);
+        let behind = cursor.is_some_and(|cursor| cursor < slot.told);
+        if activated || behind || self.draining_since.is_some() {
+            return;
+        }
+        self.slots.remove(&webhook);
+        if let Some(next) = next {
+            self.due.set(webhook_id(webhook), next);
+        }
+        self.activate_due(world);
+    }
+
+    /// An outcome waits to be recorded.
+    pub fn record(&mut self, outcome: Outcome, lane: u64, world: &mut World) {
+        self.outcomes.push_back((outcome, lane));
+        self.record_next(world);
+    }
+
+    fn record_next(&mut self, world: &mut World) {
+        if self.recording || self.outcomes.is_empty() {
+            return;
+        }
+        self.recording = true;
+        let count = self.outcomes.len().min(OUTCOME_BATCH);
+        let (batch, lanes): (Vec<Outcome>, Vec<u64>) = self.outcomes.drain(..count).unzip();
+        self.call(OwnerCall::Record(Rc::new(batch), Rc::new(lanes)), 0, world);
+    }
+
+    fn recorded(&mut self, batch: &[Outcome], lanes: &[u64], now: &[bool], world: &mut World) {
+        self.recording = false;
+        for ((outcome, lane), now) in batch.iter().zip(lanes).zip(now) {
+            self.tell_recorded(outcome, *lane, *now, world);
+        }
+        self.record_next(world);
+    }
+
+    /// Nothing new starts from now on.
+    pub fn drain(&mut self, world: &mut World) {
+        self.draining_since = Some(world.now);
+        self.open = false;
+        let all: Vec<usize> = self.slots.keys().copied().collect();
+        all.into_iter().for_each(|webhook| self.step(webhook, Input::Drain, world));
+    }
+
+    /// Whether nothing is in flight or waits to be recorded.
+    pub fn is_settled(&self) -> bool {
+        self.slots.values().all(Slot::is_settled)
+    }
+}
+
+fn lane_command(webhook: usize, what: &LaneCall, partition: u16) -> Command {
+    match what {
+        LaneCall::Record => Command::ReadRecord(webhook),
+        LaneCall::Mailbox { after, count, .. } => {
+            Command::ReadMailbox { webhook, after: *after, count: *count }
+        }
+        LaneCall::Retries { count, .. } => Command::ReadRetries { webhook, count: *count },
+        LaneCall::Body { event, .. } => Command::Body { partition, event: *event },
+    }
+}
