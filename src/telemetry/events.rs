@@ -163,6 +163,14 @@ pub fn redis_failed(partition: Partition, step: &'static str, error: &store::Err
     tracing::warn!(%partition, step, %error, cause, times, "redis call failed");
 }
 
+/// A call that keeps leases failed; it is made again. Told now and then, as [`redis_failed`] is.
+pub fn leases_failed(step: &'static str, error: &store::Error) {
+    METRICS.redis_errors.inc();
+    if let Some(times) = QUIET.let_through(step, clock::monotonic()) {
+        tracing::warn!(step, %error, times, "keeping leases failed");
+    }
+}
+
 /// How often one kind of repeated trouble is logged.
 const QUIET_FOR: Duration = Duration::from_secs(5);
 
