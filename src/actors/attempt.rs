@@ -82,8 +82,8 @@ pub async fn record(
     actor: &Addr<WebhookActor>,
 ) {
     // An owner that is gone has lost the partition: the next one repeats what was not recorded.
-    let Ok(recorded) = owner.send(Record(outcome)).await else { return };
-    let _ = actor.send(Recorded { entry, recorded }).await;
+    let Ok(receipt) = owner.send(Record(outcome)).await else { return };
+    let _ = actor.send(Recorded { entry, receipt }).await;
 }
 
 async fn make(attempt: &Attempt) -> End {

@@ -18,7 +18,7 @@ use super::partition::{PartitionActor, Rested};
 use super::steps;
 use crate::clock;
 use crate::cluster::tenure::Tenure;
-use crate::domain::{EntryId, Millis, Webhook, WebhookId};
+use crate::domain::{EntryId, Millis, Receipt, Webhook, WebhookId};
 use crate::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Round, Verdict};
 use crate::store::mailboxes;
 use crate::store::outcomes::Outcome;
@@ -49,14 +49,14 @@ pub struct Attempted {
     pub end: End,
 }
 
-/// An outcome has been recorded, or the delivery is gone.
+/// An outcome has been recorded, or there was nothing to record it for.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Recorded {
     /// Which delivery.
     pub entry: EntryId,
-    /// Whether it was recorded.
-    pub recorded: bool,
+    /// Which of the two.
+    pub receipt: Receipt,
 }
 
 /// The webhook's record was read again.
@@ -407,8 +407,8 @@ impl Handler<Attempted> for WebhookActor {
 impl Handler<Recorded> for WebhookActor {
     type Result = ();
 
-    fn handle(&mut self, Recorded { entry, recorded }: Recorded, ctx: &mut Context<Self>) {
-        self.step(Input::Recorded { entry, recorded }, ctx);
+    fn handle(&mut self, Recorded { entry, receipt }: Recorded, ctx: &mut Context<Self>) {
+        self.step(Input::Recorded { entry, receipt }, ctx);
     }
 }
 

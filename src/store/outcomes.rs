@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::script::{Call, Script};
 use super::{Error, Keys, Redis, stats};
-use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Partition, WebhookId};
+use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Partition, Receipt, WebhookId};
 
 static OUTCOME: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/outcome.lua")));
 
@@ -80,7 +80,7 @@ pub struct OutcomeLimits {
     pub dead: Duration,
 }
 
-/// Records a batch in one step; for each item whether it was recorded now.
+/// Records a batch in one step; answers for each item what came of it.
 ///
 /// # Errors
 /// [`Error::Fenced`] when the lease has another token. After [`Error::Unanswered`] repeat the same batch.
@@ -92,7 +92,7 @@ pub async fn record(
     now: Millis,
     limits: &OutcomeLimits,
     batch: &[Outcome],
-) -> Result<Vec<bool>, Error> {
+) -> Result<Vec<Receipt>, Error> {
     let route = keys.key(partition, "lease");
     let mut call = OUTCOME.on(&route);
     call.arg(keys.of(partition)).arg(token).arg(now.0).arg(limits.log_max).arg(limits.dead_max);
@@ -100,7 +100,16 @@ pub async fn record(
     for outcome in batch {
         add_outcome(&mut call, outcome);
     }
-    call.run(redis).await
+    let answers: Vec<u8> = call.run(redis).await?;
+    Ok(answers.into_iter().map(receipt).collect())
+}
+
+fn receipt(answer: u8) -> Receipt {
+    match answer {
+        1 => Receipt::Recorded,
+        2 => Receipt::NoWebhook,
+        _ => Receipt::Gone,
+    }
 }
 
 fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {

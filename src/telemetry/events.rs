@@ -63,6 +63,11 @@ pub fn recorded(outcome: &Outcome) {
     }
 }
 
+/// An attempt ended for a webhook that was deleted meanwhile: nothing is recorded of it, and no more is sent.
+pub fn webhook_is_gone(outcome: &Outcome) {
+    tracing::info!(webhook = %outcome.webhook, event = %outcome.event, "an attempt was for a deleted webhook");
+}
+
 /// A delivery ended at dispatch because the queue of its webhook was full.
 pub fn overflowed(webhook: &WebhookId) {
     METRICS.attempts.with_label_values(&[ErrorKind::Overflow.as_str()]).inc();

@@ -17,7 +17,7 @@ use crate::actors::reader::{Feed, Feeds};
 use crate::actors::steps::{self, Loaded};
 use crate::actors::webhook::{self, Delivered, WebhookActor};
 use crate::cluster::tenure::Tenure;
-use crate::domain::{EntryId, Webhook, WebhookId};
+use crate::domain::{EntryId, Receipt, Webhook, WebhookId};
 use crate::policy::due::DueTimes;
 use crate::policy::matching::Subscriptions;
 use crate::store::events::Entry;
@@ -46,7 +46,7 @@ pub struct PartitionActor {
     pub(super) arrived: VecDeque<Entry>,
     pub(super) arrived_bytes: usize,
     pub(super) dispatching: bool,
-    pub(super) outcomes: VecDeque<(Outcome, oneshot::Sender<bool>)>,
+    pub(super) outcomes: VecDeque<(Outcome, oneshot::Sender<Receipt>)>,
     pub(super) recording: bool,
     /// What the partition holds is being read, and nothing is dispatched until it is known.
     pub(super) loading: bool,
@@ -206,13 +206,13 @@ impl Handler<Arrived> for PartitionActor {
 }
 
 impl Handler<Record> for PartitionActor {
-    type Result = ResponseFuture<bool>;
+    type Result = ResponseFuture<Receipt>;
 
-    fn handle(&mut self, Record(outcome): Record, ctx: &mut Context<Self>) -> ResponseFuture<bool> {
+    fn handle(&mut self, Record(outcome): Record, ctx: &mut Context<Self>) -> ResponseFuture<Receipt> {
         let (sender, receiver) = oneshot::channel();
         self.outcomes.push_back((outcome, sender));
         self.record_next(ctx);
-        Box::pin(async move { receiver.await.unwrap_or(false) })
+        Box::pin(async move { receiver.await.unwrap_or(Receipt::Gone) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 
-use crate::domain::{EntryId, Millis, WebhookId};
+use crate::domain::{EntryId, Millis, Receipt, WebhookId};
 use crate::store::events::Entry;
 use crate::store::outcomes::Outcome;
 
@@ -16,9 +16,9 @@ pub struct Arrived {
     pub rewinds: u64,
 }
 
-/// Records an outcome; answers whether it was recorded now.
+/// Records an outcome; answers what came of it.
 #[derive(Debug, Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Receipt")]
 pub struct Record(pub Outcome);
 
 /// A webhook has nothing to do before `next`.

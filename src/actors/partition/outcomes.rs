@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::PartitionActor;
 use crate::actors::steps::{self, Recorded};
+use crate::domain::Receipt;
 use crate::store::Error;
 use crate::store::outcomes::Outcome;
 use crate::telemetry::events as facts;
@@ -46,13 +47,16 @@ impl PartitionActor {
     }
 }
 
-fn answer(batch: &[Outcome], waiting: Vec<oneshot::Sender<bool>>, recorded: &Recorded) {
-    for ((outcome, waiting), now) in batch.iter().zip(waiting).zip(&recorded.now) {
-        // What a call without an answer recorded is counted with the call that found it done.
-        if *now || recorded.repeated {
-            facts::recorded(outcome);
+fn answer(batch: &[Outcome], waiting: Vec<oneshot::Sender<Receipt>>, recorded: &Recorded) {
+    for ((outcome, waiting), receipt) in batch.iter().zip(waiting).zip(&recorded.receipts) {
+        match receipt {
+            Receipt::Recorded => facts::recorded(outcome),
+            // What a call without an answer recorded is counted with the call that found it done.
+            Receipt::Gone if recorded.repeated => facts::recorded(outcome),
+            Receipt::Gone => {}
+            Receipt::NoWebhook => facts::webhook_is_gone(outcome),
         }
         // Who asked may be gone by now; the outcome is recorded all the same.
-        let _ = waiting.send(*now);
+        let _ = waiting.send(*receipt);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::words::{Delivery, Effect, Input, Known, Limits, Next, Round, Verdict};
-use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis};
+use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis, Receipt};
 use crate::policy::pace::Pace;
 use crate::policy::retry;
 
@@ -117,7 +117,7 @@ impl<B: Clone> Lane<B> {
                 self.attempted(entry, &result, jitter, now, &mut effects)
             }
             Input::Unsendable { entry, for_good } => self.unsendable(entry, for_good, now, &mut effects),
-            Input::Recorded { entry, recorded } => self.recorded(entry, recorded, now),
+            Input::Recorded { entry, receipt } => self.recorded(entry, receipt, now),
             Input::Changed { limits, paused_until } => self.changed(limits, paused_until),
             Input::Retaken => {
                 self.told = told;
@@ -321,16 +321,25 @@ impl<B: Clone> Lane<B> {
         }
     }
 
-    fn recorded(&mut self, entry: EntryId, recorded: bool, now: Millis) {
+    fn recorded(&mut self, entry: EntryId, receipt: Receipt, now: Millis) {
         if self.in_flight.get(&entry).is_none_or(|flight| flight.unrecorded.is_none()) {
             return;
         }
         let Some(flight) = self.in_flight.remove(&entry) else { return };
-        if !recorded {
-            // Gone, or recorded by a call whose answer was lost, or Redis has lost what it knew: only the queues tell.
-            self.hold(now);
-            self.reread();
-            return;
+        match receipt {
+            Receipt::Recorded => {}
+            // Dropped, or recorded by a call whose answer was lost, or Redis has lost what it knew: only the queues tell.
+            Receipt::Gone => {
+                self.hold(now);
+                self.reread();
+                return;
+            }
+            // What waits is dropped when the partition comes to the deletion, which may lie behind a backlog. Until
+            // then nothing of it may be sent, again least of all.
+            Receipt::NoWebhook => {
+                self.limits.active = false;
+                return;
+            }
         }
         let Some(Unrecorded { next: Next::Retry(due), .. }) = flight.unrecorded else { return };
         let beyond = self.retries.last_key_value().is_none_or(|((last, _), _)| due > *last);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{AttemptResult, Backoff, DisabledReason, EntryId, ErrorKind, Failure, Millis, Retries};
+use crate::domain::{
+    AttemptResult, Backoff, DisabledReason, EntryId, ErrorKind, Failure, Millis, Receipt, Retries,
+};
 
 type TestLane = Lane<()>;
 
@@ -52,7 +54,7 @@ fn attempted(seq: u64, status: u16) -> Input<()> {
 }
 
 fn recorded(seq: u64) -> Input<()> {
-    Input::Recorded { entry: entry(seq), recorded: true }
+    Input::Recorded { entry: entry(seq), receipt: Receipt::Recorded }
 }
 
 fn mailbox_read(asked: &[Effect<()>], seqs: impl IntoIterator<Item = u64>) -> Input<()> {
@@ -251,11 +253,26 @@ fn an_outcome_that_was_not_ours_to_record_makes_the_lane_look() {
     let mut lane = idle_lane(limits());
     step(&mut lane, delivered(0, 1..=1), NOW);
     step(&mut lane, attempted(1, 200), NOW);
-    let effects = step(&mut lane, Input::Recorded { entry: entry(1), recorded: false }, NOW);
+    let effects = step(&mut lane, Input::Recorded { entry: entry(1), receipt: Receipt::Gone }, NOW);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::ReadMailbox { .. })), "not at once");
     let later = NOW + Duration::from_secs(1);
     let effects = step(&mut lane, Input::Tick, later);
     assert_eq!(started(&step(&mut lane, mailbox_read(&effects, [1]), later)), [1], "it still waits");
+}
+
+#[test]
+fn for_a_webhook_that_is_gone_nothing_more_is_sent_and_its_lane_rests() {
+    let mut lane = idle_lane(Limits { max_concurrency: 1, ..limits() });
+    step(&mut lane, delivered(0, 1..=3), NOW);
+    step(&mut lane, attempted(1, 200), NOW);
+    let gone = |seq| Input::Recorded { entry: entry(seq), receipt: Receipt::NoWebhook };
+    assert_eq!(started(&step(&mut lane, gone(1), NOW)), NONE);
+    step(&mut lane, attempted(2, 200), NOW);
+    let effects = step(&mut lane, gone(2), NOW);
+    assert_eq!(started(&effects), NONE);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Idle(None))), "{effects:?}");
+    let later = NOW + Duration::from_secs(1);
+    assert_eq!(started(&step(&mut lane, Input::Tick, later)), NONE, "nor after a moment");
 }
 
 #[test]

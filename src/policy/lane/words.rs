@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis, Retries, Webhook};
+use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis, Receipt, Retries, Webhook};
 
 /// The limits of one webhook, as its record says now.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,12 +91,12 @@ pub enum Input<B> {
         /// Whether it can never be sent.
         for_good: bool,
     },
-    /// The outcome of an attempt has been recorded (`true`), or the delivery is gone.
+    /// The outcome of an attempt has been recorded, or there was nothing to record it for.
     Recorded {
         /// Which delivery.
         entry: EntryId,
-        /// Whether it was ours to record.
-        recorded: bool,
+        /// Which of the two.
+        receipt: Receipt,
     },
     /// The webhook's record was read again.
     Changed {

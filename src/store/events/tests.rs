@@ -1,7 +1,7 @@
 //! Dispatch against a real Redis: what it counts, and how long the record of an event lives.
 
 use super::*;
-use crate::domain::Shard;
+use crate::domain::{Receipt, Shard};
 use crate::store::outcomes::{Disposition, Outcome, OutcomeLimits, Source, record};
 use crate::store::testing::TestRedis;
 
@@ -81,7 +81,7 @@ impl Fixture {
         self.dispatch(max_pending, instruction).await
     }
 
-    async fn record(&self, disposition: Disposition) -> Vec<bool> {
+    async fn record(&self, disposition: Disposition) -> Vec<Receipt> {
         let outcome = Outcome {
             webhook: self.webhook.clone(),
             owner_hash: Arc::from("owner"),
@@ -116,7 +116,7 @@ async fn an_event_is_kept_until_its_last_delivery_ends_and_its_bytes_are_given_b
         let fixture = Fixture::new().await;
         assert_eq!(fixture.dispatch_event(10).await, Dispatched::Done);
         assert_eq!((fixture.lives().await, &*fixture.pending_bytes().await), (-1, "10"));
-        assert_eq!(fixture.record(disposition).await, [true]);
+        assert_eq!(fixture.record(disposition).await, [Receipt::Recorded]);
         assert_eq!(fixture.pending_bytes().await, "0");
         assert!(about(kept, fixture.lives().await), "{disposition:?}");
     }
@@ -204,4 +204,14 @@ async fn a_record_that_cannot_be_read_does_not_hold_up_the_dispatch() {
             "{record}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_end_of_an_attempt_tells_a_webhook_that_is_gone_from_a_delivery_that_is() {
+    let fixture = Fixture::new().await;
+    fixture.dispatch_event(10).await;
+    assert_eq!(fixture.record(Disposition::Delivered).await, [Receipt::Recorded]);
+    assert_eq!(fixture.record(Disposition::Delivered).await, [Receipt::Gone]);
+    fixture.run(&["DEL", "sw:{p03}:webhooks"]).await;
+    assert_eq!(fixture.record(Disposition::Delivered).await, [Receipt::NoWebhook]);
 }

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Records what came of attempts. Taking the delivery out of its mailbox or retry set is the test that everything else
 -- depends on: 0 = somebody recorded it before, nothing changes. So a repeat of the whole call is harmless.
--- Answers for each item: 1 recorded, 0 not ours to record.
+-- Answers for each item: 1 recorded, 0 not ours to record, 2 there is no such webhook.
 local _, token, now, log_max, dead_max, closed_ttl, dead_ttl = unpack(ARGV, 1, 7)
 if fenced(token) then return redis.error_reply(FENCED) end
 now = tonumber(now)
@@ -56,7 +56,8 @@ local NAMES = { 'webhook', 'owner', 'tenant', 'from', 'entry', 'event', 'id', 'k
 
 local function record(item)
   local state = state_of(item.webhook)
-  if not state.exists or remove(item.webhook, item.from, item.entry) == 0 then return 0 end
+  if not state.exists then return 2 end
+  if remove(item.webhook, item.from, item.entry) == 0 then return 0 end
   write_row(item.webhook, item.row, item.answer)
   local word = item.then_what == 'delivered' and 'ok' or 'fail'
   count_attempt(item.webhook, item.owner, item.kind, word, now, tonumber(item.elapsed), item.bucket)
