@@ -66,7 +66,9 @@ pub async fn dispatch(
             let (keys, partition) = (&local.keys, tenure.partition);
             events::dispatch(&local.redis, keys, partition, token, clock::now(), &limits, call).await
         });
-        answers.extend(answered.await?);
+        let events::Batch { answers: found, set_aside } = answered.await?;
+        facts::quarantined(tenure.partition, set_aside);
+        answers.extend(found);
     }
     Ok(answers)
 }
@@ -87,7 +89,7 @@ pub struct Recorded {
 pub async fn record(local: &Local, tenure: &Tenure, batch: &[Outcome]) -> Result<Recorded, Error> {
     let limits = local.outcome_limits();
     let mut repeated = false;
-    let receipts = as_owner(tenure, "record", async |token: &str| {
+    let outcomes::Recorded { receipts, set_aside } = as_owner(tenure, "record", async |token: &str| {
         let (keys, partition) = (&local.keys, tenure.partition);
         let answer =
             outcomes::record(&local.redis, keys, partition, token, clock::now(), &limits, batch).await;
@@ -96,6 +98,7 @@ pub async fn record(local: &Local, tenure: &Tenure, batch: &[Outcome]) -> Result
         answer
     })
     .await?;
+    facts::quarantined(tenure.partition, set_aside);
     Ok(Recorded { receipts, repeated })
 }
 

@@ -80,7 +80,16 @@ pub struct OutcomeLimits {
     pub dead: Duration,
 }
 
-/// Records a batch in one step; answers for each item what came of it.
+/// What came of a batch of outcomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Of each item.
+    pub receipts: Vec<Receipt>,
+    /// How much was set aside, because what lies in Redis is not what we write.
+    pub set_aside: u64,
+}
+
+/// Records a batch in one step. What is broken of one webhook costs that part of its record alone.
 ///
 /// # Errors
 /// [`Error::Fenced`] when the lease has another token. After [`Error::Unanswered`] repeat the same batch.
@@ -92,7 +101,7 @@ pub async fn record(
     now: Millis,
     limits: &OutcomeLimits,
     batch: &[Outcome],
-) -> Result<Vec<Receipt>, Error> {
+) -> Result<Recorded, Error> {
     let route = keys.key(partition, "lease");
     let mut call = OUTCOME.on(&route);
     call.arg(keys.of(partition)).arg(token).arg(now.0).arg(limits.log_max).arg(limits.dead_max);
@@ -100,11 +109,12 @@ pub async fn record(
     for outcome in batch {
         add_outcome(&mut call, outcome);
     }
-    let answers: Vec<u8> = call.run(redis).await?;
-    Ok(answers.into_iter().map(receipt).collect())
+    let mut answers: Vec<u64> = call.run(redis).await?;
+    let set_aside = answers.pop().ok_or_else(|| super::events::unreadable("outcome"))?;
+    Ok(Recorded { receipts: answers.into_iter().map(receipt).collect(), set_aside })
 }
 
-fn receipt(answer: u8) -> Receipt {
+fn receipt(answer: u64) -> Receipt {
     match answer {
         1 => Receipt::Recorded,
         2 => Receipt::NoWebhook,

@@ -154,6 +154,13 @@ impl PartitionActor {
         }
     }
 
+    pub(super) fn stop_slots(&mut self) {
+        for (_, slot) in self.slots.drain() {
+            // An actor whose mailbox is full sees that its partition is gone when it next records.
+            let _ = slot.actor.try_send(webhook::Stop);
+        }
+    }
+
     pub(super) fn subscribe(&mut self, webhook: &Webhook) {
         let settings = &webhook.settings;
         if webhook.is_active {
@@ -181,10 +188,7 @@ impl Actor for PartitionActor {
 
     fn stopped(&mut self, _: &mut Context<Self>) {
         self.feeds.remove(&self.feed);
-        for (_, slot) in self.slots.drain() {
-            // An actor whose mailbox is full sees that its partition is gone when it next records.
-            let _ = slot.actor.try_send(webhook::Stop);
-        }
+        self.stop_slots();
     }
 }
 
