@@ -312,6 +312,10 @@ async fn store(app: &App, (publication, data): (Publication, String)) -> Result<
             Err(Error::Conflict("the idempotency key or id was used for another event".into()))
         }
         Published::PartitionFull => Err(Error::Busy("too many events wait to be dispatched".into(), PAUSE)),
+        Published::PartlyStored => Err(Error::Busy(
+            "too many events wait to be dispatched; the event may have been stored: repeat it with the same key".into(),
+            PAUSE,
+        )),
         Published::TenantFull => {
             Err(Error::TooManyRequests("too much waits for the endpoints of the organization".into(), PAUSE))
         }

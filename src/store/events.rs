@@ -65,6 +65,8 @@ pub enum Published {
     PartitionFull,
     /// The tenant has too much waiting for its endpoints: nothing was stored.
     TenantFull,
+    /// A bound was reached in a further partition: home has stored it, and a repeat with the same key completes it.
+    PartlyStored,
 }
 
 /// Bounds that a publication must respect.
@@ -132,7 +134,7 @@ pub async fn publish(
     };
     for partition in layout.partitions_of(&publication.event.tenant, shards).into_iter().skip(1) {
         match store_at(redis, keys, partition, bounds, further, Role::Further).await? {
-            Stored::PartitionFull | Stored::TenantFull => return Ok(Published::PartitionFull),
+            Stored::PartitionFull | Stored::TenantFull => return Ok(Published::PartlyStored),
             _ => {}
         }
     }

@@ -22,7 +22,7 @@ pub fn published(result: &Published) {
         Published::New => "new",
         Published::Duplicate(..) => "duplicate",
         Published::Conflict => "conflict",
-        Published::PartitionFull | Published::TenantFull => "full",
+        Published::PartitionFull | Published::TenantFull | Published::PartlyStored => "full",
     };
     METRICS.events_published.with_label_values(&[label]).inc();
 }
