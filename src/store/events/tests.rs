@@ -91,6 +91,19 @@ impl Fixture {
         self.dispatch(max_pending, instruction).await
     }
 
+    /// The event is wanted again.
+    async fn resend(&self) -> Instruction {
+        self.run(&["XADD", "sw:{p03}:events", "6-1", "k", "resend"]).await;
+        Instruction::Resend {
+            entry: EntryId { ms: 6, seq: 1 },
+            event: "evt_1".parse().unwrap(),
+            event_hash: self.hash(),
+            tenant_hash: Arc::from(keys::tenant_hash(&self.tenant)),
+            webhook: self.webhook.clone(),
+            owner_hash: Arc::from("owner"),
+        }
+    }
+
     async fn record(&self, disposition: Disposition) -> Vec<Receipt> {
         self.recorded(disposition).await.receipts
     }
@@ -151,19 +164,23 @@ async fn nothing_is_dispatched_while_an_older_entry_lies_before_it() {
 }
 
 #[tokio::test]
+async fn an_event_that_is_queued_again_finds_the_queue_full_like_any_other() {
+    let fixture = Fixture::new().await;
+    fixture.dispatch_event(1).await;
+    let resend = fixture.resend().await;
+    assert_eq!(fixture.dispatch(1, resend).await, fixture.left_full());
+    assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:mbox:{}", fixture.webhook)]).await, "1");
+    assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:dead:{}", fixture.webhook)]).await, "1");
+    assert_eq!(fixture.record(Disposition::Delivered).await, [Receipt::Recorded], "the first goes on");
+    assert!(about(7 * DAY, fixture.lives().await));
+}
+
+#[tokio::test]
 async fn an_event_that_is_queued_again_is_kept_again() {
     let fixture = Fixture::new().await;
     fixture.dispatch_event(10).await;
     fixture.record(Disposition::Dead).await;
-    fixture.run(&["XADD", "sw:{p03}:events", "6-1", "k", "resend"]).await;
-    let resend = Instruction::Resend {
-        entry: EntryId { ms: 6, seq: 1 },
-        event: "evt_1".parse().unwrap(),
-        event_hash: fixture.hash(),
-        tenant_hash: Arc::from(keys::tenant_hash(&fixture.tenant)),
-        webhook: fixture.webhook.clone(),
-        owner_hash: Arc::from("owner"),
-    };
+    let resend = fixture.resend().await;
     assert_eq!(fixture.dispatch(10, resend).await, Dispatched::Done);
     assert_eq!((fixture.lives().await, &*fixture.pending_bytes().await), (-1, "10"));
 }

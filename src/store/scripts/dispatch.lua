@@ -101,6 +101,7 @@ function handle.resend()
   local key = P .. 'event:' .. event
   if put(entry, webhook, owner, id, redis.call('HGET', key, 'type') or 'unknown') then
     -- What an earlier dispatch says of the delivery stays: that one may still wait or have arrived.
+    redis.call('HSET', key, 'dead', 1)
     if tonumber(redis.call('HGET', key, 'open') or 0) <= 0 then let_expire(key, closed_ttl, dead_ttl) end
     return { webhook }
   end
