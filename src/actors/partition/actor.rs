@@ -26,6 +26,8 @@ use crate::store::outcomes::Outcome;
 
 /// How often what is past its age is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// How long after a take that is done first, at least; twice that at most.
+const FIRST_SWEEP: Duration = Duration::from_secs(240);
 /// How often the wake index is looked over for what memory may have missed.
 const LOOK_OVER_EVERY: Duration = Duration::from_secs(10);
 
@@ -113,6 +115,8 @@ impl PartitionActor {
         self.loaded(loaded, ctx);
         ctx.run_interval(LOOK_OVER_EVERY, |actor, ctx| actor.look_over(ctx));
         ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep(ctx));
+        // A partition that moves more often than that would never be swept; nor shall all of a node be so at once.
+        ctx.run_later(FIRST_SWEEP.mul_f64(1.0 + rand::random::<f64>()), |actor, ctx| actor.sweep(ctx));
     }
 
     /// All that was read is void, but what is in flight or waits to be recorded: it goes on under the new token.
