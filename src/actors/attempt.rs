@@ -182,7 +182,7 @@ pub fn outcome(
     let disposition = match verdict.next {
         Next::Delivered => Disposition::Delivered,
         Next::Retry(due) => Disposition::Retry(due),
-        Next::Dead | Next::Expired => Disposition::Dead,
+        Next::Dead | Next::Expired | Next::Bodiless => Disposition::Dead,
     };
     let row = row(webhook, &event_type, &verdict, result);
     let response_body = result.and_then(|result| result.response_body.clone());
@@ -205,12 +205,18 @@ pub fn outcome(
     }
 }
 
+/// Why a delivery ended without a request.
+fn unsent(next: Next) -> &'static str {
+    match next {
+        Next::Bodiless => "its event is not stored any more",
+        _ => "it waited too long to be delivered",
+    }
+}
+
 fn row(webhook: &Webhook, event_type: &str, verdict: &Verdict, result: Option<&AttemptResult>) -> AttemptRow {
-    let expired =
-        || Failure { kind: ErrorKind::Expired, message: "it waited too long to be delivered".to_owned() };
     let failure = match result {
         Some(result) => result.failure.clone(),
-        None => Some(expired()),
+        None => Some(Failure { kind: ErrorKind::Expired, message: unsent(verdict.next).to_owned() }),
     };
     AttemptRow {
         id: None,

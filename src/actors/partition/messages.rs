@@ -29,6 +29,8 @@ pub struct Rested {
     pub webhook: WebhookId,
     /// The last mailbox entry that its lane has seen; `None` = whatever was told, there is no webhook or it is inactive.
     pub cursor: Option<EntryId>,
+    /// How many messages of a change it had taken when it said so.
+    pub changes: u64,
     /// When it wants attention again.
     pub next: Option<Millis>,
 }

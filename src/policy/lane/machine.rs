@@ -135,9 +135,9 @@ impl<B: Clone> Lane<B> {
         effects
     }
 
-    /// The last mailbox entry that the lane has seen.
+    /// The last mailbox entry that the lane has seen, or knows to lie in Redis.
     pub fn cursor(&self) -> EntryId {
-        self.cursor
+        self.cursor.max(self.told)
     }
 
     /// Whether no attempt is on its way and no outcome waits to be recorded.
@@ -299,7 +299,7 @@ impl<B: Clone> Lane<B> {
             return;
         }
         if for_good {
-            self.record(entry, Next::Expired, None, None, effects);
+            self.record(entry, Next::Bodiless, None, None, effects);
         } else {
             self.put_back(entry, now);
         }
@@ -380,7 +380,8 @@ impl<B: Clone> Lane<B> {
             self.sending += 1;
             self.in_flight.insert(delivery.entry, flight);
             if waited > self.limits.max_age {
-                self.unsendable(delivery.entry, true, now, effects);
+                self.sending -= 1;
+                self.record(delivery.entry, Next::Expired, None, None, effects);
             } else {
                 effects.push(Effect::Start(delivery));
             }
@@ -450,11 +451,11 @@ impl<B: Clone> Lane<B> {
     }
 
     fn rest_or_wake(&mut self, now: Millis, effects: &mut Vec<Effect<B>>) {
-        let waiting =
-            self.limits.active && (!self.window.is_empty() || self.is_behind() || self.asked.is_some());
+        let due = self.next_time(now);
+        // What waits here waits in Redis as well: as long as nothing may start, nobody need hold it.
+        let waiting = self.limits.active && due.is_none() && (!self.window.is_empty() || self.is_behind());
         let reading = self.asked.is_some() || self.asked_retries.is_some();
         let busy = !self.in_flight.is_empty() || reading || waiting;
-        let due = self.next_time(now);
         let soon = due.is_some_and(|due| due.since(now) <= LINGER);
         if busy || soon || self.draining {
             self.quiet_since = None;

@@ -138,7 +138,7 @@ pub enum Effect<B> {
     },
     /// Call with `Tick` then.
     WakeAt(Millis),
-    /// Nothing is held and nothing is due soon; the next retry or the end of a pause is at that time.
+    /// Nothing may start soon; the next retry or the end of a pause is at that time. What is held waits in Redis too.
     Idle(Option<Millis>),
 }
 
@@ -172,6 +172,8 @@ pub enum Next {
     Dead,
     /// Nothing: it waited too long and no request was made.
     Expired,
+    /// Nothing: its body is not stored any more, so no request could be made.
+    Bodiless,
 }
 
 /// Tells the reads of one lane apart, so that the answer to one that has become void changes nothing.
