@@ -211,7 +211,7 @@ impl NewEvent {
     fn publication(self, tenant: Tenant, key: Option<String>) -> (Publication, String) {
         let now = clock::now();
         let own_id = self.id.is_some();
-        let id = self.id.unwrap_or_else(|| new_event_id(now));
+        let id = self.id.unwrap_or_else(|| EventId::made(now, rand::random()));
         let timestamp = self.timestamp.unwrap_or(now);
         let fingerprint = fingerprint(&self.event_type, &self.data);
         let body = json::event_body(&id, &self.event_type, timestamp, tenant.organization_id(), &self.data);
@@ -270,12 +270,6 @@ fn read_organization(caller: &Caller, fields: &mut Fields<'_>) -> Option<String>
         fields.fault("organizationId should not be empty: the token has no organization".to_owned());
     }
     named
-}
-
-/// `evt_` + the time in ms (12 hex digits) + 80 random bits: ids sort by time.
-pub(super) fn new_event_id(now: Millis) -> EventId {
-    let random = rand::random::<u128>() >> 48;
-    format!("evt_{:012x}{random:020x}", now.0).parse().expect("letters, digits and an underscore")
 }
 
 /// Tells equal type and data from other ones: both are hashed with the length of the first.
