@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint bench redis
+.PHONY: help run demo test test-all lint bench redis
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,10 @@ help: ## List the targets
 run: redis ## Start one node in development settings, prove a delivery, print lines to paste
 	$(CARGO) build --locked
 	@exec $(CARGO) run --locked --quiet -- serve --development --config config/development.toml
+
+demo: redis ## Three nodes, a thousand events, one node killed in the middle: count what was lost
+	$(CARGO) build --locked
+	@exec $(CARGO) run --locked --quiet -- demo
 
 test: redis ## Run every test that needs nothing but Rust and redis-server
 	$(CARGO) test --locked --all-targets

@@ -17,7 +17,7 @@ use crate::policy::lease::{LOOK_EVERY, TERM};
 use crate::serve::{Addresses, ServeOptions};
 use crate::telemetry::metrics::METRICS;
 use crate::token::{self, Bearer};
-use crate::{clock, development, listen, operator, serve, telemetry};
+use crate::{clock, demo, development, listen, operator, serve, telemetry};
 
 /// The settings file when `--config` names none; it need not exist.
 const DEFAULT_FILE: &str = "config/default.toml";
@@ -55,6 +55,8 @@ enum Command {
     CheckConfig,
     /// Receive, verify and print deliveries on this machine; the webhook is deleted at the end
     Listen(ListenArgs),
+    /// Watch a cluster lose a node and no event: three nodes, one killed in the middle. Needs redis-server, leaves nothing
+    Demo(DemoArgs),
     /// Look at the cluster and move partitions off a node
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -80,6 +82,13 @@ struct DrainArgs {
     /// The longest wait: a number and s, m, h or d
     #[arg(long, default_value = "60s", value_parser = ttl)]
     wait: Duration,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Events to publish
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    events: u32,
 }
 
 #[derive(Debug, Args)]
@@ -129,6 +138,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Listen(ListenArgs { token, events, url, bind }) => {
             listen::listen(listen::Options { token, events, api: url, bind }).await
         }
+        Command::Demo(DemoArgs { events }) => demo::run(demo::Options { events: events as usize }).await,
         Command::Cluster(command) => {
             let config = cli.settings.load(development::secret_or_any)?;
             say(&match command {

@@ -1,4 +1,4 @@
-//! A client of the service's own API, as small as `listen` and the proof of `make run` need it.
+//! A client of the service's own API, as small as `listen`, the proof of `make run` and the demo need it.
 //!
 //! It talks to one node, follows no redirect, uses no proxy, and reads no more of an answer than [`MOST_ANSWER_BYTES`].
 
@@ -42,6 +42,19 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the same request may succeed a moment later, or at another node.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Foreign { .. } => false,
+        }
+    }
+}
+
 /// A webhook that was just created: its id and its secret, which is shown this once.
 #[derive(Debug)]
 pub struct Created {
@@ -80,8 +93,15 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn create_webhook(&self, name: &str, url: &str, events: &[String]) -> Result<Created, Error> {
-        let body = json!({ "name": name, "url": url, "events": events });
-        let answer = self.call(Method::POST, "/api/webhooks", Some(&body)).await?;
+        self.create(&json!({ "name": name, "url": url, "events": events })).await
+    }
+
+    /// Creates a webhook with any settings that the API takes.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn create(&self, settings: &Value) -> Result<Created, Error> {
+        let answer = self.call(Method::POST, "/api/webhooks", Some(settings)).await?;
         match (answer["id"].as_str(), answer["secret"].as_str()) {
             (Some(id), Some(secret)) => Ok(Created { id: id.into(), secret: Secret(secret.into()) }),
             _ => Err(Error::Foreign { base: self.base.clone() }),
@@ -101,9 +121,25 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn publish(&self, event_type: &str, data: &Value) -> Result<String, Error> {
-        let body = json!({ "type": event_type, "data": data });
-        let answer = self.call(Method::POST, "/api/events", Some(&body)).await?;
+        self.publish_event(&json!({ "type": event_type, "data": data })).await
+    }
+
+    /// Publishes an event with any fields that the API takes, and gives its id. With an `id` of its own it can be
+    /// repeated, at any node, until it is taken: it is sent once.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn publish_event(&self, event: &Value) -> Result<String, Error> {
+        let answer = self.call(Method::POST, "/api/events", Some(event)).await?;
         answer["id"].as_str().map(str::to_owned).ok_or_else(|| Error::Foreign { base: self.base.clone() })
+    }
+
+    /// The caller's statistics.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn statistics(&self) -> Result<Value, Error> {
+        self.call(Method::GET, "/api/webhooks/stats", None).await
     }
 
     /// The newest rows of a webhook's log, newest first, as the API gives them.

@@ -8,10 +8,10 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client::{Client, Created};
 use crate::receiver::{Received, Receiver};
+use crate::stop::Stop;
 
 /// The longest body that is printed whole, in characters.
 const LONGEST_PRINTED: usize = 4000;
@@ -51,27 +51,6 @@ pub async fn listen(options: Options) -> anyhow::Result<()> {
     // The terminal may be gone, and there is nobody else to tell.
     let _ = say("webhook deleted");
     Ok(())
-}
-
-/// The signals that end it.
-struct Stop([Signal; 3]);
-
-impl Stop {
-    fn listen() -> std::io::Result<Self> {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let [interrupt, terminate, hangup] = kinds.map(signal);
-        Ok(Self([interrupt?, terminate?, hangup?]))
-    }
-
-    /// Cancel safe.
-    async fn told(&mut self) {
-        let Self([interrupt, terminate, hangup]) = self;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }
 
 async fn print_all(

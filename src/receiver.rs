@@ -1,4 +1,4 @@
-//! An endpoint that takes deliveries and checks their signatures, for `listen` and for the proof of `make run`.
+//! An endpoint that takes deliveries and checks their signatures, for `listen`, the proof of `make run` and the demo.
 //!
 //! It answers 200 to whatever comes and hands it on; whether it is genuine is for [`Received::verify`], once the secret
 //! is known (the webhook can only be created when the port is). The queue in between is bounded: while it is full, the
@@ -44,6 +44,8 @@ pub enum Unverified {
 pub struct Received {
     /// When.
     pub at: Millis,
+    /// The path that was posted to.
+    pub path: String,
     /// `X-Webhook-Event`
     pub event_type: String,
     /// `webhook-id`: the event's id.
@@ -134,6 +136,7 @@ async fn take(request: HttpRequest, body: Bytes, queue: Data<mpsc::Sender<Receiv
     };
     let received = Received {
         at: clock::now(),
+        path: request.path().to_owned(),
         event_type: header("x-webhook-event"),
         id: header("webhook-id"),
         attempt: header("x-webhook-attempt").parse().unwrap_or_default(),
@@ -156,6 +159,7 @@ mod tests {
     fn signed(secret: &Secret, body: &'static [u8], timestamp: u64) -> Received {
         Received {
             at: Millis(1_768_473_000_000),
+            path: "/".into(),
             event_type: "lead.created".into(),
             id: "evt_1".into(),
             attempt: 1,
@@ -189,6 +193,6 @@ mod tests {
         assert_eq!(answer.expect("it answers").status(), 200);
         let received = receiver.next().await.expect("it was handed on");
         assert_eq!((received.id.as_str(), received.attempt, &received.body[..]), ("evt_1", 2, &b"{}"[..]));
-        assert_eq!(received.event_type, "");
+        assert_eq!((received.event_type.as_str(), received.path.as_str()), ("", "/"));
     }
 }

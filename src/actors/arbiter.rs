@@ -112,8 +112,8 @@ struct Owned {
 impl Owned {
     /// Starts nothing new from now on, and waits for what is in flight.
     fn leave(&mut self, limit: Duration) {
-        let drained = self.actor.send(Drain);
         self.leaving.get_or_insert_with(|| {
+            let drained = self.actor.send(Drain);
             actix::spawn(async move {
                 if tokio::time::timeout(limit, drained).await.is_err() {
                     tracing::warn!("attempts in flight were given up");
@@ -234,7 +234,7 @@ impl Arbiter {
         }
         let left: Vec<Owned> = self.running.extract_if(.., |owned| owned.has_left()).collect();
         let partitions: Vec<Partition> = left.iter().map(|owned| owned.tenure.partition).collect();
-        end(left).await;
+        end_in_time(left).await;
         self.keeper.give_back(&partitions).await;
     }
 
@@ -251,7 +251,8 @@ impl Arbiter {
     /// Ends the actors of partitions that are ours no more, before anything else is started.
     async fn lose(&mut self, lost: &[Partition]) {
         lost.iter().for_each(|partition| facts::partition_lost(*partition));
-        end(self.running.extract_if(.., |owned| lost.contains(&owned.tenure.partition)).collect()).await;
+        end_in_time(self.running.extract_if(.., |owned| lost.contains(&owned.tenure.partition)).collect())
+            .await;
     }
 
     fn tenures(&self) -> Vec<Rc<Tenure>> {
@@ -266,6 +267,8 @@ impl Arbiter {
         let deadline = tokio::time::Instant::now() + handover;
         while !self.running.is_empty() && tokio::time::Instant::now() < deadline {
             let turn = async {
+                // A taking anew that the stop broke off is finished: without its token nothing is recorded any more.
+                self.take_anew().await;
                 self.keeper.renew(&self.tenures()).await;
                 tokio::time::sleep(HAND_OVER_EVERY).await;
             };
@@ -280,17 +283,19 @@ impl Arbiter {
         let left: Vec<Owned> = self.running.extract_if(.., |owned| all || owned.has_left()).collect();
         let of_left = || left.iter().map(|owned| owned.tenure.partition).collect();
         let partitions: Vec<Partition> = if all { self.keeper.held() } else { of_left() };
-        if tokio::time::timeout(GOODBYE, end(left)).await.is_err() {
-            tracing::warn!("actors of partitions did not end in time");
-        }
+        end_in_time(left).await;
         if tokio::time::timeout(GOODBYE, self.keeper.give_back(&partitions)).await.is_err() {
             tracing::warn!("the leases could not be given back: they are taken when they have stood still");
         }
     }
 }
 
-/// Ends actors. One that is still loading takes the message only when Redis has answered.
-async fn end(owned: Vec<Owned>) {
+/// Ends actors. From here on nothing of theirs is started, also where the message has to wait.
+async fn end_in_time(owned: Vec<Owned>) {
+    owned.iter().for_each(|owned| owned.tenure.end());
     // Gone already is what was wanted.
-    futures_util::future::join_all(owned.iter().map(|owned| owned.actor.send(Stop))).await;
+    let ended = futures_util::future::join_all(owned.iter().map(|owned| owned.actor.send(Stop)));
+    if tokio::time::timeout(GOODBYE, ended).await.is_err() {
+        tracing::warn!("actors of partitions did not end in time");
+    }
 }

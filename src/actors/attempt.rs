@@ -89,6 +89,9 @@ pub async fn record(
 async fn make(attempt: &Attempt) -> End {
     let Attempt { local, delivery, .. } = attempt;
     let Ok(_permit) = local.permits.acquire().await else { return NOT_NOW };
+    if !attempt.tenure.is_valid() {
+        return NOT_NOW;
+    }
     let fetched;
     let body = match &delivery.body {
         Some(riding) => riding.body(),

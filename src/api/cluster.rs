@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::app::Shared;
-use crate::domain::{Millis, NodeId};
+use crate::domain::NodeId;
 use crate::store::overview::{self, Overview, PartitionState};
 use crate::store::{self, Keys, Redis};
 
@@ -60,7 +60,7 @@ struct Node {
     backlog: u64,
     version: String,
     api: String,
-    started_at: Millis,
+    started_at: String,
 }
 
 /// Answers the route; 503 while Redis does not answer.
@@ -88,7 +88,7 @@ fn answer(overview: &Overview, live: &BTreeSet<NodeId>) -> Answer {
         in_flight: listed.entry.in_flight,
         version: listed.entry.version.clone(),
         api: listed.entry.api.clone(),
-        started_at: listed.entry.started_at,
+        started_at: listed.entry.started_at.to_string(),
     };
     let mut nodes: Vec<Node> = overview.nodes.iter().map(node).collect();
     nodes.sort_by_key(|node| node.joined);

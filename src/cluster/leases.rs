@@ -224,5 +224,5 @@ fn new_token() -> Arc<str> {
 }
 
 fn failed(step: &'static str, error: &Error) {
-    tracing::warn!(step, %error, "keeping leases failed");
+    facts::leases_failed(step, error);
 }

@@ -19,6 +19,7 @@ pub struct Tenure {
     takes: Cell<u64>,
     next_token: RefCell<Option<Arc<str>>>,
     valid_until: Cell<Instant>,
+    has_ended: Cell<bool>,
 }
 
 impl Tenure {
@@ -30,6 +31,7 @@ impl Tenure {
             takes: Cell::new(1),
             next_token: RefCell::new(None),
             valid_until: Cell::new(valid_until),
+            has_ended: Cell::new(false),
         }
     }
 
@@ -66,13 +68,21 @@ impl Tenure {
         if let Some((token, valid_until)) = next.zip(valid_until) {
             *self.token.borrow_mut() = token;
             self.takes.set(self.takes.get() + 1);
-            self.valid_until.set(valid_until);
+            self.renewed(valid_until);
         }
     }
 
     /// A renewal holds until then.
     pub fn renewed(&self, valid_until: Instant) {
-        self.valid_until.set(valid_until);
+        if !self.has_ended.get() {
+            self.valid_until.set(valid_until);
+        }
+    }
+
+    /// The partition is given back or lost: nothing is started under this tenure any more.
+    pub fn end(&self) {
+        self.valid_until.set(clock::monotonic());
+        self.has_ended.set(true);
     }
 
     /// Whether an attempt may be started: no other node can have taken the lease yet.
@@ -111,5 +121,10 @@ mod tests {
         assert!(tenure.has_outlived("first") && !tenure.has_outlived("second"));
         tenure.run_out().await;
         assert!(!tenure.is_valid());
+        tenure.renewed(clock::monotonic() + Duration::from_secs(60));
+        assert!(tenure.is_valid());
+        tenure.end();
+        tenure.renewed(clock::monotonic() + Duration::from_secs(60));
+        assert!(!tenure.is_valid(), "what has ended is not renewed");
     }
 }

@@ -57,17 +57,18 @@ pub async fn read(redis: &Redis, keys: &Keys, partitions: u16) -> Result<Overvie
     let owners: Vec<Option<String>> = redis.each(&reads("HGET", "lease", Some("node"))).await?;
     let undispatched: Vec<u64> = redis.each(&reads("XLEN", "events", None)).await?;
     let pending: Vec<Option<i64>> = redis.each(&reads("HGET", "usage", Some("pending"))).await?;
-    let state =
-        |(partition, ((owner, undispatched), pending)): (Partition, ((Option<String>, u64), Option<i64>))| {
-            PartitionState {
-                partition: partition.0,
-                owner: owner.and_then(|owner| owner.parse().ok()),
-                undispatched,
-                pending: pending.unwrap_or_default().try_into().unwrap_or_default(),
-            }
-        };
-    let states = all.into_iter().zip(owners.into_iter().zip(undispatched).zip(pending));
-    Ok(Overview { nodes, partitions: states.map(state).collect() })
+    let mut states = Vec::with_capacity(all.len());
+    for (((partition, owner), undispatched), pending) in
+        all.into_iter().zip(owners).zip(undispatched).zip(pending)
+    {
+        states.push(PartitionState {
+            partition: partition.0,
+            owner: owner.and_then(|owner| owner.parse().ok()),
+            undispatched,
+            pending: pending.unwrap_or_default().try_into().unwrap_or_default(),
+        });
+    }
+    Ok(Overview { nodes, partitions: states })
 }
 
 #[cfg(test)]

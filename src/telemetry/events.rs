@@ -2,9 +2,11 @@
 //!
 //! Texts are constant; values are fields. No body, secret, signature or full URL is ever a field.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::domain::{AttemptResult, ErrorKind, NodeId, Partition, WebhookId};
 use crate::store::outcomes::{Disposition, Outcome};
 use crate::store::{self, events::Published};
@@ -157,11 +159,47 @@ pub fn fenced(partition: Partition) {
     tracing::warn!(%partition, "call fenced off");
 }
 
-/// A Redis call of the delivery path failed; it is repeated.
+/// A Redis call of the delivery path failed; it is repeated. While Redis is away every partition meets that again and
+/// again: the log tells of each step now and then, with how often it failed since.
 pub fn redis_failed(partition: Partition, step: &'static str, error: &store::Error) {
     METRICS.redis_errors.inc();
+    let Some(times) = QUIET.let_through(step, clock::monotonic()) else { return };
     let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    tracing::warn!(%partition, step, %error, cause, "redis call failed");
+    tracing::warn!(%partition, step, %error, cause, times, "redis call failed");
+}
+
+/// A call that keeps leases failed; it is made again. Told now and then, as [`redis_failed`] is.
+pub fn leases_failed(step: &'static str, error: &store::Error) {
+    METRICS.redis_errors.inc();
+    if let Some(times) = QUIET.let_through(step, clock::monotonic()) {
+        tracing::warn!(step, %error, times, "keeping leases failed");
+    }
+}
+
+/// How often one kind of repeated trouble is logged.
+const QUIET_FOR: Duration = Duration::from_secs(5);
+
+static QUIET: Quiet = Quiet(Mutex::new(BTreeMap::new()));
+
+/// Lets one line of a kind through in [`QUIET_FOR`]. Bounded: kinds are constants of the program.
+struct Quiet(Mutex<BTreeMap<&'static str, (Instant, u64)>>);
+
+impl Quiet {
+    /// How often it was tried since the last one that was let through, this one included; `None` = not now.
+    fn let_through(&self, kind: &'static str, now: Instant) -> Option<u64> {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match kinds.get_mut(kind) {
+            Some((last, times)) if now.saturating_duration_since(*last) < QUIET_FOR => {
+                *times += 1;
+                None
+            }
+            known => {
+                let times = known.map_or(0, |(_, times)| *times);
+                kinds.insert(kind, (now, 0));
+                Some(times + 1)
+            }
+        }
+    }
 }
 
 /// So many entries could not be read and were set aside.
@@ -191,4 +229,20 @@ pub fn actor_stopped() {
 pub fn actor_restarted(partition: Partition, what: &'static str) {
     METRICS.actors_restarted.inc();
     tracing::error!(%partition, what, "actor rebuilt after a panic");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_trouble_is_told_now_and_then_with_its_count() {
+        let quiet = Quiet(Mutex::new(BTreeMap::new()));
+        let start = clock::monotonic();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(quiet.let_through("read", at(0)), Some(1));
+        assert_eq!(quiet.let_through("write", at(0)), Some(1), "each kind for itself");
+        assert_eq!((1..5).filter_map(|n| quiet.let_through("read", at(n))).count(), 0);
+        assert_eq!(quiet.let_through("read", at(5)), Some(5));
+    }
 }

@@ -31,7 +31,7 @@ use std::ops::Range;
 use world::Totals;
 
 /// Schedules in an ordinary run.
-const SCHEDULES: u64 = 2_500;
+const SCHEDULES: u64 = 2_000;
 /// Threads that share them.
 const THREADS: u64 = 2;
 

@@ -168,11 +168,9 @@ impl Owner {
     pub fn answered(&mut self, what: OwnerCall, token: Token, answer: Answer, world: &mut World) {
         match (what, answer) {
             (what, Answer::Fenced) => self.fenced(what, token, world),
-            (OwnerCall::Load { take }, Answer::Loaded(active, wake)) => {
-                if take == self.tenure.takes {
-                    self.loaded(active, wake, world);
-                }
-            }
+            // Taken once more meanwhile: that load tells.
+            (OwnerCall::Load { take }, _) if take != self.tenure.takes => {}
+            (OwnerCall::Load { .. }, Answer::Loaded(active, wake)) => self.loaded(active, wake, world),
             (OwnerCall::Read { rewinds }, Answer::Entries(entries)) => self.arrived(rewinds, entries, world),
             (OwnerCall::Dispatch(batch), Answer::Dispatched(answers)) => {
                 self.dispatching = false;
@@ -390,6 +388,9 @@ impl Owner {
     }
 
     fn activate(&mut self, webhook: usize, known: Known, world: &mut World) {
+        if self.draining_since.is_some() {
+            return;
+        }
         let known = if self.unseen.remove(&webhook) { Known::Nothing } else { known };
         let lane = world.number();
         self.slots.insert(webhook, Slot::new(lane, known, self.tenure.takes));

@@ -191,7 +191,7 @@ impl Run {
         self.switch_on();
         self.look_at_owners();
         let world = &mut self.world;
-        if world.now % (4 * LOOK_EVERY) == 0 {
+        if world.now.is_multiple_of(4 * LOOK_EVERY) {
             world.checks.adds_up(&world.redis);
         }
         let late = world.now > self.schedule.heals_at + ENDS_WITHIN;

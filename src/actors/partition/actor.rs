@@ -48,6 +48,8 @@ pub struct PartitionActor {
     pub(super) arrived: VecDeque<Entry>,
     pub(super) arrived_bytes: usize,
     pub(super) dispatching: bool,
+    /// Dropped when no script is under way.
+    pub(super) awaiting_dispatch: Vec<oneshot::Sender<()>>,
     pub(super) outcomes: VecDeque<(Outcome, oneshot::Sender<Receipt>)>,
     pub(super) recording: bool,
     /// What the partition holds is being read, and nothing is dispatched until it is known.
@@ -75,6 +77,7 @@ impl PartitionActor {
             arrived: VecDeque::new(),
             arrived_bytes: 0,
             dispatching: false,
+            awaiting_dispatch: Vec::new(),
             outcomes: VecDeque::new(),
             recording: false,
             loading: true,
@@ -110,9 +113,8 @@ impl PartitionActor {
         self.dispatch_next(ctx);
     }
 
-    fn begin(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
+    fn begin(&mut self, ctx: &mut Context<Self>) {
         self.feeds.add(self.feed.clone(), ctx.address());
-        self.loaded(loaded, ctx);
         ctx.run_interval(LOOK_OVER_EVERY, |actor, ctx| actor.look_over(ctx));
         ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep(ctx));
         // A partition that moves more often than that would never be swept; nor shall all of a node be so at once.
@@ -135,7 +137,12 @@ impl PartitionActor {
             let nudge = Delivered { take, previous: EntryId::ZERO, deliveries: Vec::new() };
             let _ = slot.actor.try_send(nudge);
         }
-        let (local, partition) = (self.local.clone(), self.tenure.partition);
+        self.load(ctx);
+    }
+
+    /// Reads what the partition holds. Other messages are taken meanwhile, so that the actor can be stopped.
+    fn load(&mut self, ctx: &mut Context<Self>) {
+        let (local, partition, take) = (self.local.clone(), self.tenure.partition, self.take.get());
         let work = async move { steps::load(&local, partition).await };
         ctx.spawn(work.into_actor(self).map(move |loaded, actor, ctx| match loaded {
             // Taken once more meanwhile: that load tells.
@@ -160,8 +167,8 @@ impl PartitionActor {
 
     pub(super) fn stop_slots(&mut self) {
         for (_, slot) in self.slots.drain() {
-            // An actor whose mailbox is full sees that its partition is gone when it next records.
-            let _ = slot.actor.try_send(webhook::Stop);
+            // Waits for room in the actor's mailbox; until then the tenure lets nothing start.
+            actix::spawn(slot.actor.send(webhook::Stop));
         }
     }
 
@@ -182,16 +189,13 @@ impl Actor for PartitionActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         const MAILBOX: usize = 1024;
         ctx.set_mailbox_capacity(MAILBOX);
-        let (local, partition) = (self.local.clone(), self.tenure.partition);
-        let work = async move { steps::load(&local, partition).await };
-        ctx.wait(work.into_actor(self).map(|loaded, actor, ctx| match loaded {
-            Ok(loaded) => actor.begin(loaded, ctx),
-            Err(error) => actor.give_up(&error, ctx),
-        }));
+        self.begin(ctx);
+        self.load(ctx);
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
         self.feeds.remove(&self.feed);
+        self.tenure.end();
         self.stop_slots();
     }
 }
@@ -238,9 +242,16 @@ impl Handler<Drain> for PartitionActor {
     fn handle(&mut self, _: Drain, _: &mut Context<Self>) -> ResponseFuture<()> {
         self.draining = true;
         self.feed.open.set(false);
+        // What a script that is under way puts into mailboxes is for the next owner; its answer must be known, though.
+        let (dispatched, dispatching) = oneshot::channel();
+        if self.dispatching {
+            self.awaiting_dispatch.push(dispatched);
+        }
         let actors: Vec<Addr<WebhookActor>> = self.slots.values().map(|slot| slot.actor.clone()).collect();
         Box::pin(async move {
             let drained = actors.iter().map(|actor| actor.send(webhook::Drain));
+            // Dropped by whoever knows that none is under way.
+            let _ = dispatching.await;
             futures_util::future::join_all(drained).await;
         })
     }

@@ -97,6 +97,7 @@ impl PartitionActor {
         };
         ctx.spawn(work.into_actor(self).map(|(batch, result), actor, ctx| {
             actor.dispatching = false;
+            actor.awaiting_dispatch.clear();
             match result {
                 Ok(answers) => actor.dispatched(batch, answers, ctx),
                 Err(error) => actor.give_up(&error, ctx),
@@ -195,6 +196,10 @@ impl PartitionActor {
     ) {
         let Some(last) = deliveries.last().map(|delivery| delivery.entry) else { return };
         if !self.slots.contains_key(&id) {
+            if self.draining {
+                // Nothing new is started: it lies in its mailbox, for the next owner.
+                return;
+            }
             // Without a note of it nothing waits for it, unless the notes are just being read anew.
             let may_wait = self.due.remove(&id) || self.loading;
             let known = if may_wait { Known::Nothing } else { Known::EmptyUpTo(EntryId::ZERO) };

@@ -52,6 +52,7 @@ impl PartitionActor {
         facts::redis_failed(self.tenure.partition, "own the partition", error);
         if !std::mem::replace(&mut self.draining, true) {
             self.feed.open.set(false);
+            self.awaiting_dispatch.clear();
             self.stop_slots();
             ctx.run_later(REFUSED_PAUSE, |_, ctx| ctx.stop());
         }

@@ -32,6 +32,10 @@ pub(super) struct Slot {
 
 impl PartitionActor {
     pub(super) fn activate(&mut self, id: WebhookId, known: Known, ctx: &mut Context<Self>) {
+        // What waits for it is in Redis, for the next owner.
+        if self.draining {
+            return;
+        }
         let known = if self.unseen.remove(&id) { Known::Nothing } else { known };
         let missed = Rc::new(Cell::new(EntryId::ZERO));
         let start = webhook::Start {
@@ -53,6 +57,9 @@ impl PartitionActor {
     pub(super) fn rebuild(&mut self, id: &WebhookId, ctx: &mut Context<Self>) {
         facts::actor_restarted(self.tenure.partition, "webhook");
         self.slots.remove(id);
+        if self.draining {
+            return;
+        }
         self.activate(id.clone(), Known::Nothing, ctx);
     }
 

@@ -43,8 +43,9 @@ struct Asked {
     count: usize,
     /// The last entry told when it was asked for.
     told: EntryId,
-    /// What was in flight then. Redis may still have held it when it read, whatever has become of it since.
-    in_flight: HashSet<EntryId>,
+    /// What was in flight then, and what has been started since. Redis may still have held it when it read, whatever has
+    /// become of it since.
+    started: HashSet<EntryId>,
 }
 
 /// The machine. See the module's page.
@@ -195,7 +196,7 @@ impl<B: Clone> Lane<B> {
                 continue;
             }
             self.cursor = delivery.entry;
-            if !asked.in_flight.contains(&delivery.entry) && !self.in_flight.contains_key(&delivery.entry) {
+            if !asked.started.contains(&delivery.entry) && !self.in_flight.contains_key(&delivery.entry) {
                 self.keep(delivery);
             }
         }
@@ -213,7 +214,7 @@ impl<B: Clone> Lane<B> {
         for (due, delivery) in retries {
             let entry = delivery.entry;
             let known = |entries: &HashSet<EntryId>| entries.contains(&entry);
-            if !known(&held) && !known(&asked.in_flight) && !self.in_flight.contains_key(&entry) {
+            if !known(&held) && !known(&asked.started) && !self.in_flight.contains_key(&entry) {
                 self.retries.insert((due, entry), delivery);
             }
         }
@@ -378,6 +379,9 @@ impl<B: Clone> Lane<B> {
                 unrecorded: None,
             };
             self.sending += 1;
+            for asked in [&mut self.asked, &mut self.asked_retries].into_iter().flatten() {
+                asked.started.insert(delivery.entry);
+            }
             self.in_flight.insert(delivery.entry, flight);
             if waited > self.limits.max_age {
                 self.sending -= 1;
@@ -444,8 +448,8 @@ impl<B: Clone> Lane<B> {
 
     fn ask(&mut self, count: usize, of: impl FnOnce(&mut Self) -> &mut Option<Asked>) -> Round {
         self.round = self.round.next();
-        let in_flight = self.in_flight.keys().copied().collect();
-        let asked = Asked { round: self.round, count, told: self.told, in_flight };
+        let started = self.in_flight.keys().copied().collect();
+        let asked = Asked { round: self.round, count, told: self.told, started };
         *of(self) = Some(asked);
         self.round
     }

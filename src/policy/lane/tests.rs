@@ -261,6 +261,27 @@ fn a_lane_taken_anew_reads_all_and_repeats_nothing_in_flight() {
 }
 
 #[test]
+fn what_ends_while_a_read_is_under_way_is_not_started_again_by_its_answer() {
+    let mut lane = idle_lane(limits());
+    assert_eq!(started(&step(&mut lane, delivered(0, 1..=1), NOW)), [1]);
+    let effects = step(&mut lane, Input::Retaken, NOW);
+    step(&mut lane, mailbox_read(&effects, []), NOW);
+    step(&mut lane, attempted(1, 500), NOW);
+    // Due at once: it is started while the first read of the retries is still under way.
+    let due = NOW + Duration::from_secs(60);
+    step(&mut lane, recorded(1), NOW);
+    assert_eq!(started(&step(&mut lane, Input::Tick, due)), [1]);
+    step(&mut lane, attempted(1, 200), due);
+    step(&mut lane, recorded(1), due);
+    let round = |effect: &Effect<()>| {
+        if let Effect::ReadRetries { round, .. } = effect { Some(*round) } else { None }
+    };
+    let round = effects.iter().find_map(round).expect("the retries are read");
+    let retries = vec![(due, Delivery { attempt: 2, ..delivery(1) })];
+    assert_eq!(started(&step(&mut lane, Input::RetriesRead { round, retries }, due)), NONE);
+}
+
+#[test]
 fn what_is_in_flight_when_redis_goes_back_is_not_started_again_by_another_dispatch() {
     let mut lane = idle_lane(limits());
     assert_eq!(started(&step(&mut lane, delivered(0, 1..=1), NOW)), [1]);

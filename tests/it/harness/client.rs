@@ -71,6 +71,11 @@ impl Client {
         Self { token: token.sign(), ..self.clone() }
     }
 
+    /// The same user at another place.
+    pub fn at(&self, address: &Address) -> Self {
+        Self { address: address.clone(), ..self.clone() }
+    }
+
     /// The same place with a text where the token belongs; empty = no `Authorization` at all.
     pub fn with_text(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }

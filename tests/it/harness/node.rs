@@ -138,6 +138,33 @@ impl TestNode {
         signal("TERM", self.child.id().expect("it runs"));
     }
 
+    /// Stops it in its tracks (SIGSTOP): its sockets stay open and nothing moves.
+    pub fn freeze(&self) {
+        signal("STOP", self.child.id().expect("it runs"));
+    }
+
+    /// The end of [`Self::freeze`].
+    pub fn thaw(&self) {
+        signal("CONT", self.child.id().expect("it runs"));
+    }
+
+    /// Whether it answers that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let answer = self.management().call(reqwest::Method::GET, "/health/ready").try_send().await;
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// The lines of its log that were kept, newest last.
+    pub fn log(&self) -> Vec<Value> {
+        let log = self.log.lock().expect("no holder panics");
+        log.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Where its API listens.
+    pub fn address(&self) -> &Address {
+        &self.api
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
         let ended = tokio::time::timeout(limit, self.child.wait()).await;
@@ -161,12 +188,7 @@ impl TestNode {
         let listening = tokio::time::timeout(SOON, self.await_listening(lines)).await;
         let lines = listening.expect("the node listens in time");
         tokio::spawn(keep_log(lines, self.log.clone()));
-        let management = self.management();
-        eventually("the node is ready", SOON, async || {
-            let answer = management.call(reqwest::Method::GET, "/health/ready").try_send().await;
-            answer.ok().filter(|answer| answer.status == 200)
-        })
-        .await;
+        eventually("the node is ready", SOON, async || self.is_ready().await.then_some(())).await;
     }
 
     /// Reads its log up to the line that tells the ports.

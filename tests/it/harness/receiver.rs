@@ -57,6 +57,7 @@ pub struct Reply {
 enum Manner {
     AtOnce,
     Held(Gate),
+    After(Duration),
     /// Never answers.
     Hangs,
     /// Hangs up instead.
@@ -97,6 +98,12 @@ impl Reply {
         self
     }
 
+    /// After that long: an endpoint that has some work to do.
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.manner = Manner::After(delay);
+        self
+    }
+
     fn bytes(&self) -> Vec<u8> {
         let mut text =
             format!("HTTP/1.1 {} Scripted\r\ncontent-length: {}\r\n", self.status, self.body.len());
@@ -109,11 +116,22 @@ impl Reply {
     }
 }
 
+/// An answer that was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Given {
+    /// When, before its first byte went out.
+    pub at: Instant,
+    /// The status code.
+    pub status: u16,
+}
+
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// When its last byte was read.
     pub at: Instant,
+    /// None while it waits, and for ever if the sender hung up first.
+    pub answer: Option<Given>,
     /// By lower-case name; a repeated one keeps its last value.
     pub headers: BTreeMap<String, String>,
     /// The raw bytes.
@@ -191,8 +209,8 @@ impl Default for Endpoint {
 }
 
 impl Endpoint {
-    /// Notes a request and chooses its answer.
-    fn take(&mut self, request: Received) -> Reply {
+    /// Notes a request and chooses its answer; with the place where it is noted.
+    fn take(&mut self, request: Received) -> (usize, Reply) {
         let turn = match self.order {
             Order::Requests => &mut self.answered,
             Order::EventsEach => self.answered_events.entry(request.event_id().to_owned()).or_default(),
@@ -202,7 +220,13 @@ impl Endpoint {
         self.received.push(request);
         self.in_flight += 1;
         self.most_in_flight = self.most_in_flight.max(self.in_flight);
-        reply
+        (self.received.len() - 1, reply)
+    }
+
+    /// Notes that a request waits no longer, and what it is answered.
+    fn end(&mut self, place: usize, status: Option<u16>) {
+        self.in_flight -= 1;
+        self.received[place].answer = status.map(|status| Given { at: Instant::now(), status });
     }
 }
 
@@ -256,6 +280,11 @@ impl Receiver {
         self.with(path, |endpoint| endpoint.received.clone())
     }
 
+    /// Looks at what came to the path so far, without a copy of it.
+    pub fn look<T>(&self, path: &str, look: impl FnOnce(&[Received]) -> T) -> T {
+        self.with(path, |endpoint| look(&endpoint.received))
+    }
+
     /// How many requests came to the path so far.
     pub fn count(&self, path: &str) -> usize {
         self.with(path, |endpoint| endpoint.received.len())
@@ -264,6 +293,11 @@ impl Receiver {
     /// How many requests of the path wait for their answer now.
     pub fn in_flight(&self, path: &str) -> usize {
         self.with(path, |endpoint| endpoint.in_flight)
+    }
+
+    /// How many requests of all paths wait for their answer now.
+    pub fn all_in_flight(&self) -> usize {
+        self.endpoints.lock().expect("no holder panics").values().map(|endpoint| endpoint.in_flight).sum()
     }
 
     /// The most that ever waited at once.
@@ -316,10 +350,10 @@ async fn serve(listener: TcpListener, endpoints: Endpoints) {
 async fn connection(stream: TcpStream, endpoints: Endpoints) {
     let mut stream = BufReader::new(stream);
     while let Some((path, request)) = read_request(&mut stream).await {
-        let reply = with(&endpoints, &path, |endpoint| endpoint.take(request));
+        let (place, reply) = with(&endpoints, &path, |endpoint| endpoint.take(request));
         let answers = may_answer(&mut stream, &reply).await;
         // Before the answer goes out: the next request may follow it faster than this task runs again.
-        with(&endpoints, &path, |endpoint| endpoint.in_flight -= 1);
+        with(&endpoints, &path, |endpoint| endpoint.end(place, answers.then_some(reply.status)));
         if !answers || stream.write_all(&reply.bytes()).await.is_err() {
             return;
         }
@@ -338,6 +372,10 @@ async fn may_answer(stream: &mut BufReader<TcpStream>, reply: &Reply) -> bool {
             }
             false
         }
+        Manner::After(delay) => tokio::select! {
+            () = tokio::time::sleep(*delay) => true,
+            read = stream.fill_buf() => !hung_up(read),
+        },
         Manner::Held(gate) => tokio::select! {
             () = gate.pass() => true,
             read = stream.fill_buf() => !hung_up(read),
@@ -360,5 +398,5 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<(String, Rece
     let length = headers.get("content-length")?.parse().ok()?;
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some((path, Received { at: Instant::now(), headers, body }))
+    Some((path, Received { at: Instant::now(), answer: None, headers, body }))
 }
