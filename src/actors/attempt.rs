@@ -82,8 +82,8 @@ pub async fn record(
     actor: &Addr<WebhookActor>,
 ) {
     // An owner that is gone has lost the partition: the next one repeats what was not recorded.
-    let Ok(recorded) = owner.send(Record(outcome)).await else { return };
-    let _ = actor.send(Recorded { entry, recorded }).await;
+    let Ok(receipt) = owner.send(Record(outcome)).await else { return };
+    let _ = actor.send(Recorded { entry, receipt }).await;
 }
 
 async fn make(attempt: &Attempt) -> End {
@@ -185,7 +185,7 @@ pub fn outcome(
     let disposition = match verdict.next {
         Next::Delivered => Disposition::Delivered,
         Next::Retry(due) => Disposition::Retry(due),
-        Next::Dead | Next::Expired => Disposition::Dead,
+        Next::Dead | Next::Expired | Next::Bodiless => Disposition::Dead,
     };
     let row = row(webhook, &event_type, &verdict, result);
     let response_body = result.and_then(|result| result.response_body.clone());
@@ -208,12 +208,18 @@ pub fn outcome(
     }
 }
 
+/// Why a delivery ended without a request.
+fn unsent(next: Next) -> &'static str {
+    match next {
+        Next::Bodiless => "its event is not stored any more",
+        _ => "it waited too long to be delivered",
+    }
+}
+
 fn row(webhook: &Webhook, event_type: &str, verdict: &Verdict, result: Option<&AttemptResult>) -> AttemptRow {
-    let expired =
-        || Failure { kind: ErrorKind::Expired, message: "it waited too long to be delivered".to_owned() };
     let failure = match result {
         Some(result) => result.failure.clone(),
-        None => Some(expired()),
+        None => Some(Failure { kind: ErrorKind::Expired, message: unsent(verdict.next).to_owned() }),
     };
     AttemptRow {
         id: None,

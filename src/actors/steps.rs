@@ -6,7 +6,7 @@
 use super::local::{Backoff, Local};
 use crate::clock;
 use crate::cluster::tenure::Tenure;
-use crate::domain::{EntryId, Millis, Partition, Tenant, Webhook, WebhookId};
+use crate::domain::{EntryId, Millis, Partition, Receipt, Tenant, Webhook, WebhookId};
 use crate::store::events::{self, Chunk, Dispatched, Instruction};
 use crate::store::mailboxes::{self, Queue, Queued, Retry};
 use crate::store::outcomes::{self, Outcome};
@@ -66,7 +66,9 @@ pub async fn dispatch(
             let (keys, partition) = (&local.keys, tenure.partition);
             events::dispatch(&local.redis, keys, partition, token, clock::now(), &limits, call).await
         });
-        answers.extend(answered.await?);
+        let events::Batch { answers: found, set_aside } = answered.await?;
+        facts::quarantined(tenure.partition, set_aside);
+        answers.extend(found);
     }
     Ok(answers)
 }
@@ -74,8 +76,8 @@ pub async fn dispatch(
 /// What the outcome script said of a batch.
 #[derive(Debug)]
 pub struct Recorded {
-    /// For each item whether this call recorded it.
-    pub now: Vec<bool>,
+    /// What came of each item.
+    pub receipts: Vec<Receipt>,
     /// Whether an earlier call, whose answer was lost, may have recorded what this one did not.
     pub repeated: bool,
 }
@@ -86,14 +88,18 @@ pub struct Recorded {
 /// See the module's page.
 pub async fn record(local: &Local, tenure: &Tenure, batch: &[Outcome]) -> Result<Recorded, Error> {
     let limits = local.outcome_limits();
-    let mut calls = 0_u32;
-    let now = as_owner(tenure, "record", async |token: &str| {
-        calls += 1;
+    let mut repeated = false;
+    let outcomes::Recorded { receipts, set_aside } = as_owner(tenure, "record", async |token: &str| {
         let (keys, partition) = (&local.keys, tenure.partition);
-        outcomes::record(&local.redis, keys, partition, token, clock::now(), &limits, batch).await
+        let answer =
+            outcomes::record(&local.redis, keys, partition, token, clock::now(), &limits, batch).await;
+        // Any other error says that nothing has happened.
+        repeated |= matches!(answer, Err(Error::Unanswered(_)));
+        answer
     })
     .await?;
-    Ok(Recorded { now, repeated: calls > 1 })
+    facts::quarantined(tenure.partition, set_aside);
+    Ok(Recorded { receipts, repeated })
 }
 
 /// Drops all that is queued for a deleted webhook.

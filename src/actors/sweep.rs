@@ -12,7 +12,7 @@ use super::local::Local;
 use super::steps;
 use crate::clock;
 use crate::cluster::tenure::Tenure;
-use crate::domain::{EntryId, EventId, Millis, Partition, Webhook};
+use crate::domain::{EntryId, EventId, Millis, Partition, Receipt, Webhook};
 use crate::policy::lane::{Next, Verdict};
 use crate::store::outcomes::Outcome;
 use crate::store::{Error, attempts, keys, mailboxes, record};
@@ -67,12 +67,13 @@ async fn expire_queue(
         if outcomes.is_empty() {
             return Ok(());
         }
-        let recorded = steps::record(local, tenure, &outcomes).await?.now;
-        for (outcome, _) in outcomes.iter().zip(&recorded).filter(|(_, recorded)| **recorded) {
+        let receipts = steps::record(local, tenure, &outcomes).await?.receipts;
+        let recorded = |receipt: &Receipt| *receipt == Receipt::Recorded;
+        for (outcome, _) in outcomes.iter().zip(&receipts).filter(|(_, receipt)| recorded(receipt)) {
             facts::recorded(outcome);
         }
         // A webhook that is deleted meanwhile: its purge sees to the rest.
-        if !recorded.contains(&true) {
+        if !receipts.iter().any(recorded) {
             return Ok(());
         }
     }

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
@@ -18,12 +19,15 @@ use super::partition::{PartitionActor, Rested};
 use super::steps;
 use crate::clock;
 use crate::cluster::tenure::Tenure;
-use crate::domain::{EntryId, Millis, Webhook, WebhookId};
+use crate::domain::{EntryId, Millis, Receipt, Webhook, WebhookId};
 use crate::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Round, Verdict};
 use crate::store::mailboxes;
 use crate::store::outcomes::Outcome;
 use crate::store::{self, keys, record};
 use crate::telemetry::events as facts;
+
+/// When a record is read again whose reading Redis rejected.
+const LOAD_AGAIN: Duration = Duration::from_secs(5);
 
 type Body = Arc<RidingBody>;
 
@@ -49,14 +53,14 @@ pub struct Attempted {
     pub end: End,
 }
 
-/// An outcome has been recorded, or the delivery is gone.
+/// An outcome has been recorded, or there was nothing to record it for.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Recorded {
     /// Which delivery.
     pub entry: EntryId,
-    /// Whether it was recorded.
-    pub recorded: bool,
+    /// Which of the two.
+    pub receipt: Receipt,
 }
 
 /// The webhook's record was read again.
@@ -105,6 +109,8 @@ pub struct WebhookActor {
     attempts: HashMap<EntryId, AbortHandle>,
     timer: Option<SpawnHandle>,
     draining: Vec<oneshot::Sender<()>>,
+    /// How many messages of a change were taken.
+    changes: u64,
     /// The taking of the partition that the lane's knowledge is of.
     take: u64,
 }
@@ -136,19 +142,31 @@ impl WebhookActor {
     /// The actor; it reads its record when it starts.
     pub fn new(start: Start) -> Self {
         let take = start.take.get();
-        Self { start, ready: None, attempts: HashMap::new(), timer: None, draining: Vec::new(), take }
+        Self {
+            start,
+            ready: None,
+            attempts: HashMap::new(),
+            timer: None,
+            draining: Vec::new(),
+            changes: 0,
+            take,
+        }
     }
 
-    fn loaded(&mut self, loaded: Option<(Webhook, Option<Millis>)>, ctx: &mut Context<Self>) {
-        let Some((webhook, paused)) = loaded else {
-            self.rest(None, None, ctx);
-            return;
-        };
+    fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
+        match loaded {
+            Loaded::Found(webhook, paused) => self.changed(webhook, paused, ctx),
+            Loaded::Missing => self.rest(None, None, ctx),
+            Loaded::Failed => drop(ctx.run_later(LOAD_AGAIN, |actor, ctx| actor.load(ctx))),
+        }
+    }
+
+    fn begin(&mut self, webhook: Arc<Webhook>, paused: Option<Millis>, ctx: &mut Context<Self>) {
         let lane = Lane::new(self.limits_of(&webhook), paused.unwrap_or_default(), self.start.known);
         let (tenant, owner) = (&webhook.settings.tenant, &webhook.settings.owner);
         let owner_hash = Arc::from(keys::owner_hash(tenant, owner));
         let tenant_hash = Arc::from(keys::tenant_hash(tenant));
-        let webhook = Rc::new(RefCell::new(Arc::new(webhook)));
+        let webhook = Rc::new(RefCell::new(webhook));
         self.ready = Some(Ready { webhook, lane, owner_hash, tenant_hash });
         self.step(Input::Tick, ctx);
     }
@@ -172,26 +190,28 @@ impl WebhookActor {
         let mut effects = Vec::new();
         if retaken {
             effects = ready.lane.step(Input::Retaken, missed, now);
-            self.reload(ctx);
+            // Redis may hold another record than the one that was read.
+            self.load(ctx);
         }
         let Some(ready) = &mut self.ready else { return effects };
         effects.extend(ready.lane.step(input, missed, now));
         effects
     }
 
-    /// Redis may hold another record than the one that was read.
-    fn reload(&self, ctx: &mut Context<Self>) {
-        ctx.spawn(load(self.start.clone()).into_actor(self).map(|loaded, actor, ctx| match loaded {
-            Some((webhook, paused)) => actor.changed(Arc::new(webhook), paused, ctx),
-            None => actor.rest(None, None, ctx),
-        }));
+    fn load(&self, ctx: &mut Context<Self>) {
+        ctx.spawn(
+            load(self.start.clone()).into_actor(self).map(|loaded, actor, ctx| actor.loaded(loaded, ctx)),
+        );
     }
 
+    /// The record is known, for the first time or anew.
     fn changed(&mut self, webhook: Arc<Webhook>, paused: Option<Millis>, ctx: &mut Context<Self>) {
+        let Some(ready) = &self.ready else {
+            self.begin(webhook, paused, ctx);
+            return;
+        };
         let limits = self.limits_of(&webhook);
-        if let Some(ready) = &self.ready {
-            ready.webhook.replace(webhook);
-        }
+        ready.webhook.replace(webhook);
         self.step(Input::Changed { limits, paused_until: paused.unwrap_or_default() }, ctx);
     }
 
@@ -317,7 +337,7 @@ impl WebhookActor {
     }
 
     fn rest(&mut self, cursor: Option<EntryId>, next: Option<Millis>, ctx: &mut Context<Self>) {
-        let rested = Rested { webhook: self.start.id.clone(), cursor, next };
+        let rested = Rested { webhook: self.start.id.clone(), cursor, changes: self.changes, next };
         ctx.spawn(self.start.owner.send(rested).into_actor(self).map(|_, _, _| ()));
     }
 
@@ -355,11 +375,28 @@ impl WebhookActor {
     }
 }
 
-/// The record and until when the webhook rests; `None` when there is no such webhook or its record cannot be read.
-async fn load(start: Start) -> Option<(Webhook, Option<Millis>)> {
+/// What came of reading a webhook's record.
+enum Loaded {
+    /// The record, and until when the webhook rests.
+    Found(Arc<Webhook>, Option<Millis>),
+    /// There is no such webhook, or its record cannot be read: when it is written, a message tells.
+    Missing,
+    /// Redis rejected the reading, and nothing tells when that is over.
+    Failed,
+}
+
+async fn load(start: Start) -> Loaded {
     let Start { local, tenure, id, .. } = start;
-    let (text, paused) = steps::read_record(&local, tenure.partition, &id).await.ok()?;
-    Some((record::decode(&id, &text?).ok()?, paused))
+    match steps::read_record(&local, tenure.partition, &id).await {
+        Ok((text, paused)) => match text.and_then(|text| record::decode(&id, &text).ok()) {
+            Some(webhook) => Loaded::Found(Arc::new(webhook), paused),
+            None => Loaded::Missing,
+        },
+        Err(error) => {
+            facts::redis_failed(tenure.partition, "read a record", &error);
+            Loaded::Failed
+        }
+    }
 }
 
 impl Actor for WebhookActor {
@@ -369,9 +406,11 @@ impl Actor for WebhookActor {
         const MAILBOX: usize = 64;
         ctx.set_mailbox_capacity(MAILBOX);
         facts::actor_started();
-        ctx.wait(
-            load(self.start.clone()).into_actor(self).map(|loaded, actor, ctx| actor.loaded(loaded, ctx)),
-        );
+        ctx.wait(load(self.start.clone()).into_actor(self).map(|loaded, actor, ctx| {
+            actor.loaded(loaded, ctx);
+            // Without a lane nobody keeps what is told from now on.
+            actor.start.known = if actor.ready.is_some() { actor.start.known } else { Known::Nothing };
+        }));
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
@@ -407,8 +446,8 @@ impl Handler<Attempted> for WebhookActor {
 impl Handler<Recorded> for WebhookActor {
     type Result = ();
 
-    fn handle(&mut self, Recorded { entry, recorded }: Recorded, ctx: &mut Context<Self>) {
-        self.step(Input::Recorded { entry, recorded }, ctx);
+    fn handle(&mut self, Recorded { entry, receipt }: Recorded, ctx: &mut Context<Self>) {
+        self.step(Input::Recorded { entry, receipt }, ctx);
     }
 }
 
@@ -416,6 +455,7 @@ impl Handler<Changed> for WebhookActor {
     type Result = ();
 
     fn handle(&mut self, Changed { webhook, paused }: Changed, ctx: &mut Context<Self>) {
+        self.changes += 1;
         self.changed(webhook, paused, ctx);
     }
 }

@@ -45,7 +45,7 @@ pub enum Error {
     UnsupportedMediaType,
     /// 429: come back after that time.
     TooManyRequests(Cow<'static, str>, Duration),
-    /// 503: a bound of ours is reached for now; nothing was stored.
+    /// 503: a bound of ours is reached for now; nothing was stored, unless the text says so.
     Busy(Cow<'static, str>, Duration),
     /// 503: Redis cannot be reached or takes nothing now; what was asked for may have been stored.
     Unavailable(store::Error),

@@ -211,7 +211,7 @@ impl NewEvent {
     fn publication(self, tenant: Tenant, key: Option<String>) -> (Publication, String) {
         let now = clock::now();
         let own_id = self.id.is_some();
-        let id = self.id.unwrap_or_else(|| new_event_id(now));
+        let id = self.id.unwrap_or_else(|| EventId::made(now, rand::random()));
         let timestamp = self.timestamp.unwrap_or(now);
         let fingerprint = fingerprint(&self.event_type, &self.data);
         let body = json::event_body(&id, &self.event_type, timestamp, tenant.organization_id(), &self.data);
@@ -272,12 +272,6 @@ fn read_organization(caller: &Caller, fields: &mut Fields<'_>) -> Option<String>
     named
 }
 
-/// `evt_` + the time in ms (12 hex digits) + 80 random bits: ids sort by time.
-pub(super) fn new_event_id(now: Millis) -> EventId {
-    let random = rand::random::<u128>() >> 48;
-    format!("evt_{:012x}{random:020x}", now.0).parse().expect("letters, digits and an underscore")
-}
-
 /// Tells equal type and data from other ones: both are hashed with the length of the first.
 fn fingerprint(event_type: &str, data: &str) -> String {
     let digest = Sha256::new()
@@ -312,6 +306,10 @@ async fn store(app: &App, (publication, data): (Publication, String)) -> Result<
             Err(Error::Conflict("the idempotency key or id was used for another event".into()))
         }
         Published::PartitionFull => Err(Error::Busy("too many events wait to be dispatched".into(), PAUSE)),
+        Published::PartlyStored => Err(Error::Busy(
+            "too many events wait to be dispatched; the event may have been stored: repeat it with the same key".into(),
+            PAUSE,
+        )),
         Published::TenantFull => {
             Err(Error::TooManyRequests("too much waits for the endpoints of the organization".into(), PAUSE))
         }

@@ -12,7 +12,6 @@ use super::access::{Id, Purpose, find};
 use super::auth::Writer;
 use super::body::OptionalBody;
 use super::fields::{Fields, quoted};
-use super::publish::new_event_id;
 use super::{App, Error};
 use crate::clock;
 use crate::domain::{AttemptResult, AttemptRow, EventBody, EventId, Millis, Webhook};
@@ -83,7 +82,7 @@ fn read_sample(app: &App, webhook: &Webhook, body: OptionalBody) -> Result<Sampl
 
 impl Sample {
     fn new(event_type: &str, data: &str, webhook: &Webhook, now: Millis) -> Self {
-        let id = new_event_id(now);
+        let id = EventId::made(now, rand::random());
         // Samples are ours, and not deep.
         let data = json::compact(data).unwrap_or_else(|_| "{}".to_owned());
         let organization = webhook.settings.tenant.organization_id();

@@ -182,11 +182,11 @@ impl Keeper {
         if held.is_empty() {
             return;
         }
-        match leases::release(&self.redis, &self.keys, &held).await {
-            Ok(_) => held.iter().for_each(|(partition, _)| facts::partition_released(*partition)),
+        if let Err(error) = leases::release(&self.redis, &self.keys, &held).await {
             // They stand still from now on, and are taken when they have done so for the term.
-            Err(error) => failed("release", &error),
+            failed("release", &error);
         }
+        held.iter().for_each(|(partition, _)| facts::partition_released(*partition));
     }
 
     /// Says once why nothing flows yet: whoever looks at a node that starts after a `kill -9` wants to know.

@@ -101,6 +101,17 @@ impl ErrorKind {
     }
 }
 
+/// What recording an outcome came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// It is recorded, by this call.
+    Recorded,
+    /// The delivery waits no more where the attempt took it from: it has been recorded before, or dropped.
+    Gone,
+    /// There is no such webhook (any more).
+    NoWebhook,
+}
+
 /// One row of a webhook's log, as stored: the JSON text of this struct with one-letter keys.
 ///
 /// Rows are many and scanned whole by the filters, so what is rare is left out and a long answer body lies beside

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Millis;
+
 /// Whose events and webhooks these are: an organization, or the private tenant of a user without one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tenant {
@@ -154,6 +156,19 @@ pub struct EventId(Arc<str>);
 impl EventId {
     /// The longest id, in characters.
     pub const MAX_LENGTH: usize = 64;
+
+    /// An id of ours: `evt_` + the time in ms (12 hex digits) + 80 random bits. Such ids sort by time.
+    pub fn made(at: Millis, random: u128) -> Self {
+        Self(format!("evt_{:012x}{:020x}", at.0, random >> 48).into())
+    }
+
+    /// When an id of ours was made, on the clock of the node that made it. A client's own may look like one.
+    pub fn made_at(&self) -> Option<Millis> {
+        const TIME: usize = 12;
+        const LENGTH: usize = 32;
+        let digits = self.0.strip_prefix("evt_").filter(|digits| digits.len() == LENGTH)?;
+        u64::from_str_radix(digits.get(..TIME)?, 16).ok().map(Millis)
+    }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
@@ -339,6 +354,16 @@ mod tests {
         }
         for bad in ["", "org:", "user:", "team:x"] {
             assert!(bad.parse::<Tenant>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_event_id_of_ours_tells_when_it_was_made_and_others_do_not() {
+        let id = EventId::made(Millis(1_768_473_000_000), u128::MAX);
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        assert_eq!(id.made_at(), Some(Millis(1_768_473_000_000)));
+        for other in ["evt_1", "order-17", &format!("evt_{}", "-".repeat(32)), &"f".repeat(36)] {
+            assert_eq!(other.parse::<EventId>().map(|id| id.made_at()), Ok(None), "{other}");
         }
     }
 

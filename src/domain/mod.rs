@@ -10,7 +10,7 @@ pub mod ids;
 pub mod time;
 pub mod webhook;
 
-pub use attempt::{AttemptResult, AttemptRow, ErrorKind, Failure};
+pub use attempt::{AttemptResult, AttemptRow, ErrorKind, Failure, Receipt};
 pub use catalogue::{Catalogue, EventType};
 pub use event::{Event, EventBody};
 pub use ids::{AttemptId, EntryId, EventId, NodeId, Partition, Shard, Tenant, UserId, WebhookId};

@@ -1,23 +1,29 @@
 //! Where an event stands: what its records in the tenant's partitions say of each webhook that it went to.
 //!
-//! There is no record before the dispatch, milliseconds after the publish; until then the event is looked for among those
-//! that await it.
+//! There is no record before the dispatch, ordinarily milliseconds after the publish. Until then the event is looked for
+//! among those that await it, however many there are: under a client's own id the publication left a note of the entry, and
+//! an id of ours tells when it was made, so that only entries of about that time are read. Another note at each publication
+//! would cost more than all such looks together.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use redis::Cmd;
 
-use super::events::entries_of;
-use super::keys::{event_hash, tenant_hash};
+use super::events::{RawEntry, entries_of};
+use super::keys::{event_hash, idempotency_hash, tenant_hash};
 use super::{Error, Keys, Redis};
-use crate::domain::{EventId, Millis, Partition, Tenant, WebhookId};
+use crate::domain::{EntryId, EventId, Millis, Partition, Tenant, WebhookId};
 use crate::policy::partition::Layout;
 
-/// Entries awaiting dispatch that are looked at, the oldest.
-const MOST_WAITING: usize = 1000;
-/// How many of them at a time: each may be as long as an event.
-const WAITING_CHUNK: usize = 20;
+/// How far apart the clock of the node that made an id and that of Redis when it stored the entry are looked for, the way
+/// between them included.
+const APART: Duration = Duration::from_secs(5);
+/// Bytes of entries that one look reads, about.
+const MOST_BYTES: usize = 4 << 20;
+/// How many entries are read at a time: each may be as long as an event.
+const WAITING_CHUNK: usize = 16;
 /// Fields of a record read by one command.
 const FIELDS_CHUNK: usize = 1000;
 /// Commands that read one record: a tenant has fewer webhooks than that reads.
@@ -114,7 +120,7 @@ pub async fn find(
     if let Some(found) = search.recorded(&partitions).await? {
         return Ok(Some(found));
     }
-    if let Some(body) = search.waiting(layout.home_of(tenant)).await? {
+    if let Some(body) = search.waiting(layout.home_of(tenant), tenant, id).await? {
         return Ok(Some(EventStatus { body, deliveries: BTreeMap::new() }));
     }
     // It may have been dispatched between the two looks.
@@ -167,27 +173,69 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// The body of the event, if it is among the oldest that await dispatch.
-    async fn waiting(&self, home: Partition) -> Result<Option<Bytes>, Error> {
-        let events = self.keys.key(home, "events");
-        let mut from = "-".to_owned();
-        for _ in 0..MOST_WAITING / WAITING_CHUNK {
-            let mut range = redis::cmd("XRANGE");
-            range.arg(&events).arg(&from).arg("+").arg("COUNT").arg(WAITING_CHUNK);
-            let entries = entries_of(self.redis.query(&range).await?)?;
-            let Some((last, _)) = entries.last() else { break };
+    /// The body of the event, if it awaits dispatch.
+    async fn waiting(&self, home: Partition, tenant: &Tenant, id: &EventId) -> Result<Option<Bytes>, Error> {
+        if let Some(entry) = self.noted(home, tenant, id).await? {
+            let (found, _) = self.range(home, ["XRANGE", &entry.to_string(), &entry.to_string()]).await?;
+            return Ok(self.body_in(found));
+        }
+        let Some(at) = id.made_at() else { return Ok(None) };
+        let mut left = MOST_BYTES;
+        let (from, to) = (at.minus(APART).0.to_string(), (at + APART).0.to_string());
+        // Where the clocks agree it lies right behind that time.
+        match self.walk(home, "XRANGE", at.0.to_string(), &to, &mut left).await? {
+            Some(body) => Ok(Some(body)),
+            None => self.walk(home, "XREVRANGE", format!("({}-0", at.0), &from, &mut left).await,
+        }
+    }
+
+    /// The entry of an event that was published under an id of its client's.
+    async fn noted(&self, home: Partition, tenant: &Tenant, id: &EventId) -> Result<Option<EntryId>, Error> {
+        let name = format!("idem:{}", idempotency_hash(tenant, "id", id.as_str()));
+        let note: Option<String> =
+            self.redis.query(redis::cmd("GET").arg(self.keys.key(home, &name))).await?;
+        Ok(note.and_then(|note| note.split(' ').nth(4)?.parse().ok()))
+    }
+
+    /// The body of the event, if it lies from `from` to `to` and no more than `left` bytes away.
+    async fn walk(
+        &self,
+        home: Partition,
+        command: &str,
+        mut from: String,
+        to: &str,
+        left: &mut usize,
+    ) -> Result<Option<Bytes>, Error> {
+        while *left > 0 {
+            let (found, size) = self.range(home, [command, &from, to]).await?;
+            let Some((last, _)) = found.last() else { break };
             from = format!("({last}");
-            for (_, fields) in entries {
-                let is_it = |(name, value): &(String, Vec<u8>)| name == "h" && value == self.hash.as_bytes();
-                let body = |(name, value): (String, Vec<u8>)| (name == "b").then_some(value);
-                if fields.iter().any(is_it)
-                    && let Some(body) = fields.into_iter().find_map(body)
-                {
-                    return Ok(Some(body.into()));
-                }
+            *left = left.saturating_sub(size);
+            if let Some(body) = self.body_in(found) {
+                return Ok(Some(body));
             }
         }
         Ok(None)
+    }
+
+    /// A chunk of the events that await dispatch, and how long they are.
+    async fn range(&self, home: Partition, words: [&str; 3]) -> Result<(Vec<RawEntry>, usize), Error> {
+        let mut range = redis::cmd(words[0]);
+        range.arg(self.keys.key(home, "events")).arg(&words[1..]).arg("COUNT").arg(WAITING_CHUNK);
+        let entries = entries_of(self.redis.query(&range).await?)?;
+        let size =
+            entries.iter().flat_map(|(_, fields)| fields).map(|(name, value)| name.len() + value.len());
+        let size = size.sum();
+        Ok((entries, size))
+    }
+
+    fn body_in(&self, entries: Vec<RawEntry>) -> Option<Bytes> {
+        let is_it = |fields: &[(String, Vec<u8>)]| {
+            fields.iter().any(|(name, value)| name == "h" && value == self.hash.as_bytes())
+        };
+        let body = |(name, value): (String, Vec<u8>)| (name == "b").then_some(Bytes::from(value));
+        let ours = entries.into_iter().map(|(_, fields)| fields).filter(|fields| is_it(fields));
+        ours.flatten().find_map(body)
     }
 
     fn record(&self, partition: Partition) -> String {
@@ -198,7 +246,8 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Shard;
+    use crate::domain::{Event, Shard};
+    use crate::store::events::{Bounds, Publication, publish};
     use crate::store::testing::TestRedis;
 
     const LAYOUT: Layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
@@ -231,16 +280,17 @@ mod tests {
         let server = TestRedis::start().await;
         let (redis, keys) = (&server.redis, Keys::new("sw:"));
         let tenant: Tenant = "org:demo".parse().unwrap();
-        let id: EventId = "evt_1".parse().unwrap();
+        let id = EventId::made(Millis(1_000_000), 7);
         let find = async |tenant: &Tenant| find(redis, &keys, &LAYOUT, tenant, &id).await.unwrap();
         assert_eq!(find(&tenant).await, None);
         let (home, hash) = (LAYOUT.home_of(&tenant), event_hash(&tenant, &id));
         let events = keys.key(home, "events");
-        for n in 0..30 {
-            run(redis, &["XADD", &events, "*", "k", "event", "h", &format!("other{n}"), "b", "{}"]).await;
+        for n in 0..40 {
+            let entry = format!("{}-0", 999_980 + n);
+            run(redis, &["XADD", &events, &entry, "k", "event", "h", &format!("other{n}"), "b", "{}"]).await;
         }
-        run(redis, &["XADD", &events, "*", "k", "resend", "h", &hash]).await;
-        run(redis, &["XADD", &events, "*", "k", "event", "h", &hash, "b", "waiting"]).await;
+        run(redis, &["XADD", &events, "1000019-1", "k", "resend", "h", &hash]).await;
+        run(redis, &["XADD", &events, "1000019-2", "k", "event", "h", &hash, "b", "waiting"]).await;
         let waiting = find(&tenant).await.unwrap();
         assert_eq!((waiting.body, waiting.deliveries.len()), (Bytes::from("waiting"), 0));
 
@@ -260,5 +310,43 @@ mod tests {
         let expected = BTreeMap::from([(webhook(0), DeliveryStatus::Pending), (webhook(1), failed)]);
         assert_eq!(found.deliveries, expected);
         assert_eq!(find(&"org:other".parse().unwrap()).await, None, "an event is its tenant's");
+    }
+
+    /// A stream of one event a second, around the moment when that id was made.
+    async fn with_entries(redis: &Redis, events: &str, seconds: std::ops::Range<i64>, made: i64, hash: &str) {
+        for second in seconds {
+            let hash = if second == 0 { hash } else { "other" };
+            let entry = format!("{}-1", made + second * 1000);
+            run(redis, &["XADD", events, &entry, "k", "event", "h", hash, "b", "{}"]).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_is_found_before_its_dispatch_behind_whatever_waits() {
+        let server = TestRedis::start().await;
+        let (redis, keys) = (&server.redis, Keys::new("sw:"));
+        let tenant: Tenant = "org:demo".parse().unwrap();
+        let (home, stored) = (LAYOUT.home_of(&tenant), 5_000_000);
+        let events = keys.key(home, "events");
+        // By the clock of the node that made it, it was made a moment after Redis stored it.
+        let ours = EventId::made(Millis(stored + 1500), 7);
+        let made = i64::try_from(stored).unwrap();
+        with_entries(redis, &events, -1200..10, made, &event_hash(&tenant, &ours)).await;
+        let look = async |id: &EventId| find(redis, &keys, &LAYOUT, &tenant, id).await.unwrap().is_some();
+        assert!(look(&ours).await);
+        assert!(!look(&EventId::made(Millis(stored + 1500), u128::MAX)).await);
+        let own: EventId = "order-17".parse().unwrap();
+        assert!(!look(&own).await);
+        let event = Event {
+            id: own.clone(),
+            event_type: "t".into(),
+            tenant: tenant.clone(),
+            body: Bytes::from("{}"),
+        };
+        let (timestamp, fingerprint) = (Millis(17), "f".to_owned());
+        let publication = Publication { event, timestamp, own_id: true, key: None, fingerprint };
+        let bounds = Bounds { max_undispatched: 1000, max_pending_of_tenant: 1000 };
+        publish(redis, &keys, &LAYOUT, bounds, &publication, |_, _| Bytes::new()).await.unwrap();
+        assert!(look(&own).await, "wherever it lies");
     }
 }

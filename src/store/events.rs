@@ -65,6 +65,8 @@ pub enum Published {
     PartitionFull,
     /// The tenant has too much waiting for its endpoints: nothing was stored.
     TenantFull,
+    /// A bound was reached in a further partition: home has stored it, and a repeat with the same key completes it.
+    PartlyStored,
 }
 
 /// Bounds that a publication must respect.
@@ -132,7 +134,7 @@ pub async fn publish(
     };
     for partition in layout.partitions_of(&publication.event.tenant, shards).into_iter().skip(1) {
         match store_at(redis, keys, partition, bounds, further, Role::Further).await? {
-            Stored::PartitionFull | Stored::TenantFull => return Ok(Published::PartitionFull),
+            Stored::PartitionFull | Stored::TenantFull => return Ok(Published::PartlyStored),
             _ => {}
         }
     }
@@ -416,10 +418,28 @@ pub enum Dispatched {
     Skipped,
     /// Done.
     Done,
-    /// Done, but the queues of these webhooks were full.
-    Full(Vec<WebhookId>),
+    /// Done, but for these webhooks.
+    But(Left),
     /// For `Changed`: when the webhook wants attention (0 = now), `None` = never.
     Wakes(Option<Millis>),
+}
+
+/// Into whose queue an event was not put.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// It was full.
+    pub full: Vec<WebhookId>,
+    /// Something else than a queue lies in its place; the delivery is set aside.
+    pub broken: Vec<WebhookId>,
+}
+
+/// What the dispatch script did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// With each instruction.
+    pub answers: Vec<Dispatched>,
+    /// How much was set aside, because what lies in Redis is not what we write.
+    pub set_aside: u64,
 }
 
 /// Lifetimes and bounds that the dispatch script applies.
@@ -450,7 +470,7 @@ pub async fn dispatch(
     now: Millis,
     limits: &DispatchLimits,
     batch: &[Instruction],
-) -> Result<Vec<Dispatched>, Error> {
+) -> Result<Batch, Error> {
     let route = keys.key(partition, "lease");
     let mut call = DISPATCH.on(&route);
     call.arg(keys.of(partition))
@@ -462,10 +482,15 @@ pub async fn dispatch(
     for instruction in batch {
         add_instruction(&mut call, instruction);
     }
-    let answers: Vec<Value> = call.run(redis).await?;
+    let mut answers: Vec<Value> = call.run(redis).await?;
+    let set_aside = match answers.pop() {
+        Some(Value::Int(count)) => u64::try_from(count).unwrap_or_default(),
+        _ => return Err(unreadable("dispatch")),
+    };
     let read =
         |(instruction, answer)| read_dispatched(instruction, answer).ok_or_else(|| unreadable("dispatch"));
-    batch.iter().zip(answers).map(read).collect()
+    let answers = batch.iter().zip(answers).map(read).collect::<Result<_, _>>()?;
+    Ok(Batch { answers, set_aside })
 }
 
 fn add_instruction(call: &mut super::script::Call<'_>, instruction: &Instruction) {
@@ -512,12 +537,20 @@ fn read_dispatched(instruction: &Instruction, answer: Value) -> Option<Dispatche
         }
         (_, Value::Int(0)) => Some(Dispatched::Skipped),
         (_, Value::Int(_)) => Some(Dispatched::Done),
-        (_, Value::Array(full)) => {
-            let webhooks = full.iter().map(|id| text(id)?.parse().ok());
-            Some(Dispatched::Full(webhooks.collect::<Option<_>>()?))
-        }
+        (_, Value::Array(names)) => read_left(&names).map(Dispatched::But),
         _ => None,
     }
+}
+
+fn read_left(names: &[Value]) -> Option<Left> {
+    let mut left = Left::default();
+    for name in names.iter().map(text) {
+        match name?.strip_prefix('!') {
+            Some(broken) => left.broken.push(broken.parse().ok()?),
+            None => left.full.push(name?.parse().ok()?),
+        }
+    }
+    Some(left)
 }
 
 fn pair(value: Value) -> Option<(Value, Value)> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::script::{Call, Script};
 use super::{Error, Keys, Redis, stats};
-use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Partition, WebhookId};
+use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Partition, Receipt, WebhookId};
 
 static OUTCOME: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/outcome.lua")));
 
@@ -80,7 +80,16 @@ pub struct OutcomeLimits {
     pub dead: Duration,
 }
 
-/// Records a batch in one step; for each item whether it was recorded now.
+/// What came of a batch of outcomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Of each item.
+    pub receipts: Vec<Receipt>,
+    /// How much was set aside, because what lies in Redis is not what we write.
+    pub set_aside: u64,
+}
+
+/// Records a batch in one step. What is broken of one webhook costs that part of its record alone.
 ///
 /// # Errors
 /// [`Error::Fenced`] when the lease has another token. After [`Error::Unanswered`] repeat the same batch.
@@ -92,7 +101,7 @@ pub async fn record(
     now: Millis,
     limits: &OutcomeLimits,
     batch: &[Outcome],
-) -> Result<Vec<bool>, Error> {
+) -> Result<Recorded, Error> {
     let route = keys.key(partition, "lease");
     let mut call = OUTCOME.on(&route);
     call.arg(keys.of(partition)).arg(token).arg(now.0).arg(limits.log_max).arg(limits.dead_max);
@@ -100,7 +109,17 @@ pub async fn record(
     for outcome in batch {
         add_outcome(&mut call, outcome);
     }
-    call.run(redis).await
+    let mut answers: Vec<u64> = call.run(redis).await?;
+    let set_aside = answers.pop().ok_or_else(|| super::events::unreadable("outcome"))?;
+    Ok(Recorded { receipts: answers.into_iter().map(receipt).collect(), set_aside })
+}
+
+fn receipt(answer: u64) -> Receipt {
+    match answer {
+        1 => Receipt::Recorded,
+        2 => Receipt::NoWebhook,
+        _ => Receipt::Gone,
+    }
 }
 
 fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {

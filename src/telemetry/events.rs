@@ -24,7 +24,7 @@ pub fn published(result: &Published) {
         Published::New => "new",
         Published::Duplicate(..) => "duplicate",
         Published::Conflict => "conflict",
-        Published::PartitionFull | Published::TenantFull => "full",
+        Published::PartitionFull | Published::TenantFull | Published::PartlyStored => "full",
     };
     METRICS.events_published.with_label_values(&[label]).inc();
 }
@@ -63,6 +63,11 @@ pub fn recorded(outcome: &Outcome) {
             tracing::info!(webhook = %outcome.webhook, event = %outcome.event, "delivery failed for good");
         }
     }
+}
+
+/// An attempt ended for a webhook that was deleted meanwhile: nothing is recorded of it, and no more is sent.
+pub fn webhook_is_gone(outcome: &Outcome) {
+    tracing::info!(webhook = %outcome.webhook, event = %outcome.event, "an attempt was for a deleted webhook");
 }
 
 /// A delivery ended at dispatch because the queue of its webhook was full.

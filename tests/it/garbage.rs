@@ -86,3 +86,41 @@ async fn a_webhook_with_garbage_in_its_queue_can_be_deleted() {
     assert_eq!(set_aside(&redis, &partition), PIECES);
     assert_eq!(node.metrics().await.sum("leases_lost_total", &[]), 0.0, "the partition stayed where it was");
 }
+
+#[tokio::test]
+async fn a_log_that_is_none_costs_its_rows_and_no_delivery_is_made_twice() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let hit = text(&ann.create(&receiver.url("/hit"), &["*"], &json!({})).await["id"]);
+    ann.create(&receiver.url("/other"), &["*"], &json!({})).await;
+    let partition = partition_of(&redis, &hit);
+    let _: String = redis.command(&["SET", &format!("{partition}log:{hit}"), "of the wrong type"]);
+    crm.publish_batch(&numbered(0, 20)).await;
+    let stats = ann.settled(40).await;
+    assert_eq!(stats["deliveries"]["successful"], 40, "{stats}");
+    assert_eq!((receiver.count("/hit"), receiver.count("/other")), (20, 20));
+    let metrics = node.metrics().await;
+    assert_eq!(metrics.sum("entries_quarantined_total", &[]), 20.0);
+    assert_eq!(metrics.sum("leases_lost_total", &[]), 0.0, "the partition stayed where it was");
+}
+
+#[tokio::test]
+async fn a_webhook_whose_state_could_not_be_read_goes_on_when_it_can() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let hit = text(&ann.create(&receiver.url("/hit"), &["*"], &json!({})).await["id"]);
+    ann.create(&receiver.url("/other"), &["*"], &json!({})).await;
+    let count = format!("{}count:{hit}", partition_of(&redis, &hit));
+    let _: u64 = redis.command(&["DEL", &count]);
+    let _: String = redis.command(&["SET", &count, "of the wrong type"]);
+    crm.publish_batch(&numbered(0, 5)).await;
+    receiver.arrived("/other", 5).await;
+    assert_eq!(receiver.count("/hit"), 0);
+    let _: u64 = redis.command(&["DEL", &count]);
+    receiver.arrived("/hit", 5).await;
+    assert_eq!(ann.settled(10).await["deliveries"]["successful"], 10);
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use salesos_webhooks::domain::{AttemptResult, EntryId, ErrorKind, Failure, Millis};
+use salesos_webhooks::domain::{AttemptResult, EntryId, ErrorKind, Failure, Millis, Receipt};
 use salesos_webhooks::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Verdict};
 
 use crate::checks::Sending;
@@ -262,7 +262,8 @@ impl Owner {
             ToLane::Tick(timer) if timer == slot.timer => self.step(webhook, Input::Tick, world),
             ToLane::Tick(_) => {}
             ToLane::Recorded(entry, recorded) => {
-                self.step(webhook, Input::Recorded { entry, recorded }, world);
+                let receipt = if recorded { Receipt::Recorded } else { Receipt::Gone };
+                self.step(webhook, Input::Recorded { entry, receipt }, world);
             }
             ToLane::Go(entry, id) => self.send(webhook, entry, id, world),
             ToLane::Ended(entry, id, result) => self.ended(webhook, entry, id, result, world),

@@ -17,7 +17,7 @@ use crate::actors::reader::{Feed, Feeds};
 use crate::actors::steps::{self, Loaded};
 use crate::actors::webhook::{self, Delivered, WebhookActor};
 use crate::cluster::tenure::Tenure;
-use crate::domain::{EntryId, Webhook, WebhookId};
+use crate::domain::{EntryId, Receipt, Webhook, WebhookId};
 use crate::policy::due::DueTimes;
 use crate::policy::matching::Subscriptions;
 use crate::store::events::Entry;
@@ -26,6 +26,8 @@ use crate::store::outcomes::Outcome;
 
 /// How often what is past its age is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// How long after a take that is done first, at least; twice that at most.
+const FIRST_SWEEP: Duration = Duration::from_secs(240);
 /// How often the wake index is looked over for what memory may have missed.
 const LOOK_OVER_EVERY: Duration = Duration::from_secs(10);
 
@@ -48,7 +50,7 @@ pub struct PartitionActor {
     pub(super) dispatching: bool,
     /// Dropped when no script is under way.
     pub(super) awaiting_dispatch: Vec<oneshot::Sender<()>>,
-    pub(super) outcomes: VecDeque<(Outcome, oneshot::Sender<bool>)>,
+    pub(super) outcomes: VecDeque<(Outcome, oneshot::Sender<Receipt>)>,
     pub(super) recording: bool,
     /// What the partition holds is being read, and nothing is dispatched until it is known.
     pub(super) loading: bool,
@@ -115,6 +117,8 @@ impl PartitionActor {
         self.feeds.add(self.feed.clone(), ctx.address());
         ctx.run_interval(LOOK_OVER_EVERY, |actor, ctx| actor.look_over(ctx));
         ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep(ctx));
+        // A partition that moves more often than that would never be swept; nor shall all of a node be so at once.
+        ctx.run_later(FIRST_SWEEP.mul_f64(1.0 + rand::random::<f64>()), |actor, ctx| actor.sweep(ctx));
     }
 
     /// All that was read is void, but what is in flight or waits to be recorded: it goes on under the new token.
@@ -161,6 +165,13 @@ impl PartitionActor {
         }
     }
 
+    pub(super) fn stop_slots(&mut self) {
+        for (_, slot) in self.slots.drain() {
+            // Waits for room in the actor's mailbox; until then the tenure lets nothing start.
+            actix::spawn(slot.actor.send(webhook::Stop));
+        }
+    }
+
     pub(super) fn subscribe(&mut self, webhook: &Webhook) {
         let settings = &webhook.settings;
         if webhook.is_active {
@@ -185,10 +196,7 @@ impl Actor for PartitionActor {
     fn stopped(&mut self, _: &mut Context<Self>) {
         self.feeds.remove(&self.feed);
         self.tenure.end();
-        for (_, slot) in self.slots.drain() {
-            // Waits for room in the actor's mailbox; until then the tenure lets nothing start.
-            actix::spawn(slot.actor.send(webhook::Stop));
-        }
+        self.stop_slots();
     }
 }
 
@@ -210,13 +218,13 @@ impl Handler<Arrived> for PartitionActor {
 }
 
 impl Handler<Record> for PartitionActor {
-    type Result = ResponseFuture<bool>;
+    type Result = ResponseFuture<Receipt>;
 
-    fn handle(&mut self, Record(outcome): Record, ctx: &mut Context<Self>) -> ResponseFuture<bool> {
+    fn handle(&mut self, Record(outcome): Record, ctx: &mut Context<Self>) -> ResponseFuture<Receipt> {
         let (sender, receiver) = oneshot::channel();
         self.outcomes.push_back((outcome, sender));
         self.record_next(ctx);
-        Box::pin(async move { receiver.await.unwrap_or(false) })
+        Box::pin(async move { receiver.await.unwrap_or(Receipt::Gone) })
     }
 }
 

@@ -68,7 +68,8 @@ impl PartitionActor {
             Some(webhook) => {
                 self.subscribe(&webhook);
                 let active = webhook.is_active;
-                if let Some(slot) = self.slots.get(&id) {
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.changes += 1;
                     let changed = slot.actor.send(Changed { webhook: Arc::new(webhook), paused });
                     // Waits for room in the actor's mailbox: this message must not be lost.
                     ctx.spawn(changed.into_actor(self).map(|_, _, _| ()));

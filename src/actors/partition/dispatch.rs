@@ -12,7 +12,7 @@ use crate::actors::webhook::Delivered;
 use crate::clock;
 use crate::domain::{EntryId, Event, EventBody, WebhookId};
 use crate::policy::lane::{Delivery, Known};
-use crate::store::events::{Chunk, Dispatched, Entry, EntryKind, Instruction, MAX_TARGETS};
+use crate::store::events::{Chunk, Dispatched, Entry, EntryKind, Instruction, Left, MAX_TARGETS};
 use crate::telemetry::events as facts;
 
 /// Entries in one dispatch call.
@@ -115,17 +115,17 @@ impl PartitionActor {
         let mut deliveries: HashMap<WebhookId, Vec<Delivery<Arc<RidingBody>>>> = HashMap::new();
         let (mut events, mut count) = (0, 0);
         for (instruction, answer) in batch.into_iter().zip(answers) {
-            let full = match (&instruction, answer) {
+            let Left { full, broken } = match (&instruction, answer) {
                 (_, Dispatched::Skipped) => {
                     self.done_before(&instruction);
                     continue;
                 }
-                (_, Dispatched::Full(full)) => full,
+                (_, Dispatched::But(left)) => left,
                 (Instruction::Changed { webhook, .. }, Dispatched::Wakes(due)) => {
                     self.wakes(webhook.clone(), due, ctx);
                     continue;
                 }
-                _ => Vec::new(),
+                _ => Left::default(),
             };
             full.iter().for_each(facts::overflowed);
             match instruction {
@@ -133,7 +133,9 @@ impl PartitionActor {
                     events += 1;
                     let body = EventBody { event_type: event.event_type.clone(), bytes: event.body.clone() };
                     let body = self.local.bodies.admit(body);
-                    for (webhook, _) in targets.into_iter().filter(|(webhook, _)| !full.contains(webhook)) {
+                    let put =
+                        |(webhook, _): &(WebhookId, _)| !full.contains(webhook) && !broken.contains(webhook);
+                    for (webhook, _) in targets.into_iter().filter(put) {
                         count += 1;
                         let (event, body) = (event.id.clone(), body.clone());
                         deliveries.entry(webhook).or_default().push(Delivery {
@@ -144,7 +146,7 @@ impl PartitionActor {
                         });
                     }
                 }
-                Instruction::Resend { entry, event, webhook, .. } => {
+                Instruction::Resend { entry, event, webhook, .. } if full.is_empty() => {
                     count += 1;
                     deliveries.entry(webhook).or_default().push(Delivery {
                         entry,

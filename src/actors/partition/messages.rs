@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 
-use crate::domain::{EntryId, Millis, WebhookId};
+use crate::domain::{EntryId, Millis, Receipt, WebhookId};
 use crate::store::events::Entry;
 use crate::store::outcomes::Outcome;
 
@@ -16,9 +16,9 @@ pub struct Arrived {
     pub rewinds: u64,
 }
 
-/// Records an outcome; answers whether it was recorded now.
+/// Records an outcome; answers what came of it.
 #[derive(Debug, Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Receipt")]
 pub struct Record(pub Outcome);
 
 /// A webhook has nothing to do before `next`.
@@ -29,6 +29,8 @@ pub struct Rested {
     pub webhook: WebhookId,
     /// The last mailbox entry that its lane has seen; `None` = whatever was told, there is no webhook or it is inactive.
     pub cursor: Option<EntryId>,
+    /// How many messages of a change it had taken when it said so.
+    pub changes: u64,
     /// When it wants attention again.
     pub next: Option<Millis>,
 }

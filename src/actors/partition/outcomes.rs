@@ -1,14 +1,19 @@
 //! What came of attempts: recorded a batch at a time, and what follows when Redis refuses us.
 
+use std::time::Duration;
+
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::PartitionActor;
 use crate::actors::steps::{self, Recorded};
+use crate::domain::Receipt;
 use crate::store::Error;
 use crate::store::outcomes::Outcome;
 use crate::telemetry::events as facts;
 
+/// How long a partition rests when Redis refuses us for good: whoever mends it needs no faster answer.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 /// Outcomes in one call.
 const OUTCOME_BATCH: usize = 128;
 
@@ -36,23 +41,34 @@ impl PartitionActor {
     }
 
     /// The partition is not ours any more, or Redis refuses us for good: everything here ends. What is unfinished is
-    /// still in Redis, for the next owner.
+    /// still in Redis, for the next owner; after a refusal that is likely this node again, which would be refused again
+    /// and send anew what is in flight now. So it is left alone for a while first.
     pub(super) fn give_up(&mut self, error: &Error, ctx: &mut Context<Self>) {
-        match error {
-            Error::Fenced => facts::fenced(self.tenure.partition),
-            _ => facts::redis_failed(self.tenure.partition, "own the partition", error),
+        if matches!(error, Error::Fenced) {
+            facts::fenced(self.tenure.partition);
+            ctx.stop();
+            return;
         }
-        ctx.stop();
+        facts::redis_failed(self.tenure.partition, "own the partition", error);
+        if !std::mem::replace(&mut self.draining, true) {
+            self.feed.open.set(false);
+            self.awaiting_dispatch.clear();
+            self.stop_slots();
+            ctx.run_later(REFUSED_PAUSE, |_, ctx| ctx.stop());
+        }
     }
 }
 
-fn answer(batch: &[Outcome], waiting: Vec<oneshot::Sender<bool>>, recorded: &Recorded) {
-    for ((outcome, waiting), now) in batch.iter().zip(waiting).zip(&recorded.now) {
-        // What a call without an answer recorded is counted with the call that found it done.
-        if *now || recorded.repeated {
-            facts::recorded(outcome);
+fn answer(batch: &[Outcome], waiting: Vec<oneshot::Sender<Receipt>>, recorded: &Recorded) {
+    for ((outcome, waiting), receipt) in batch.iter().zip(waiting).zip(&recorded.receipts) {
+        match receipt {
+            Receipt::Recorded => facts::recorded(outcome),
+            // What a call without an answer recorded is counted with the call that found it done.
+            Receipt::Gone if recorded.repeated => facts::recorded(outcome),
+            Receipt::Gone => {}
+            Receipt::NoWebhook => facts::webhook_is_gone(outcome),
         }
         // Who asked may be gone by now; the outcome is recorded all the same.
-        let _ = waiting.send(*now);
+        let _ = waiting.send(*receipt);
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Slot {
     pub(super) told: EntryId,
     /// The same, where the message about it could not be given to the actor.
     pub(super) missed: Rc<Cell<EntryId>>,
+    /// How many messages of a change the actor was sent.
+    pub(super) changes: u64,
 }
 
 impl PartitionActor {
@@ -45,7 +47,10 @@ impl PartitionActor {
             known,
             missed: missed.clone(),
         };
-        self.slots.insert(id, Slot { actor: WebhookActor::new(start).start(), told: EntryId::ZERO, missed });
+        self.slots.insert(
+            id,
+            Slot { actor: WebhookActor::new(start).start(), told: EntryId::ZERO, missed, changes: 0 },
+        );
     }
 
     /// An actor died of a panic: what it held is still in Redis.
@@ -85,11 +90,13 @@ impl PartitionActor {
     }
 
     pub(super) fn rested(&mut self, rested: Rested, ctx: &mut Context<Self>) {
-        let Rested { webhook, cursor, next } = rested;
+        let Rested { webhook, cursor, changes, next } = rested;
         let Some(slot) = self.slots.get(&webhook) else { return };
         // Active again since: what tells its actor so is on its way.
         let activated = cursor.is_none() && self.table.owner_of(&webhook).is_some();
-        if activated || cursor.is_some_and(|cursor| cursor < slot.told) || self.draining {
+        // Likewise what may let it start something of what it holds.
+        let changed = changes != slot.changes;
+        if activated || changed || cursor.is_some_and(|cursor| cursor < slot.told) || self.draining {
             return;
         }
         stop(&slot.actor, ctx);

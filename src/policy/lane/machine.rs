@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::words::{Delivery, Effect, Input, Known, Limits, Next, Round, Verdict};
-use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis};
+use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis, Receipt};
 use crate::policy::pace::Pace;
 use crate::policy::retry;
 
@@ -118,7 +118,7 @@ impl<B: Clone> Lane<B> {
                 self.attempted(entry, &result, jitter, now, &mut effects)
             }
             Input::Unsendable { entry, for_good } => self.unsendable(entry, for_good, now, &mut effects),
-            Input::Recorded { entry, recorded } => self.recorded(entry, recorded, now),
+            Input::Recorded { entry, receipt } => self.recorded(entry, receipt, now),
             Input::Changed { limits, paused_until } => self.changed(limits, paused_until),
             Input::Retaken => {
                 self.told = told;
@@ -136,9 +136,9 @@ impl<B: Clone> Lane<B> {
         effects
     }
 
-    /// The last mailbox entry that the lane has seen.
+    /// The last mailbox entry that the lane has seen, or knows to lie in Redis.
     pub fn cursor(&self) -> EntryId {
-        self.cursor
+        self.cursor.max(self.told)
     }
 
     /// Whether no attempt is on its way and no outcome waits to be recorded.
@@ -300,7 +300,7 @@ impl<B: Clone> Lane<B> {
             return;
         }
         if for_good {
-            self.record(entry, Next::Expired, None, None, effects);
+            self.record(entry, Next::Bodiless, None, None, effects);
         } else {
             self.put_back(entry, now);
         }
@@ -322,16 +322,25 @@ impl<B: Clone> Lane<B> {
         }
     }
 
-    fn recorded(&mut self, entry: EntryId, recorded: bool, now: Millis) {
+    fn recorded(&mut self, entry: EntryId, receipt: Receipt, now: Millis) {
         if self.in_flight.get(&entry).is_none_or(|flight| flight.unrecorded.is_none()) {
             return;
         }
         let Some(flight) = self.in_flight.remove(&entry) else { return };
-        if !recorded {
-            // Gone, or recorded by a call whose answer was lost, or Redis has lost what it knew: only the queues tell.
-            self.hold(now);
-            self.reread();
-            return;
+        match receipt {
+            Receipt::Recorded => {}
+            // Dropped, or recorded by a call whose answer was lost, or Redis has lost what it knew: only the queues tell.
+            Receipt::Gone => {
+                self.hold(now);
+                self.reread();
+                return;
+            }
+            // What waits is dropped when the partition comes to the deletion, which may lie behind a backlog. Until
+            // then nothing of it may be sent, again least of all.
+            Receipt::NoWebhook => {
+                self.limits.active = false;
+                return;
+            }
         }
         let Some(Unrecorded { next: Next::Retry(due), .. }) = flight.unrecorded else { return };
         let beyond = self.retries.last_key_value().is_none_or(|((last, _), _)| due > *last);
@@ -375,7 +384,8 @@ impl<B: Clone> Lane<B> {
             }
             self.in_flight.insert(delivery.entry, flight);
             if waited > self.limits.max_age {
-                self.unsendable(delivery.entry, true, now, effects);
+                self.sending -= 1;
+                self.record(delivery.entry, Next::Expired, None, None, effects);
             } else {
                 effects.push(Effect::Start(delivery));
             }
@@ -445,11 +455,11 @@ impl<B: Clone> Lane<B> {
     }
 
     fn rest_or_wake(&mut self, now: Millis, effects: &mut Vec<Effect<B>>) {
-        let waiting =
-            self.limits.active && (!self.window.is_empty() || self.is_behind() || self.asked.is_some());
+        let due = self.next_time(now);
+        // What waits here waits in Redis as well: as long as nothing may start, nobody need hold it.
+        let waiting = self.limits.active && due.is_none() && (!self.window.is_empty() || self.is_behind());
         let reading = self.asked.is_some() || self.asked_retries.is_some();
         let busy = !self.in_flight.is_empty() || reading || waiting;
-        let due = self.next_time(now);
         let soon = due.is_some_and(|due| due.since(now) <= LINGER);
         if busy || soon || self.draining {
             self.quiet_since = None;

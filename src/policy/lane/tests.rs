@@ -6,7 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{AttemptResult, Backoff, DisabledReason, EntryId, ErrorKind, Failure, Millis, Retries};
+use crate::domain::{
+    AttemptResult, Backoff, DisabledReason, EntryId, ErrorKind, Failure, Millis, Receipt, Retries,
+};
 
 type TestLane = Lane<()>;
 
@@ -52,7 +54,7 @@ fn attempted(seq: u64, status: u16) -> Input<()> {
 }
 
 fn recorded(seq: u64) -> Input<()> {
-    Input::Recorded { entry: entry(seq), recorded: true }
+    Input::Recorded { entry: entry(seq), receipt: Receipt::Recorded }
 }
 
 fn mailbox_read(asked: &[Effect<()>], seqs: impl IntoIterator<Item = u64>) -> Input<()> {
@@ -179,6 +181,42 @@ fn a_delivery_that_waited_too_long_ends_without_a_request() {
 }
 
 #[test]
+fn a_delivery_whose_body_is_gone_ends_for_that_reason() {
+    let mut lane = idle_lane(limits());
+    step(&mut lane, delivered(0, 1..=1), NOW);
+    let effects = step(&mut lane, Input::Unsendable { entry: entry(1), for_good: true }, NOW);
+    assert_eq!(verdict(&effects).next, Next::Bodiless);
+}
+
+fn rests_until(effects: &[Effect<()>]) -> Option<Millis> {
+    effects.iter().find_map(|effect| if let Effect::Idle(next) = effect { *next } else { None })
+}
+
+#[test]
+fn a_paused_lane_rests_until_its_pause_ends_whatever_waits() {
+    let until = NOW + Duration::from_secs(3600);
+    let mut lane = Lane::new(limits(), until, Known::EmptyUpTo(EntryId::ZERO));
+    let many = u64::try_from(WINDOW).unwrap() + 5;
+    assert_eq!(rests_until(&step(&mut lane, delivered(0, 1..=many), NOW)), None, "more may come");
+    let later = NOW + Duration::from_secs(30);
+    assert_eq!(rests_until(&step(&mut lane, Input::Tick, later)), Some(until));
+    assert_eq!(lane.cursor(), entry(many), "it knows of all that it leaves to Redis");
+    assert_eq!(rests_until(&step(&mut lane, delivered(many, many + 1..=many + 1), later)), None);
+    let effects = step(&mut lane, Input::Tick, until);
+    assert_eq!(started(&effects), [1, 2, 3, 4], "had it not rested");
+}
+
+#[test]
+fn a_lane_whose_head_waits_for_a_retry_rests_until_that_is_due() {
+    let mut lane = idle_lane(Limits { ordered: true, max_concurrency: 1, ..limits() });
+    step(&mut lane, delivered(0, 1..=3), NOW);
+    step(&mut lane, attempted(1, 500), NOW);
+    assert_eq!(rests_until(&step(&mut lane, recorded(1), NOW)), None);
+    let due = NOW + Duration::from_secs(60);
+    assert_eq!(rests_until(&step(&mut lane, Input::Tick, NOW + Duration::from_secs(20))), Some(due));
+}
+
+#[test]
 fn the_pace_delays_without_losing() {
     let mut lane = idle_lane(Limits { rate_per_second: Some(1), ..limits() });
     assert_eq!(started(&step(&mut lane, delivered(0, 1..=2), NOW)), [1]);
@@ -272,11 +310,26 @@ fn an_outcome_that_was_not_ours_to_record_makes_the_lane_look() {
     let mut lane = idle_lane(limits());
     step(&mut lane, delivered(0, 1..=1), NOW);
     step(&mut lane, attempted(1, 200), NOW);
-    let effects = step(&mut lane, Input::Recorded { entry: entry(1), recorded: false }, NOW);
+    let effects = step(&mut lane, Input::Recorded { entry: entry(1), receipt: Receipt::Gone }, NOW);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::ReadMailbox { .. })), "not at once");
     let later = NOW + Duration::from_secs(1);
     let effects = step(&mut lane, Input::Tick, later);
     assert_eq!(started(&step(&mut lane, mailbox_read(&effects, [1]), later)), [1], "it still waits");
+}
+
+#[test]
+fn for_a_webhook_that_is_gone_nothing_more_is_sent_and_its_lane_rests() {
+    let mut lane = idle_lane(Limits { max_concurrency: 1, ..limits() });
+    step(&mut lane, delivered(0, 1..=3), NOW);
+    step(&mut lane, attempted(1, 200), NOW);
+    let gone = |seq| Input::Recorded { entry: entry(seq), receipt: Receipt::NoWebhook };
+    assert_eq!(started(&step(&mut lane, gone(1), NOW)), NONE);
+    step(&mut lane, attempted(2, 200), NOW);
+    let effects = step(&mut lane, gone(2), NOW);
+    assert_eq!(started(&effects), NONE);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Idle(None))), "{effects:?}");
+    let later = NOW + Duration::from_secs(1);
+    assert_eq!(started(&step(&mut lane, Input::Tick, later)), NONE, "nor after a moment");
 }
 
 #[test]
@@ -355,7 +408,7 @@ impl Model {
         match verdict.next {
             Next::Delivered => self.delivered.push(seq),
             Next::Retry(due) => drop(self.retries.insert(seq, (due, verdict.attempt + 1))),
-            Next::Dead | Next::Expired => self.dead.push(seq),
+            Next::Dead | Next::Expired | Next::Bodiless => self.dead.push(seq),
         }
         recorded(seq)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis, Retries, Webhook};
+use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis, Receipt, Retries, Webhook};
 
 /// The limits of one webhook, as its record says now.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,12 +91,12 @@ pub enum Input<B> {
         /// Whether it can never be sent.
         for_good: bool,
     },
-    /// The outcome of an attempt has been recorded (`true`), or the delivery is gone.
+    /// The outcome of an attempt has been recorded, or there was nothing to record it for.
     Recorded {
         /// Which delivery.
         entry: EntryId,
-        /// Whether it was ours to record.
-        recorded: bool,
+        /// Which of the two.
+        receipt: Receipt,
     },
     /// The webhook's record was read again.
     Changed {
@@ -138,7 +138,7 @@ pub enum Effect<B> {
     },
     /// Call with `Tick` then.
     WakeAt(Millis),
-    /// Nothing is held and nothing is due soon; the next retry or the end of a pause is at that time.
+    /// Nothing may start soon; the next retry or the end of a pause is at that time. What is held waits in Redis too.
     Idle(Option<Millis>),
 }
 
@@ -172,6 +172,8 @@ pub enum Next {
     Dead,
     /// Nothing: it waited too long and no request was made.
     Expired,
+    /// Nothing: its body is not stored any more, so no request could be made.
+    Bodiless,
 }
 
 /// Tells the reads of one lane apart, so that the answer to one that has become void changes nothing.

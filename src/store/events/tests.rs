@@ -1,8 +1,8 @@
 //! Dispatch against a real Redis: what it counts, and how long the record of an event lives.
 
 use super::*;
-use crate::domain::Shard;
-use crate::store::outcomes::{Disposition, Outcome, OutcomeLimits, Source, record};
+use crate::domain::{Receipt, Shard};
+use crate::store::outcomes::{Disposition, Outcome, OutcomeLimits, Recorded, Source, record};
 use crate::store::testing::TestRedis;
 
 const PARTITION: Partition = Partition(3);
@@ -33,13 +33,22 @@ impl Fixture {
         redis::from_redis_value(answer).unwrap_or_default()
     }
 
+    /// The answer when the queue of the webhook is full.
+    fn left_full(&self) -> Dispatched {
+        Dispatched::But(Left { full: vec![self.webhook.clone()], broken: Vec::new() })
+    }
+
     fn hash(&self) -> String {
         keys::event_hash(&self.tenant, &"evt_1".parse().unwrap())
     }
 
+    fn record_of_event(&self) -> String {
+        format!("sw:{{p03}}:event:{}", self.hash())
+    }
+
     /// Seconds that the record of the event lives; -1 = no end.
     async fn lives(&self) -> i64 {
-        self.run(&["TTL", &format!("sw:{{p03}}:event:{}", self.hash())]).await.parse().unwrap()
+        self.run(&["TTL", &self.record_of_event()]).await.parse().unwrap()
     }
 
     async fn pending_bytes(&self) -> String {
@@ -51,22 +60,18 @@ impl Fixture {
     }
 
     async fn dispatch(&self, max_pending: u64, instruction: Instruction) -> Dispatched {
-        self.try_dispatch(max_pending, instruction).await.unwrap().pop().unwrap()
+        self.try_dispatch(max_pending, instruction).await.unwrap().answers.pop().unwrap()
     }
 
-    async fn try_dispatch(
-        &self,
-        max_pending: u64,
-        instruction: Instruction,
-    ) -> Result<Vec<Dispatched>, Error> {
+    async fn try_dispatch(&self, max_pending: u64, instruction: Instruction) -> Result<Batch, Error> {
         let limits =
             DispatchLimits { closed: 3 * DAY, dead: 7 * DAY, max_pending, log_max: 100, dead_max: 100 };
         let (redis, now) = (&self.server.redis, Millis(1000));
         dispatch(redis, &self.keys, PARTITION, "t", now, &limits, &[instruction]).await
     }
 
-    /// The event `evt_1` with a body of ten bytes, published and dispatched to the webhook.
-    async fn dispatch_event(&self, max_pending: u64) -> Dispatched {
+    /// The event `evt_1` with a body of ten bytes, published; the answer dispatches it to those.
+    async fn event(&self, targets: Vec<WebhookId>) -> Instruction {
         let fields = ["k", "event", "b", "0123456789"];
         self.run(&[&["XADD", "sw:{p03}:events", "5-1"][..], &fields[..]].concat()).await;
         let event = Event {
@@ -75,13 +80,35 @@ impl Fixture {
             tenant: self.tenant.clone(),
             body: Bytes::from("0123456789"),
         };
-        let targets = vec![(self.webhook.clone(), Arc::from("owner"))];
+        let targets = targets.into_iter().map(|webhook| (webhook, Arc::from("owner"))).collect();
         let entry = EntryId { ms: 5, seq: 1 };
-        let instruction = Instruction::Event { entry, event, targets, chunk: Chunk::Whole, keep: true };
+        Instruction::Event { entry, event, targets, chunk: Chunk::Whole, keep: true }
+    }
+
+    /// The same, dispatched to the webhook.
+    async fn dispatch_event(&self, max_pending: u64) -> Dispatched {
+        let instruction = self.event(vec![self.webhook.clone()]).await;
         self.dispatch(max_pending, instruction).await
     }
 
-    async fn record(&self, disposition: Disposition) -> Vec<bool> {
+    /// The event is wanted again.
+    async fn resend(&self) -> Instruction {
+        self.run(&["XADD", "sw:{p03}:events", "6-1", "k", "resend"]).await;
+        Instruction::Resend {
+            entry: EntryId { ms: 6, seq: 1 },
+            event: "evt_1".parse().unwrap(),
+            event_hash: self.hash(),
+            tenant_hash: Arc::from(keys::tenant_hash(&self.tenant)),
+            webhook: self.webhook.clone(),
+            owner_hash: Arc::from("owner"),
+        }
+    }
+
+    async fn record(&self, disposition: Disposition) -> Vec<Receipt> {
+        self.recorded(disposition).await.receipts
+    }
+
+    async fn recorded(&self, disposition: Disposition) -> Recorded {
         let outcome = Outcome {
             webhook: self.webhook.clone(),
             owner_hash: Arc::from("owner"),
@@ -116,7 +143,7 @@ async fn an_event_is_kept_until_its_last_delivery_ends_and_its_bytes_are_given_b
         let fixture = Fixture::new().await;
         assert_eq!(fixture.dispatch_event(10).await, Dispatched::Done);
         assert_eq!((fixture.lives().await, &*fixture.pending_bytes().await), (-1, "10"));
-        assert_eq!(fixture.record(disposition).await, [true]);
+        assert_eq!(fixture.record(disposition).await, [Receipt::Recorded]);
         assert_eq!(fixture.pending_bytes().await, "0");
         assert!(about(kept, fixture.lives().await), "{disposition:?}");
     }
@@ -137,19 +164,23 @@ async fn nothing_is_dispatched_while_an_older_entry_lies_before_it() {
 }
 
 #[tokio::test]
+async fn an_event_that_is_queued_again_finds_the_queue_full_like_any_other() {
+    let fixture = Fixture::new().await;
+    fixture.dispatch_event(1).await;
+    let resend = fixture.resend().await;
+    assert_eq!(fixture.dispatch(1, resend).await, fixture.left_full());
+    assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:mbox:{}", fixture.webhook)]).await, "1");
+    assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:dead:{}", fixture.webhook)]).await, "1");
+    assert_eq!(fixture.record(Disposition::Delivered).await, [Receipt::Recorded], "the first goes on");
+    assert!(about(7 * DAY, fixture.lives().await));
+}
+
+#[tokio::test]
 async fn an_event_that_is_queued_again_is_kept_again() {
     let fixture = Fixture::new().await;
     fixture.dispatch_event(10).await;
     fixture.record(Disposition::Dead).await;
-    fixture.run(&["XADD", "sw:{p03}:events", "6-1", "k", "resend"]).await;
-    let resend = Instruction::Resend {
-        entry: EntryId { ms: 6, seq: 1 },
-        event: "evt_1".parse().unwrap(),
-        event_hash: fixture.hash(),
-        tenant_hash: Arc::from(keys::tenant_hash(&fixture.tenant)),
-        webhook: fixture.webhook.clone(),
-        owner_hash: Arc::from("owner"),
-    };
+    let resend = fixture.resend().await;
     assert_eq!(fixture.dispatch(10, resend).await, Dispatched::Done);
     assert_eq!((fixture.lives().await, &*fixture.pending_bytes().await), (-1, "10"));
 }
@@ -157,7 +188,7 @@ async fn an_event_that_is_queued_again_is_kept_again() {
 #[tokio::test]
 async fn a_delivery_that_finds_the_queue_full_is_dead_and_keeps_its_body_like_any_other() {
     let fixture = Fixture::new().await;
-    assert_eq!(fixture.dispatch_event(0).await, Dispatched::Full(vec![fixture.webhook.clone()]));
+    assert_eq!(fixture.dispatch_event(0).await, fixture.left_full());
     assert_eq!(fixture.pending_bytes().await, "");
     assert!(about(7 * DAY, fixture.lives().await));
 }
@@ -198,10 +229,97 @@ async fn a_record_that_cannot_be_read_does_not_hold_up_the_dispatch() {
     for record in ["garbage", "1 1 0 -\n[", "1 1 0 -\n7"] {
         let fixture = Fixture::new().await;
         fixture.run(&["HSET", "sw:{p03}:webhooks", fixture.webhook.as_str(), record]).await;
-        assert_eq!(
-            fixture.dispatch_event(0).await,
-            Dispatched::Full(vec![fixture.webhook.clone()]),
-            "{record}"
-        );
+        assert_eq!(fixture.dispatch_event(0).await, fixture.left_full(), "{record}");
     }
+}
+
+#[tokio::test]
+async fn the_end_of_an_attempt_tells_a_webhook_that_is_gone_from_a_delivery_that_is() {
+    let fixture = Fixture::new().await;
+    fixture.dispatch_event(10).await;
+    assert_eq!(fixture.record(Disposition::Delivered).await, [Receipt::Recorded]);
+    assert_eq!(fixture.record(Disposition::Delivered).await, [Receipt::Gone]);
+    fixture.run(&["DEL", "sw:{p03}:webhooks"]).await;
+    assert_eq!(fixture.record(Disposition::Delivered).await, [Receipt::NoWebhook]);
+}
+
+#[tokio::test]
+async fn a_log_that_is_none_costs_its_row_and_neither_the_retry_nor_the_counts() {
+    let fixture = Fixture::new().await;
+    fixture.dispatch_event(10).await;
+    let log = format!("sw:{{p03}}:log:{}", fixture.webhook);
+    fixture.run(&["SET", &log, "of the wrong type"]).await;
+    let due = Disposition::Retry(Millis(9000));
+    let expected = Recorded { receipts: vec![Receipt::Recorded], set_aside: 1 };
+    assert_eq!(fixture.recorded(due).await, expected);
+    let retries = format!("sw:{{p03}}:retry:{}", fixture.webhook);
+    assert_eq!(fixture.run(&["ZSCORE", &retries, "5-1 2 evt_1"]).await, "9000");
+    assert_eq!(fixture.run(&["HGET", "sw:{p03}:stats:owner", "fail"]).await, "1");
+    assert_eq!(fixture.run(&["XLEN", "sw:{p03}:quarantine"]).await, "1");
+    assert_eq!(fixture.run(&["GET", &log]).await, "of the wrong type", "nobody's data is removed");
+}
+
+#[tokio::test]
+async fn a_delivery_that_can_wait_nowhere_is_set_aside_and_counted_out() {
+    let fixture = Fixture::new().await;
+    fixture.dispatch_event(10).await;
+    fixture.run(&["SET", &format!("sw:{{p03}}:retry:{}", fixture.webhook), "of the wrong type"]).await;
+    let recorded = fixture.recorded(Disposition::Retry(Millis(9000))).await;
+    // The second is the wake index, which cannot be told when the webhook's retries are due.
+    assert_eq!(recorded, Recorded { receipts: vec![Receipt::Recorded], set_aside: 2 });
+    assert_eq!(fixture.run(&["HGET", "sw:{p03}:stats:owner", "pending"]).await, "0");
+    assert_eq!(fixture.pending_bytes().await, "0");
+    let ended = fixture.run(&["HGET", &fixture.record_of_event(), &format!("to:{}", fixture.webhook)]).await;
+    assert_eq!(ended, "dropped 2000 1");
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_none_holds_up_no_other_webhook() {
+    let fixture = Fixture::new().await;
+    let broken = WebhookId::new(Shard(0), "zyxwvutsrqponmlkjihgfe");
+    fixture.run(&["SET", &format!("sw:{{p03}}:mbox:{broken}"), "of the wrong type"]).await;
+    let instruction = fixture.event(vec![broken.clone(), fixture.webhook.clone()]).await;
+    let batch = fixture.try_dispatch(10, instruction).await.unwrap();
+    let left = Left { full: Vec::new(), broken: vec![broken] };
+    assert_eq!(batch, Batch { answers: vec![Dispatched::But(left)], set_aside: 1 });
+    assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:mbox:{}", fixture.webhook)]).await, "1");
+    assert_eq!(fixture.run(&["HGET", "sw:{p03}:usage", "pending"]).await, "1");
+}
+
+#[tokio::test]
+async fn nothing_is_taken_out_while_the_whole_partition_is_broken() {
+    let fixture = Fixture::new().await;
+    fixture.run(&["SET", "sw:{p03}:wake", "of the wrong type"]).await;
+    let instruction = fixture.event(vec![fixture.webhook.clone()]).await;
+    assert!(matches!(fixture.try_dispatch(10, instruction).await, Err(Error::Rejected(_))));
+    assert_eq!(fixture.run(&["XLEN", "sw:{p03}:events"]).await, "1");
+}
+
+#[tokio::test]
+async fn a_further_partition_that_is_full_does_not_pass_for_nothing_stored() {
+    let fixture = Fixture::new().await;
+    let layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
+    let partitions = layout.partitions_of(&fixture.tenant, 2);
+    let [home, further] = [0, 1].map(|n| fixture.keys.of(partitions[n]));
+    let tenant = format!("{home}tenant:{}", keys::tenant_hash(&fixture.tenant));
+    fixture.run(&["HSET", &tenant, "shards", "2"]).await;
+    fixture.run(&["HSET", &format!("{further}usage"), "undispatched", "100"]).await;
+    let event = Event {
+        id: EventId::made(Millis(1000), 7),
+        event_type: Arc::from("lead.created"),
+        tenant: fixture.tenant.clone(),
+        body: Bytes::from("0123456789"),
+    };
+    let (timestamp, fingerprint) = (Millis(1000), "f".to_owned());
+    let publication = Publication { event, timestamp, own_id: false, key: Some("k".into()), fingerprint };
+    let bounds = Bounds { max_undispatched: 100, max_pending_of_tenant: 100 };
+    let published = async || {
+        let (redis, keys) = (&fixture.server.redis, &fixture.keys);
+        publish(redis, keys, &layout, bounds, &publication, |_, _| Bytes::from("0123456789")).await.unwrap()
+    };
+    assert_eq!(published().await, Published::PartlyStored);
+    assert_eq!(fixture.run(&["XLEN", &format!("{home}events")]).await, "1");
+    fixture.run(&["DEL", &format!("{further}usage")]).await;
+    assert!(matches!(published().await, Published::Duplicate(..)), "a repeat completes it");
+    assert_eq!(fixture.run(&["XLEN", &format!("{further}events")]).await, "1");
 }

@@ -3,12 +3,15 @@
 -- Removing the entry is the test that makes a repeat of the whole call harmless: 0 = was done before, skip.
 -- A fan-out too large for one call comes in chunks; there the event's record tells which targets have it already.
 -- Answers for each item: 0 skipped, 1 done, or the webhooks whose queue was full; for `changed` when it wakes (-1 never).
+-- A webhook whose queue is not one is named with a `!` before it. The last answer is how much was set aside.
 local _, token, now, closed_ttl, dead_ttl, max_pending, log_max, dead_max = unpack(ARGV, 1, 8)
 if fenced(token) then return redis.error_reply(FENCED) end
 -- Entries leave the stream in its order, or a mailbox would refuse the older one. One that lies before the first of
 -- these is unknown to the caller (Redis has gone back to a moment ago): who owns the partition must read it anew.
 local first = ARGV[9] == 'event' and ARGV[11] or ARGV[10]
 if #redis.call('XRANGE', P .. 'events', '-', '(' .. first, 'COUNT', 1) > 0 then return redis.error_reply(FENCED) end
+-- Every webhook's deliveries need this key: if it is not what it should be, let that show before anything is taken out.
+redis.call('ZCARD', P .. 'wake')
 now, max_pending = tonumber(now), tonumber(max_pending)
 local at = 9
 local function take(n)
@@ -43,6 +46,16 @@ local function enqueue(entry, webhook, owner, id)
   count_pending(owner, 1)
 end
 
+-- Queues an entry for one webhook; whether it was full.
+local function put(entry, webhook, owner, id, kind)
+  if is_full(webhook) then
+    overflow(webhook, owner, id, kind)
+    return true
+  end
+  enqueue(entry, webhook, owner, id)
+  return false
+end
+
 local handle = {}
 
 -- mode: `whole` (one call has all targets), `part` or `last` (of several calls)
@@ -59,14 +72,13 @@ function handle.event()
     local webhook, owner = targets[i], targets[i + 1]
     if mode == 'whole' or redis.call('HEXISTS', key, 'to:' .. webhook) == 0 then
       fields[#fields + 1] = 'to:' .. webhook
-      if is_full(webhook) then
-        overflow(webhook, owner, id, kind)
-        full[#full + 1] = webhook
-        fields[#fields + 1] = 'dead ' .. now .. ' 0'
-      else
-        enqueue(entry, webhook, owner, id)
+      local whole, was_full = guarded('mbox:', webhook, id, put, entry, webhook, owner, id, kind)
+      if whole and not was_full then
         opened = opened + 1
         fields[#fields + 1] = 'pending'
+      else
+        full[#full + 1] = whole and webhook or '!' .. webhook
+        fields[#fields + 1] = (whole and 'dead ' or 'dropped ') .. now .. ' 0'
       end
     end
   end
@@ -86,8 +98,14 @@ function handle.resend()
   if redis.call('XDEL', P .. 'events', entry) == 0 then return 0 end
   if redis.call('HEXISTS', P .. 'event:' .. event, 'body') == 0 then return 0 end
   if redis.call('HEXISTS', P .. 'webhooks', webhook) == 0 then return 0 end
-  enqueue(entry, webhook, owner, id)
-  redis.call('HSET', P .. 'event:' .. event, 'to:' .. webhook, 'pending')
+  local key = P .. 'event:' .. event
+  if put(entry, webhook, owner, id, redis.call('HGET', key, 'type') or 'unknown') then
+    -- What an earlier dispatch says of the delivery stays: that one may still wait or have arrived.
+    redis.call('HSET', key, 'dead', 1)
+    if tonumber(redis.call('HGET', key, 'open') or 0) <= 0 then let_expire(key, closed_ttl, dead_ttl) end
+    return { webhook }
+  end
+  redis.call('HSET', key, 'to:' .. webhook, 'pending')
   open_deliveries(event, tenant, 1)
   return 1
 end
@@ -139,10 +157,14 @@ function handle.quarantine()
   return 1
 end
 
+-- What fails as a whole has left the stream, and is left to those who find it in the quarantine; the others go on.
 local answers = {}
 while at <= #ARGV do
-  local kind = take(1)
-  answers[#answers + 1] = handle[kind]()
+  local kind, entry = ARGV[at], ARGV[at + (ARGV[at] == 'event' and 2 or 1)]
+  at = at + 1
+  local _, answer = guarded('events ', entry, kind, handle[kind])
+  answers[#answers + 1] = answer or 0
 end
 write_sums()
+answers[#answers + 1] = set_aside
 return answers

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Records what came of attempts. Taking the delivery out of its mailbox or retry set is the test that everything else
 -- depends on: 0 = somebody recorded it before, nothing changes. So a repeat of the whole call is harmless.
--- Answers for each item: 1 recorded, 0 not ours to record.
+-- Each part of a record is done by itself: what is broken of one webhook costs neither its retry nor the others theirs.
+-- Answers for each item: 1 recorded, 0 not ours to record, 2 there is no such webhook; then how much was set aside.
 local _, token, now, log_max, dead_max, closed_ttl, dead_ttl = unpack(ARGV, 1, 7)
 if fenced(token) then return redis.error_reply(FENCED) end
 now = tonumber(now)
@@ -10,9 +11,10 @@ local webhooks = {}
 local function state_of(webhook)
   local state = webhooks[webhook]
   if not state then
-    local kept = redis.call('HMGET', P .. 'count:' .. webhook, 'row', 'paused')
     local record = redis.call('HGET', P .. 'webhooks', webhook)
-    state = { exists = record ~= false, row = tonumber(kept[1] or 0), paused = tonumber(kept[2] or 0),
+    local _, kept = guarded('count:', webhook, 'read', redis.call, 'HMGET', P .. 'count:' .. webhook, 'row', 'paused')
+    kept = kept or {}
+    state = { exists = record ~= false, row = tonumber(kept[1] or 0) or 0, paused = tonumber(kept[2] or 0) or 0,
       active = record and string.match(record, '^%d+ 1 ') ~= nil }
     webhooks[webhook] = state
   end
@@ -40,11 +42,11 @@ local function disable(webhook, reason)
 end
 
 local function ended(item, how)
-  close_delivery(item.event, item.tenant, item.webhook, how, now, item.attempt, closed_ttl, dead_ttl)
   local stats = P .. 'stats:' .. item.owner
   count_pending(item.owner, -1)
   add(stats, how, 1)
   add(P .. 'count:' .. item.webhook, how, 1)
+  close_delivery(item.event, item.tenant, item.webhook, how, now, item.attempt, closed_ttl, dead_ttl)
   if how == 'dead' then
     redis.call('XADD', P .. 'dead:' .. item.webhook, 'MAXLEN', '~', dead_max, '*',
       'e', item.id, 't', item.kind, 'n', item.attempt)
@@ -54,21 +56,39 @@ end
 local NAMES = { 'webhook', 'owner', 'tenant', 'from', 'entry', 'event', 'id', 'kind', 'then_what', 'due', 'member',
   'attempt', 'row', 'answer', 'elapsed', 'bucket', 'paused', 'disable' }
 
+local function part(item, place, ...)
+  return guarded(place, item.webhook, item.id, ...)
+end
+
+local function retry(item)
+  redis.call('ZADD', P .. 'retry:' .. item.webhook, item.due, item.member)
+end
+
+-- A delivery that can wait nowhere is over.
+local function drop(item)
+  count_pending(item.owner, -1)
+  close_delivery(item.event, item.tenant, item.webhook, 'dropped', now, item.attempt, closed_ttl, dead_ttl)
+end
+
 local function record(item)
   local state = state_of(item.webhook)
-  if not state.exists or remove(item.webhook, item.from, item.entry) == 0 then return 0 end
-  write_row(item.webhook, item.row, item.answer)
+  if not state.exists then return 2 end
+  local place = item.from == 'mailbox' and 'mbox:' or 'retry:'
+  local found, removed = part(item, place, remove, item.webhook, item.from, item.entry)
+  if not found or removed == 0 then return 0 end
   local word = item.then_what == 'delivered' and 'ok' or 'fail'
-  count_attempt(item.webhook, item.owner, item.kind, word, now, tonumber(item.elapsed), item.bucket)
-  if item.then_what == 'retry' then
-    redis.call('ZADD', P .. 'retry:' .. item.webhook, item.due, item.member)
-  else
-    ended(item, item.then_what)
+  if item.then_what ~= 'retry' then
+    part(item, 'end:', ended, item, item.then_what)
+  elseif not part(item, 'retry:', retry, item) then
+    part(item, 'end:', drop, item)
   end
+  part(item, 'log:', write_row, item.webhook, item.row, item.answer)
+  local elapsed = tonumber(item.elapsed)
+  part(item, 'stats:', count_attempt, item.webhook, item.owner, item.kind, word, now, elapsed, item.bucket)
   state.touched, state['last_' .. word] = true, now
   state.row = word == 'ok' and 0 or state.row + 1
   if item.paused ~= '' then state.paused = tonumber(item.paused) end
-  if item.disable ~= '' then disable(item.webhook, item.disable) end
+  if item.disable ~= '' then part(item, 'disable:', disable, item.webhook, item.disable) end
   state.active = state.active and item.disable == ''
   return 1
 end
@@ -97,7 +117,8 @@ while at <= #ARGV do
   answers[#answers + 1] = record(item)
 end
 for webhook, state in pairs(webhooks) do
-  if state.touched then write_state(webhook, state) end
+  if state.touched then guarded('count:', webhook, 'state', write_state, webhook, state) end
 end
 write_sums()
+answers[#answers + 1] = set_aside
 return answers

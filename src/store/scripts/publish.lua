@@ -18,14 +18,15 @@ local usage = redis.call('HMGET', P .. 'usage', 'undispatched', 't:' .. tenant)
 if tonumber(usage[1] or 0) + #body > max_undispatched then return { 'partition_full' } end
 if tonumber(usage[2] or 0) + #body > max_pending then return { 'tenant_full' } end
 
-redis.call('XADD', P .. 'events', '*', 'k', 'event', 'e', id, 'h', event, 't', kind, 'n', tenant_text, 'b', body)
+local entry = redis.call('XADD', P .. 'events', '*', 'k', 'event', 'e', id, 'h', event, 't', kind, 'n', tenant_text, 'b', body)
 redis.call('HINCRBY', P .. 'usage', 'undispatched', #body)
 if role ~= 'home' then
   if once > 0 then redis.call('SET', P .. 'once:' .. event, 1, 'EX', once) end
   return { 'stored', 0 }
 end
 local shards = redis.call('HGET', P .. 'tenant:' .. tenant, 'shards') or '1'
-local record = fingerprint .. ' ' .. id .. ' ' .. at .. ' ' .. shards
+-- The entry is where the event is found until its dispatch.
+local record = fingerprint .. ' ' .. id .. ' ' .. at .. ' ' .. shards .. ' ' .. entry
 if idem ~= '' then redis.call('SET', P .. 'idem:' .. idem, record, 'EX', keep) end
 if mark ~= '' then redis.call('SET', P .. 'idem:' .. mark, record, 'EX', keep) end
 return { 'stored', tonumber(shards) }

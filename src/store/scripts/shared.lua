@@ -20,10 +20,27 @@ local function add(key, field, n)
   fields[field] = (fields[field] or 0) + n
 end
 
+-- Keeps what cannot be read where a person can look at it. What cannot even be kept is gone, and nothing else with it.
+local function quarantine(id, text)
+  redis.pcall('XADD', P .. 'quarantine', 'MAXLEN', '~', 1000, '*', 'id', id, 'entry', text)
+end
+
+-- Does one part of a call. Redis takes nothing back of a script that fails half-way, so where another hand has put
+-- something else than what we write, that costs the part alone: it is set aside under `place` and `name`, counted, and
+-- the rest goes on. Returns whether it was done, and its result.
+local set_aside = 0
+local function guarded(place, name, text, part, ...)
+  local done, result = pcall(part, ...)
+  if done then return true, result end
+  set_aside = set_aside + 1
+  quarantine(place .. name, text .. ': ' .. (type(result) == 'table' and result.err or tostring(result)))
+  return false
+end
+
 local function write_sums()
   for key, fields in pairs(sums) do
     for field, n in pairs(fields) do
-      if n ~= 0 then redis.call('HINCRBY', key, field, n) end
+      if n ~= 0 then guarded(key, '', field, redis.call, 'HINCRBY', key, field, n) end
     end
   end
 end
@@ -101,11 +118,6 @@ local function close_delivery(event, tenant, webhook, how, now, attempts, ttl, d
     add(P .. 'usage', 't:' .. tenant, -redis.call('HSTRLEN', key, 'body'))
     let_expire(key, ttl, dead_ttl)
   end
-end
-
--- Keeps what cannot be read where a person can look at it.
-local function quarantine(id, text)
-  redis.call('XADD', P .. 'quarantine', 'MAXLEN', '~', 1000, '*', 'id', id, 'entry', text)
 end
 
 -- When a webhook wants attention next; false when nothing waits for it.
