@@ -55,6 +55,10 @@ impl From<RedisError> for Error {
             Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "UNBLOCKED") => return Self::Refused(error),
             _ => {}
         }
+        // Redis says so and closes the connection.
+        if error.detail().is_some_and(|text| text.starts_with("max number of clients")) {
+            return Self::Unanswered(error);
+        }
         match error.kind() {
             ErrorKind::Server(Server::NoScript) => Self::NoScript,
             ErrorKind::Server(

@@ -77,3 +77,14 @@ async fn commands_on_any_keys_are_answered_in_their_order() {
     let answers: Vec<u64> = server.redis.each(&commands).await.expect("answers");
     assert_eq!(answers, (0..500).collect::<Vec<u64>>());
 }
+
+#[actix_web::test]
+async fn a_redis_with_too_many_clients_is_tried_again() {
+    let server = TestRedis::start().await;
+    // Its own two connections are all that it takes from now on.
+    let _: String =
+        server.redis.query(redis::cmd("CONFIG").arg(&["SET", "maxclients", "1"])).await.expect("set");
+    let another = Redis::new(server.redis.address().clone()).expect("a client");
+    let error = another.query::<String>(&redis::cmd("PING")).await.expect_err("there is no room");
+    assert!(error.is_transient(), "{error:?}");
+}

@@ -150,6 +150,17 @@ async fn an_event_is_kept_until_its_last_delivery_ends_and_its_bytes_are_given_b
 }
 
 #[tokio::test]
+async fn what_a_mailbox_refuses_waits_among_the_retries() {
+    let fixture = Fixture::new().await;
+    let mailbox = format!("sw:{{p03}}:mbox:{}", fixture.webhook);
+    fixture.run(&["XADD", &mailbox, "9-1", "e", "evt_of_another_hand"]).await;
+    assert_eq!(fixture.dispatch_event(10).await, Dispatched::Done);
+    let retries = format!("sw:{{p03}}:retry:{}", fixture.webhook);
+    assert_eq!(fixture.run(&["ZSCORE", &retries, "5-1 1 evt_1"]).await, "1000");
+    assert_eq!(fixture.run(&["XLEN", "sw:{p03}:events"]).await, "0");
+}
+
+#[tokio::test]
 async fn nothing_is_dispatched_while_an_older_entry_lies_before_it() {
     let fixture = Fixture::new().await;
     fixture.run(&["XADD", "sw:{p03}:events", "5-1", "k", "what"]).await;

@@ -41,7 +41,13 @@ local function overflow(webhook, owner, id, kind)
 end
 
 local function enqueue(entry, webhook, owner, id)
-  redis.call('XADD', P .. 'mbox:' .. webhook, entry, 'e', id)
+  local added = redis.pcall('XADD', P .. 'mbox:' .. webhook, entry, 'e', id)
+  if type(added) == 'table' and added.err then
+    -- A mailbox takes larger ids only. None of ours is ever smaller, but the entry is out of the stream by now: whatever
+    -- another hand has put there must not lose it. It waits among the retries, which have no such order.
+    if not string.find(added.err, 'equal or smaller', 1, true) then error(added.err) end
+    redis.call('ZADD', P .. 'retry:' .. webhook, now, entry .. ' 1 ' .. id)
+  end
   redis.call('ZADD', P .. 'wake', 0, webhook)
   count_pending(owner, 1)
 end
