@@ -40,7 +40,8 @@ struct Settings {
     /// The settings file [default: config/default.toml]; the environment (`WEBHOOKS_<SECTION>__<KEY>`) wins over it
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Settings for trying things out: a token secret is made when none is set, and `serve` proves a delivery to itself
+    /// Settings for trying things out: addresses of this machine are allowed, a token secret is made when none is set, and
+    /// `serve` proves a delivery to itself
     #[arg(long, global = true)]
     development: bool,
 }
@@ -79,6 +80,9 @@ struct DrainArgs {
     /// Let it own its share again
     #[arg(long)]
     undo: bool,
+    /// Also when no other node would take the partitions over: nothing is delivered then
+    #[arg(long)]
+    force: bool,
     /// The longest wait: a number and s, m, h or d
     #[arg(long, default_value = "60s", value_parser = ttl)]
     wait: Duration,
@@ -140,11 +144,16 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Demo(DemoArgs { events }) => demo::run(demo::Options { events: events as usize }).await,
         Command::Cluster(command) => {
-            let config = cli.settings.load(development::secret_or_any)?;
+            let config = cli.settings.load_without_secret()?;
             say(&match command {
                 ClusterCommand::Status => operator::status(&config).await?,
-                ClusterCommand::Drain(DrainArgs { node, undo, wait }) => {
-                    operator::drain(&config, &node, !undo, wait).await?
+                ClusterCommand::Drain(DrainArgs { node, undo: true, .. }) => {
+                    operator::undo_drain(&config, &node).await?
+                }
+                ClusterCommand::Drain(DrainArgs { node, force, wait, .. }) => {
+                    let others =
+                        if force { operator::Others::Whatever } else { operator::Others::MustTakeOver };
+                    operator::drain(&config, &node, others, wait).await?
                 }
             })
         }
@@ -203,6 +212,28 @@ async fn own_all(config: &Config) {
 impl Settings {
     /// Reads and checks them; with `--development` and no token secret set, `secret_in` gives that of the data directory.
     fn load(&self, secret_in: fn(&Path) -> io::Result<String>) -> anyhow::Result<Config> {
+        let mut layers = self.layers();
+        if self.development && layers.is_unset("auth.jwt_secret") {
+            let data_dir = layers.text("redis.data_dir").unwrap_or_default();
+            let secret = secret_in(Path::new(data_dir)).with_context(|| {
+                format!("no token secret in redis.data_dir = {data_dir} (WEBHOOKS_REDIS__DATA_DIR)")
+            })?;
+            layers.set("auth.jwt_secret", &secret, "made by --development");
+        }
+        Ok(layers.check()?)
+    }
+
+    /// The same for a command that neither makes nor checks tokens: their secret need not be set.
+    fn load_without_secret(&self) -> anyhow::Result<Config> {
+        const UNUSED: &str = "this command makes and checks no token";
+        let mut layers = self.layers();
+        if layers.is_unset("auth.jwt_secret") {
+            layers.set("auth.jwt_secret", UNUSED, "not needed here");
+        }
+        Ok(layers.check()?)
+    }
+
+    fn layers(&self) -> Layers {
         let mut layers = Layers::default();
         match &self.config {
             Some(file) => layers.put_file(file),
@@ -213,14 +244,7 @@ impl Settings {
             None => {}
         }
         layers.put_environment(config::environment());
-        if self.development && layers.is_unset("auth.jwt_secret") {
-            let data_dir = layers.text("redis.data_dir").unwrap_or_default();
-            let secret = secret_in(Path::new(data_dir)).with_context(|| {
-                format!("no token secret in redis.data_dir = {data_dir} (WEBHOOKS_REDIS__DATA_DIR)")
-            })?;
-            layers.set("auth.jwt_secret", &secret, "made by --development");
-        }
-        Ok(layers.check()?)
+        layers
     }
 }
 

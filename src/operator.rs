@@ -28,10 +28,25 @@ struct Data {
 
 impl Data {
     fn of(config: &Config) -> anyhow::Result<Self> {
-        let private = config.redis.is_private().then(|| private::url_of(&config.redis)).transpose()?;
+        let private = config.redis.is_private().then(|| private::url_of(&config.redis)).transpose();
+        let private = private.with_context(|| {
+            format!("no node runs over redis.data_dir = {}", config.redis.data_dir.display())
+        })?;
         let address = Address::of(&config.redis, private.as_deref())?;
         let keys = Keys::new(&config.redis.prefix);
         Ok(Self { redis: Redis::new(address)?, keys, partitions: config.cluster.partitions })
+    }
+
+    /// Whether another node than `id` lives and takes partitions.
+    async fn has_taker_but(&self, id: &NodeId, before: &[Listed]) -> anyhow::Result<bool> {
+        tokio::time::sleep(BEAT_EVERY + BEAT_EVERY / 2).await;
+        let now = nodes::list(&self.redis, &self.keys).await.context("redis cannot be read")?;
+        let live = live(before, &now);
+        Ok(now.iter().any(|node| node.id != *id && !node.entry.draining && live.contains(&node.id)))
+    }
+
+    async fn ask_to_drain(&self, id: &NodeId, drain: bool) -> anyhow::Result<()> {
+        nodes::ask_to_drain(&self.redis, &self.keys, id, drain).await.context("redis cannot be written")
     }
 
     async fn overview(&self) -> anyhow::Result<Overview> {
@@ -96,22 +111,34 @@ fn table(overview: &Overview, live: &BTreeSet<NodeId>) -> String {
     text
 }
 
-/// Whether a node owns its share or nothing, until it is said otherwise. Waits until a node that drains owns nothing.
+/// What must be true of the other nodes before one is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// One of them lives and takes partitions.
+    MustTakeOver,
+    /// Nothing.
+    Whatever,
+}
+
+/// Lets a node own nothing until [`undo_drain`], and waits until it does.
 ///
 /// # Errors
-/// There is no such node, it still owns something after `limit`, or Redis does not answer.
-pub async fn drain(config: &Config, node: &str, drain: bool, limit: Duration) -> anyhow::Result<String> {
+/// There is no such node, no other would take over, it still owns something after `limit`, or Redis does not answer.
+pub async fn drain(config: &Config, node: &str, others: Others, limit: Duration) -> anyhow::Result<String> {
     let data = Data::of(config)?;
-    let id: NodeId = node.parse().context("a node's id is 1 to 64 letters, digits, '.', '_' or '-'")?;
+    let id = parse_node(node)?;
     let known = nodes::list(&data.redis, &data.keys).await.context("redis cannot be read")?;
-    if !known.iter().any(|listed| listed.id == id) && drain {
+    if !known.iter().any(|listed| listed.id == id) {
         let names: Vec<&str> = known.iter().map(|listed| listed.id.as_str()).collect();
         bail!("there is no node {id}; there are: {}", names.join(", "));
     }
-    nodes::ask_to_drain(&data.redis, &data.keys, &id, drain).await.context("redis cannot be written")?;
-    if !drain {
-        return Ok(format!("{id} takes its share of the partitions again"));
+    if others == Others::MustTakeOver && !data.has_taker_but(&id, &known).await? {
+        bail!(
+            "no other node would take the partitions of {id} over, and nothing would be delivered: start another, or \
+             say --force"
+        );
     }
+    data.ask_to_drain(&id, true).await?;
     let deadline = clock::monotonic() + limit;
     loop {
         let owned = data.overview().await?.of(&id).count();
@@ -126,4 +153,18 @@ pub async fn drain(config: &Config, node: &str, drain: bool, limit: Duration) ->
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Gives a node its share of the partitions again.
+///
+/// # Errors
+/// Redis does not answer.
+pub async fn undo_drain(config: &Config, node: &str) -> anyhow::Result<String> {
+    let id = parse_node(node)?;
+    Data::of(config)?.ask_to_drain(&id, false).await?;
+    Ok(format!("{id} takes its share of the partitions again"))
+}
+
+fn parse_node(node: &str) -> anyhow::Result<NodeId> {
+    node.parse().context("a node's id is 1 to 64 letters, digits, '.', '_' or '-'")
 }

@@ -25,7 +25,7 @@ use crate::api::Shared;
 use crate::api::health::Readiness;
 use crate::api::server::{self, Servers};
 use crate::clock;
-use crate::cluster::fitness;
+use crate::cluster::fitness::{self, Scarcity};
 use crate::cluster::membership::{self, Live, Membership};
 use crate::config::Config;
 use crate::domain::Partition;
@@ -115,11 +115,12 @@ async fn serve(
     let keys = Keys::new(&config.redis.prefix);
     let membership =
         Membership::join(redis.clone(), keys.clone(), config.clone(), addresses.api, live).await?;
-    let mut arbiters = start_arbiters(config, &redis, layout, &membership.placement(), &stopping)?;
+    let scarcity = Scarcity::default();
+    let mut arbiters = start_arbiters(config, &redis, layout, &scarcity, &membership.placement(), &stopping)?;
     let mut membership = actix::spawn(membership.run(stopping));
     facts::listening(addresses.api, addresses.management);
     let probe = actix::spawn(probe(redis.clone(), readiness.clone(), options.on_ready, addresses));
-    let fitness = actix::spawn(fitness::watch(redis.clone(), config.clone()));
+    let fitness = actix::spawn(fitness::watch(redis.clone(), config.clone(), scarcity));
     let running = Running::new(servers);
     let ended = tokio::select! {
         () = told_to_stop(options.stop) => Ok(()),
@@ -148,6 +149,7 @@ fn start_arbiters(
     config: &Arc<Config>,
     redis: &Redis,
     layout: Layout,
+    scarcity: &Scarcity,
     placement: &watch::Receiver<Arc<Placement>>,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<FuturesUnordered<Arbiter>> {
@@ -162,6 +164,7 @@ fn start_arbiters(
             keys: Keys::new(&config.redis.prefix),
             layout,
             permits: permits.clone(),
+            scarcity: scarcity.clone(),
             partitions: (0..layout.partitions).filter(of_thread).map(Partition).collect(),
             placement: placement.clone(),
             stopping: stopping.clone(),

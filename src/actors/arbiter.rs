@@ -12,6 +12,7 @@ use super::local::{BodyMeter, Local};
 use super::partition::{Behind, Drain, PartitionActor, Retaken, Stop};
 use super::reader::{self, Feeds};
 use crate::clock;
+use crate::cluster::fitness::Scarcity;
 use crate::cluster::leases::{self, Keeper};
 use crate::cluster::tenure::Tenure;
 use crate::config::Config;
@@ -45,6 +46,8 @@ pub struct Blueprint {
     pub layout: Layout,
     /// Attempts of the whole node at once.
     pub permits: Arc<Semaphore>,
+    /// Whether Redis is nearly full.
+    pub scarcity: Scarcity,
     /// The partitions that this arbiter may come to own.
     pub partitions: Vec<Partition>,
     /// Who should own what.
@@ -61,7 +64,8 @@ pub struct Blueprint {
 /// # Errors
 /// A connection or client cannot be set up at all, or the reader died.
 pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
-    let Blueprint { config, redis, keys, layout, permits, partitions, placement, mut stopping } = blueprint;
+    let Blueprint { config, redis, keys, layout, permits, scarcity, partitions, placement, mut stopping } =
+        blueprint;
     let node = config.node_id.clone();
     let local = Rc::new(Local {
         redis: redis.for_another_thread()?,
@@ -70,6 +74,7 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
         keys: keys.clone(),
         layout,
         permits,
+        scarcity,
         config,
     });
     let feeds = Rc::new(Feeds::default());

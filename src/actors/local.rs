@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::cluster::fitness::Scarcity;
 use crate::config::Config;
 use crate::delivery::Sender;
 use crate::domain::EventBody;
@@ -18,6 +19,9 @@ use crate::store::{Keys, Redis};
 const DEAD_MAX: u64 = 100_000;
 /// How long the body of an event with a dead delivery is kept.
 const DEAD_PAYLOAD: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long the body of an event that has ended is kept while Redis is nearly full.
+const WHEN_SCARCE: Duration = Duration::from_secs(1);
 
 /// The things of one arbiter; made on its thread.
 #[derive(Debug)]
@@ -34,18 +38,24 @@ pub struct Local {
     pub sender: Sender,
     /// Attempts of the whole node at once.
     pub permits: Arc<Semaphore>,
+    /// Whether Redis is nearly full.
+    pub scarcity: Scarcity,
     /// Bodies that ride along in memory.
     pub bodies: Arc<BodyMeter>,
 }
 
 impl Local {
+    /// How long the record of an event lives when no delivery of it is open any more.
+    fn closed(&self) -> Duration {
+        if self.scarcity.load(Ordering::Relaxed) { WHEN_SCARCE } else { self.config.log.payload_retention }
+    }
+
     /// What the dispatch script is told of lifetimes and bounds.
     pub fn dispatch_limits(&self) -> DispatchLimits {
         let config = &self.config;
-        let closed = config.log.payload_retention;
         DispatchLimits {
-            closed,
-            dead: closed.max(DEAD_PAYLOAD),
+            closed: self.closed(),
+            dead: config.log.payload_retention.max(DEAD_PAYLOAD),
             max_pending: config.queue.max_pending_per_webhook,
             log_max: config.log.max_attempts,
             dead_max: DEAD_MAX,
@@ -54,12 +64,11 @@ impl Local {
 
     /// What the outcome script is told of lifetimes and bounds.
     pub fn outcome_limits(&self) -> OutcomeLimits {
-        let closed = self.config.log.payload_retention;
         OutcomeLimits {
             log_max: self.config.log.max_attempts,
             dead_max: DEAD_MAX,
-            closed,
-            dead: closed.max(DEAD_PAYLOAD),
+            closed: self.closed(),
+            dead: self.config.log.payload_retention.max(DEAD_PAYLOAD),
         }
     }
 }

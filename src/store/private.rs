@@ -86,7 +86,7 @@ pub enum Error {
     )]
     PathTooLong(PathBuf),
     /// Another node runs here.
-    #[error("redis.data_dir: another node uses {}: stop it, or give this one a directory of its own (WEBHOOKS_REDIS__DATA_DIR)", .0.display())]
+    #[error("redis.data_dir: another node uses {dir}: stop it, give this one a directory of its own (WEBHOOKS_REDIS__DATA_DIR), or let both share its Redis (WEBHOOKS_REDIS__URL=unix://{dir}/redis.sock)", dir = .0.display())]
     InUse(PathBuf),
     /// It ended while starting.
     #[error("redis-server ended at its start: the reason is in {}", .0.display())]
@@ -235,8 +235,11 @@ impl Private {
 /// There is no such directory: no node was ever started over it.
 pub fn url_of(settings: &config::Redis) -> Result<String, Error> {
     let dir = settings.data_dir.join("redis");
-    let dir = dir.canonicalize().map_err(failed_to("open", &dir))?;
-    Ok(Place { dir }.url())
+    let place = Place { dir: dir.canonicalize().map_err(failed_to("open", &dir))? };
+    let socket = place.file(SOCKET);
+    // One that does not listen is found out by whoever connects.
+    fs::metadata(&socket).map_err(failed_to("find", &socket))?;
+    Ok(place.url())
 }
 
 impl Drop for Private {

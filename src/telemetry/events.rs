@@ -141,6 +141,20 @@ pub fn redis_checked(before: &[String], faults: &[String]) {
     }
 }
 
+/// Redis uses that share of its memory; room was scarce `before`, or is `now`.
+pub fn memory_looked_at(share: f64, before: bool, now: bool) {
+    METRICS.redis_memory_scarce.set(i64::from(now));
+    let percent = (share * 100.0).round();
+    match (before, now) {
+        (false, true) => tracing::warn!(
+            percent,
+            "redis is nearly full: the bodies of events that have ended are let go at once, to make room for new ones"
+        ),
+        (true, false) => tracing::info!(percent, "redis has room again"),
+        _ => {}
+    }
+}
+
 /// Redis may have lost or regained something: what was read from it is read again.
 pub fn partitions_retaken(partitions: usize) {
     METRICS.partitions_retaken.inc_by(partitions as u64);

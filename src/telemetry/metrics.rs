@@ -54,6 +54,8 @@ pub struct Metrics {
     pub redis_emptied: IntCounter,
     /// 1 while Redis may forget what it was given, or is otherwise not fit for use; else 0.
     pub redis_unfit: IntGauge,
+    /// 1 while Redis has hardly any room left.
+    pub redis_memory_scarce: IntGauge,
     /// Leases that were lost instead of given back.
     pub leases_lost: IntCounter,
     /// Calls refused because the lease was not ours.
@@ -114,6 +116,11 @@ impl Metrics {
                 "How often Redis was found without any data of this installation.",
             ),
             redis_unfit: gauge(&registry, "redis_unfit", "1 while Redis is not fit for use, else 0."),
+            redis_memory_scarce: gauge(
+                &registry,
+                "redis_memory_scarce",
+                "1 while Redis has hardly any room left, else 0.",
+            ),
             leases_lost: counter(&registry, "leases_lost_total", "Leases lost instead of given back."),
             calls_fenced: counter(
                 &registry,

@@ -164,6 +164,46 @@ async fn a_full_redis_refuses_publishes_and_lets_deliveries_go_on() {
     assert_eq!(receiver.count("/"), 45, "each once");
 }
 
+#[tokio::test]
+async fn a_redis_left_full_takes_events_again_when_deliveries_have_made_room() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let gate = Gate::new();
+    receiver.script("/", &[Reply::status(200).held(&gate)]);
+    ann.create(&receiver.url("/"), &["*"], &json!({ "maxConcurrency": 1 })).await;
+    let large = |n: usize| json!({ "type": "lead.created", "id": format!("large_{n}"), "data": { "text": "x".repeat(60_000) } });
+    crm.post("/api/events", &large(0)).await.expect(202);
+    receiver.arrived("/", 1).await;
+    let used: String = redis.command(&["INFO", "memory"]);
+    let used: u64 =
+        used.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse().ok()).unwrap();
+    let most = used + 3_000_000;
+    let _: () = redis.command(&["CONFIG", "SET", "maxmemory", &most.to_string()]);
+    let mut accepted = 1;
+    while crm.post("/api/events", &large(accepted)).await.status == 202 {
+        accepted += 1;
+        assert!(accepted < 200, "redis does not fill");
+    }
+    crm.post("/api/events", &large(accepted)).await.error(503);
+    eventually("the node sees that room is scarce", SOON, async || {
+        (node.metrics().await.sum("redis_memory_scarce", &[]) == 1.0).then_some(())
+    })
+    .await;
+    gate.open();
+    // Nobody helps it: what has been delivered makes room for what waits.
+    for n in accepted..accepted + 20 {
+        eventually("it is taken again", SOON, async || {
+            (crm.post("/api/events", &large(n)).await.status == 202).then_some(())
+        })
+        .await;
+    }
+    ann.settled(accepted as u64 + 20).await;
+    println!("full after {accepted} events of 60 kB, 20 more taken afterwards: all delivered, once each");
+    assert_eq!(receiver.count("/"), accepted + 20, "each once");
+}
+
 /// Runs the program until it ends by itself; what it said.
 async fn refused(url: &str) -> String {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))

@@ -22,6 +22,7 @@ fn local(server: &TestRedis) -> Local {
         layout: Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 },
         sender: Sender::new(&config.delivery).unwrap(),
         permits: Arc::new(Semaphore::new(1)),
+        scarcity: Arc::default(),
         bodies: BodyMeter::new(0),
         config,
     }

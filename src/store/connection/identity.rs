@@ -31,6 +31,20 @@ impl Redis {
         Ok(identity)
     }
 
+    /// How much of its `maxmemory` Redis uses, from 0; 0 where there is no limit. In a cluster the fullest primary's.
+    ///
+    /// # Errors
+    /// As [`Self::identity`].
+    pub async fn memory_share(&self) -> Result<f64, Error> {
+        let primaries = self.info(&["memory"]).await?;
+        let number = |info: &str, name| info_field(info, name).and_then(|text| text.parse::<f64>().ok());
+        let share = |info: &str| match (number(info, "used_memory"), number(info, "maxmemory")) {
+            (Some(used), Some(most)) if most > 0.0 => used / most,
+            _ => 0.0,
+        };
+        Ok(primaries.iter().map(|(_, info)| share(info)).fold(0.0, f64::max))
+    }
+
     /// A number that changes whenever the servers that take writes are found to be others: only then may Redis have lost
     /// something, whatever became of a connection.
     pub fn replacements(&self) -> u64 {
