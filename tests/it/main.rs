@@ -22,6 +22,7 @@ mod endpoint;
 mod garbage;
 mod isolation;
 mod limits;
+mod operator;
 mod pacing;
 mod publishing;
 mod redis_faults;
