@@ -22,7 +22,7 @@ use super::fields::{Fields, quoted, string_of};
 use crate::clock;
 use crate::domain::{Event, EventId, Millis, Tenant};
 use crate::policy::json;
-use crate::store::events::{self, Bounds, Publication, Published};
+use crate::store::publications::{self, Bounds, Publication, Published};
 use crate::telemetry::events as facts;
 
 /// The most events of one batch.
@@ -291,7 +291,7 @@ async fn store(app: &App, (publication, data): (Publication, String)) -> Result<
     let organization = event.tenant.organization_id();
     let rebuild = |id: &EventId, at| json::event_body(id, &event.event_type, at, organization, &data).into();
     let published =
-        events::publish(&app.redis, &app.keys, &app.layout, bounds, &publication, rebuild).await?;
+        publications::publish(&app.redis, &app.keys, &app.layout, bounds, &publication, rebuild).await?;
     facts::published(&published);
     let taken = |id: &EventId, timestamp: Millis, duplicate| Taken {
         id: id.clone(),

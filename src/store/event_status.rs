@@ -247,7 +247,7 @@ impl Search<'_> {
 mod tests {
     use super::*;
     use crate::domain::{Event, Shard};
-    use crate::store::events::{Bounds, Publication, publish};
+    use crate::store::publications::{Bounds, Publication, publish};
     use crate::store::testing::TestRedis;
 
     const LAYOUT: Layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };

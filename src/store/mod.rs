@@ -16,6 +16,7 @@ pub mod outcomes;
 pub mod overview;
 pub mod preflight;
 pub mod private;
+pub mod publications;
 pub mod record;
 pub mod resend;
 pub mod script;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::domain::{AttemptResult, ErrorKind, NodeId, Partition, WebhookId};
 use crate::store::outcomes::{Disposition, Outcome};
-use crate::store::{self, events::Published};
+use crate::store::{self, publications::Published};
 
 use super::metrics::METRICS;
 

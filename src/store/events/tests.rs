@@ -305,32 +305,3 @@ async fn nothing_is_taken_out_while_the_whole_partition_is_broken() {
     assert!(matches!(fixture.try_dispatch(10, instruction).await, Err(Error::Rejected(_))));
     assert_eq!(fixture.run(&["XLEN", "sw:{p03}:events"]).await, "1");
 }
-
-#[tokio::test]
-async fn a_further_partition_that_is_full_does_not_pass_for_nothing_stored() {
-    let fixture = Fixture::new().await;
-    let layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
-    let partitions = layout.partitions_of(&fixture.tenant, 2);
-    let [home, further] = [0, 1].map(|n| fixture.keys.of(partitions[n]));
-    let tenant = format!("{home}tenant:{}", keys::tenant_hash(&fixture.tenant));
-    fixture.run(&["HSET", &tenant, "shards", "2"]).await;
-    fixture.run(&["HSET", &format!("{further}usage"), "undispatched", "100"]).await;
-    let event = Event {
-        id: EventId::made(Millis(1000), 7),
-        event_type: Arc::from("lead.created"),
-        tenant: fixture.tenant.clone(),
-        body: Bytes::from("0123456789"),
-    };
-    let (timestamp, fingerprint) = (Millis(1000), "f".to_owned());
-    let publication = Publication { event, timestamp, own_id: false, key: Some("k".into()), fingerprint };
-    let bounds = Bounds { max_undispatched: 100, max_pending_of_tenant: 100 };
-    let published = async || {
-        let (redis, keys) = (&fixture.server.redis, &fixture.keys);
-        publish(redis, keys, &layout, bounds, &publication, |_, _| Bytes::from("0123456789")).await.unwrap()
-    };
-    assert_eq!(published().await, Published::PartlyStored);
-    assert_eq!(fixture.run(&["XLEN", &format!("{home}events")]).await, "1");
-    fixture.run(&["DEL", &format!("{further}usage")]).await;
-    assert!(matches!(published().await, Published::Duplicate(..)), "a repeat completes it");
-    assert_eq!(fixture.run(&["XLEN", &format!("{further}events")]).await, "1");
-}

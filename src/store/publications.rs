@@ -1,0 +1,249 @@
+//! Publications: an event stored in every partition that holds webhooks of its tenant, once for each key.
+//!
+//! The tenant's home decides by idempotency key and id whether it is new. From the first script on it may be stored, in
+//! part; a repeat with the same key completes it.
+//! Sources: Redis `XADD`, `SET`.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::events::{text, unreadable};
+use super::resend::CALL_MEMORY;
+use super::script::Script;
+use super::{Error, Keys, Redis, keys};
+use crate::domain::{Event, EventId, Millis, Partition};
+use crate::policy::partition::Layout;
+
+static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/publish.lua")));
+
+/// How long a key or an id of the publisher's own makes a repeat a duplicate.
+const IDEMPOTENCY: Duration = Duration::from_secs(24 * 3600);
+
+/// An event to store, with what tells a repeat of it.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The event; its body is complete.
+    pub event: Event,
+    /// The event's time, as its body says; a repeat is answered with it.
+    pub timestamp: Millis,
+    /// Whether the publisher chose the id, so that it may have been used before.
+    pub own_id: bool,
+    /// The `Idempotency-Key`, which wins over the id.
+    pub key: Option<String>,
+    /// Tells equal type and data from other ones.
+    pub fingerprint: String,
+}
+
+impl Publication {
+    /// Whether the publisher can ask for the same event again.
+    fn is_repeatable(&self) -> bool {
+        self.own_id || self.key.is_some()
+    }
+
+    /// For how long a mark tells the event from its repeats, if anybody may repeat it: the publisher, or the client of
+    /// a Redis Cluster, which may send a command twice by itself.
+    fn marked(&self, redis: &Redis) -> Option<Duration> {
+        let once = redis.is_cluster().then_some(CALL_MEMORY);
+        if self.is_repeatable() { Some(IDEMPOTENCY) } else { once }
+    }
+}
+
+/// What became of a publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// Stored now.
+    New,
+    /// Stored by an earlier call with the same key or id: that event's id and time.
+    Duplicate(EventId, Millis),
+    /// The key or id was used for an event of another type or with other data.
+    Conflict,
+    /// Too much awaits dispatch in the partition: nothing was stored.
+    PartitionFull,
+    /// The tenant has too much waiting for its endpoints: nothing was stored.
+    TenantFull,
+    /// A bound was reached in a further partition: home has stored it, and a repeat with the same key completes it.
+    PartlyStored,
+}
+
+/// Bounds that a publication must respect.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// `queue.max_undispatched_bytes`
+    pub max_undispatched: u64,
+    /// `queue.max_pending_bytes_per_tenant`
+    pub max_pending_of_tenant: u64,
+}
+
+/// What an earlier call left under the idempotency key.
+struct Known {
+    fingerprint: String,
+    id: EventId,
+    timestamp: Millis,
+    shards: u8,
+}
+
+impl Known {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(' ');
+        let (fingerprint, id) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
+        let (timestamp, shards) = (Millis(parts.next()?.parse().ok()?), parts.next()?.parse().ok()?);
+        Some(Self { fingerprint, id, timestamp, shards })
+    }
+}
+
+/// Stores an event in every partition that holds webhooks of its tenant, home first.
+///
+/// Only when all have it is it answered; after an error a repeat with the same key completes what is missing and sends
+/// nothing twice. `rebuild` gives the body for the id and time of an earlier call.
+///
+/// # Errors
+/// [`Error::Unanswered`]: it may have been stored, in part or whole.
+pub async fn publish(
+    redis: &Redis,
+    keys: &Keys,
+    layout: &Layout,
+    bounds: Bounds,
+    publication: &Publication,
+    rebuild: impl FnOnce(&EventId, Millis) -> Bytes,
+) -> Result<Published, Error> {
+    let home = layout.home_of(&publication.event.tenant);
+    let answer = store_at(redis, keys, home, bounds, publication, Role::Home).await?;
+    let (event, shards, result) = match answer {
+        Stored::Yes(shards) => (None, shards, Published::New),
+        // Made by this very call, which the client sent twice.
+        Stored::Known(known) if !publication.is_repeatable() => (None, known.shards, Published::New),
+        Stored::Known(known) if known.fingerprint != publication.fingerprint => {
+            return Ok(Published::Conflict);
+        }
+        Stored::Known(known) => {
+            let body = rebuild(&known.id, known.timestamp);
+            let first = Event { id: known.id.clone(), body, ..publication.event.clone() };
+            (Some(first), known.shards, Published::Duplicate(known.id, known.timestamp))
+        }
+        Stored::Taken => return Ok(Published::Conflict),
+        Stored::PartitionFull => return Ok(Published::PartitionFull),
+        Stored::TenantFull => return Ok(Published::TenantFull),
+    };
+    let further = match event {
+        Some(event) => &Publication { event, ..publication.clone() },
+        None => publication,
+    };
+    for partition in layout.partitions_of(&publication.event.tenant, shards).into_iter().skip(1) {
+        match store_at(redis, keys, partition, bounds, further, Role::Further).await? {
+            Stored::PartitionFull | Stored::TenantFull => return Ok(Published::PartlyStored),
+            _ => {}
+        }
+    }
+    Ok(result)
+}
+
+enum Role {
+    Home,
+    Further,
+}
+
+enum Stored {
+    Yes(u8),
+    Known(Known),
+    Taken,
+    PartitionFull,
+    TenantFull,
+}
+
+async fn store_at(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    bounds: Bounds,
+    publication: &Publication,
+    role: Role,
+) -> Result<Stored, Error> {
+    let Publication { event, timestamp, own_id, key, fingerprint } = publication;
+    let marked = publication.marked(redis);
+    let by_key = key.as_ref().map(|key| keys::idempotency_hash(&event.tenant, "key", key));
+    let by_id = (*own_id || by_key.is_none() && marked.is_some())
+        .then(|| keys::idempotency_hash(&event.tenant, "id", event.id.as_str()));
+    let (idem, mark) = if by_key.is_some() { (by_key, by_id) } else { (by_id, None) };
+    let answer: Value = PUBLISH
+        .on(&keys.key(partition, "events"))
+        .arg(keys.of(partition))
+        .arg(event.id.as_str())
+        .arg(keys::event_hash(&event.tenant, &event.id))
+        .arg(&*event.event_type)
+        .arg(event.tenant.to_string())
+        .arg(keys::tenant_hash(&event.tenant))
+        .arg(&event.body[..])
+        .arg(timestamp.0)
+        .arg(if matches!(role, Role::Home) { "home" } else { "further" })
+        .arg(idem.unwrap_or_default())
+        .arg(fingerprint)
+        .arg(mark.unwrap_or_default())
+        .arg(u8::from(*own_id))
+        .arg(marked.unwrap_or_default().as_secs())
+        .arg(marked.unwrap_or_default().as_secs())
+        .arg(bounds.max_undispatched)
+        .arg(bounds.max_pending_of_tenant)
+        .run(redis)
+        .await?;
+    read_stored(&answer).ok_or_else(|| unreadable("publish"))
+}
+
+fn read_stored(answer: &Value) -> Option<Stored> {
+    let Value::Array(parts) = answer else { return None };
+    match (text(parts.first()?)?, parts.get(1)) {
+        ("stored", Some(Value::Int(shards))) => Some(Stored::Yes(u8::try_from(*shards).ok()?)),
+        ("duplicate", Some(known)) => Some(Stored::Known(Known::parse(text(known)?)?)),
+        ("taken", None) => Some(Stored::Taken),
+        ("partition_full", None) => Some(Stored::PartitionFull),
+        ("tenant_full", None) => Some(Stored::TenantFull),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::Tenant;
+    use crate::store::testing::TestRedis;
+
+    async fn run(redis: &Redis, words: &[&str]) -> String {
+        let answer: Value = redis.query(redis::cmd(words[0]).arg(&words[1..])).await.unwrap();
+        redis::from_redis_value(answer).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn a_further_partition_that_is_full_does_not_pass_for_nothing_stored() {
+        let server = TestRedis::start().await;
+        let (redis, keys, tenant) = (&server.redis, Keys::new("sw:"), "org:demo".parse::<Tenant>().unwrap());
+        let layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
+        let partitions = layout.partitions_of(&tenant, 2);
+        let [home, further] = [0, 1].map(|n| keys.of(partitions[n]));
+        let shards = format!("{home}tenant:{}", keys::tenant_hash(&tenant));
+        run(redis, &["HSET", &shards, "shards", "2"]).await;
+        run(redis, &["HSET", &format!("{further}usage"), "undispatched", "100"]).await;
+        let event = Event {
+            id: EventId::made(Millis(1000), 7),
+            event_type: Arc::from("lead.created"),
+            tenant: tenant.clone(),
+            body: Bytes::from("0123456789"),
+        };
+        let (timestamp, fingerprint) = (Millis(1000), "f".to_owned());
+        let publication = Publication { event, timestamp, own_id: false, key: Some("k".into()), fingerprint };
+        let bounds = Bounds { max_undispatched: 100, max_pending_of_tenant: 100 };
+        let published = async || {
+            publish(redis, &keys, &layout, bounds, &publication, |_, _| Bytes::from("0123456789"))
+                .await
+                .unwrap()
+        };
+        assert_eq!(published().await, Published::PartlyStored);
+        assert_eq!(run(redis, &["XLEN", &format!("{home}events")]).await, "1");
+        run(redis, &["DEL", &format!("{further}usage")]).await;
+        assert!(matches!(published().await, Published::Duplicate(..)), "a repeat completes it");
+        assert_eq!(run(redis, &["XLEN", &format!("{further}events")]).await, "1");
+    }
+}
