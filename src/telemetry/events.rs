@@ -180,6 +180,8 @@ pub fn partition_released(partition: Partition) {
 pub fn partition_lost(partition: Partition) {
     METRICS.partitions_owned.dec();
     METRICS.leases_lost.inc();
+    // It showed in the refusal of a renewal, or of a taking anew.
+    METRICS.calls_fenced.inc();
     tracing::warn!(%partition, "partition lost");
 }
 

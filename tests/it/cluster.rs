@@ -76,8 +76,9 @@ async fn a_frozen_owner_is_replaced_and_fenced_off_when_it_wakes_up() {
     cluster.balanced().await;
     traffic.run_for(CALM_SECONDS).await;
     let node = cluster.node(frozen);
-    let told = count(node, "calls_fenced_total").await + count(node, "leases_lost_total").await;
-    assert!(told > 0.0, "it noticed that it was replaced");
+    let (fenced, lost) = (count(node, "calls_fenced_total").await, count(node, "leases_lost_total").await);
+    println!("of the frozen node: {fenced} calls fenced off, {lost} leases lost");
+    assert!(fenced > 0.0, "what it wrote under its old token was refused");
     traffic.check(&cluster).await;
 }
 
