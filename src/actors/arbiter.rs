@@ -203,8 +203,10 @@ impl Arbiter {
 
     /// Actors that ended by themselves: fenced off, or dead of a panic. Their partitions are taken anew.
     async fn end_gone(&mut self) {
-        let gone = self.running.extract_if(.., |owned| !owned.actor.connected());
-        let gone: Vec<Partition> = gone.map(|owned| owned.tenure.partition).collect();
+        let gone: Vec<Owned> = self.running.extract_if(.., |owned| !owned.actor.connected()).collect();
+        // One that died of a panic has not told its webhooks.
+        gone.iter().for_each(|owned| owned.tenure.end());
+        let gone: Vec<Partition> = gone.iter().map(|owned| owned.tenure.partition).collect();
         self.keeper.give_back(&gone).await;
     }
 
