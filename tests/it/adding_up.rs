@@ -127,6 +127,7 @@ async fn a_kill_in_the_middle_changes_nothing_but_duplicates_of_what_was_in_flig
             assert!(fits, "{path} {event}: {good} good, {bad} bad");
         }
         let duplicates = receiver.count(path) - log.len();
+        println!("{path}: {} in the log, {duplicates} requests besides", log.len());
         assert!(duplicates <= MOST_IN_FLIGHT, "{path}: {duplicates} duplicates");
     }
     assert_eq!(stats["deliveriesLast24h"], attempts);
