@@ -9,10 +9,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and the arguments")]
 
+#[path = "support/node.rs"]
+mod node;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use node::{Node, SECRET};
+
 /// What the log keeps of a webhook by default.
 const EVENTS: usize = 10_000;
 const BATCH: usize = 500;
@@ -33,7 +35,6 @@ const BATCH: usize = 500;
 const EVENT_BYTES: usize = 1024;
 const ANSWER_BYTES: usize = 4096;
 const DEADLINE: Duration = Duration::from_secs(300);
-const SECRET: &str = "only-the-benchmark-signs-with-this-secret";
 
 /// The kinds of keys that grow with the events, and what they hold.
 const KINDS: [(&str, &str); 6] = [
@@ -58,9 +59,9 @@ fn main() {
 }
 
 async fn run(events: usize) {
-    let node = Node::start();
+    let node = Node::start("memory");
     let limit = Duration::from_secs(10);
-    let redis = Redis::new(Address::new(&node.redis(), limit, limit).expect("a URL")).expect("an address");
+    let redis = Redis::new(Address::new(&redis_of(&node), limit, limit).expect("a URL")).expect("an address");
     let bench = Bench { http: reqwest::Client::new(), api: node.api.clone(), redis };
     let fails = Arc::new(AtomicBool::new(false));
     let url = serve(fails.clone()).await;
@@ -201,50 +202,8 @@ fn event(name: &str, number: usize) -> Value {
     json!({ "type": "lead.created", "id": id, "data": { "text": text } })
 }
 
-/// The binary with a private Redis, in a directory of its own; gone at the end.
-struct Node {
-    child: Child,
-    api: String,
-    directory: PathBuf,
-}
-
-impl Node {
-    fn start() -> Self {
-        let directory = std::env::temp_dir().join(format!("sw-memory-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory for the data");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
-            .env("WEBHOOKS_SERVER__PORT", "0")
-            .env("WEBHOOKS_SERVER__MANAGEMENT_PORT", "0")
-            .env("WEBHOOKS_AUTH__JWT_SECRET", SECRET)
-            .env("WEBHOOKS_DELIVERY__ALLOWED_NETWORKS", "127.0.0.0/8")
-            .env("WEBHOOKS_REDIS__DATA_DIR", &directory)
-            .env("WEBHOOKS_TELEMETRY__LOG_FORMAT", "json")
-            .current_dir(&directory)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary is built");
-        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let api = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let entry: Value = serde_json::from_str(&line).ok()?;
-            (entry["message"] == "listening").then(|| entry["api"].as_str().map(str::to_owned))?
-        });
-        // Read on, so that it never waits for a full pipe.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { child, api: api.expect("the node says where it listens"), directory }
-    }
-
-    fn redis(&self) -> String {
-        format!("unix://{}", self.directory.join("redis/redis.sock").display())
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Its Redis ends with it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+fn redis_of(node: &Node) -> String {
+    format!("unix://{}", node.directory.join("redis/redis.sock").display())
 }
 
 /// An endpoint that answers 200 with nothing and, while `fails` says so, 500 with a long answer to every second event.

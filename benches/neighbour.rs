@@ -7,10 +7,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and the arguments")]
 
+#[path = "support/node.rs"]
+mod node;
+
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ use salesos_webhooks::token::{self, Bearer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+
+use node::{Node, SECRET};
 
 /// Events a second, for each organization.
 const RATE: u32 = 50;
@@ -33,7 +35,6 @@ const ROUNDS: u32 = 2;
 const TIMEOUT_SECONDS: u32 = 30;
 /// The longest wait for the last arrivals of a round.
 const DEADLINE: Duration = Duration::from_secs(60);
-const SECRET: &str = "only-the-benchmark-signs-with-this-secret";
 
 type Arrivals = Arc<Mutex<HashMap<String, Instant>>>;
 
@@ -50,7 +51,7 @@ fn main() {
 }
 
 async fn run(seconds: u32) {
-    let node = Node::start();
+    let node = Node::start("neighbour");
     let bench = Bench { http: reqwest::Client::new(), api: node.api.clone(), arrivals: Arrivals::default() };
     bench.await_ready().await;
     let healthy = serve_healthy(bench.arrivals.clone()).await;
@@ -177,48 +178,6 @@ impl Bench {
         let token = token::issue(&auth, &bearer, clock::now(), DEADLINE * 60).expect("a token");
         let request = self.http.request(method, format!("http://{}{path}", self.api));
         request.bearer_auth(token).header("content-type", "application/json")
-    }
-}
-
-/// The binary with a private Redis, in a directory of its own; gone at the end.
-struct Node {
-    child: Child,
-    api: String,
-    directory: PathBuf,
-}
-
-impl Node {
-    fn start() -> Self {
-        let directory = std::env::temp_dir().join(format!("sw-neighbour-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory for the data");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
-            .env("WEBHOOKS_SERVER__PORT", "0")
-            .env("WEBHOOKS_SERVER__MANAGEMENT_PORT", "0")
-            .env("WEBHOOKS_AUTH__JWT_SECRET", SECRET)
-            .env("WEBHOOKS_DELIVERY__ALLOWED_NETWORKS", "127.0.0.0/8")
-            .env("WEBHOOKS_REDIS__DATA_DIR", &directory)
-            .env("WEBHOOKS_TELEMETRY__LOG_FORMAT", "json")
-            .current_dir(&directory)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary is built");
-        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let api = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let entry: Value = serde_json::from_str(&line).ok()?;
-            (entry["message"] == "listening").then(|| entry["api"].as_str().map(str::to_owned))?
-        });
-        // Read on, so that it never waits for a full pipe.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { child, api: api.expect("the node says where it listens"), directory }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // SIGTERM would wait for the attempts that hang; its Redis ends with it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

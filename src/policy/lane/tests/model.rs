@@ -1,0 +1,199 @@
+//! The lane against a model of its queue: whatever the order of events, nothing is lost, doubled or out of order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Redis, as far as a lane sees it.
+#[derive(Default)]
+struct Model {
+    mailbox: BTreeSet<u64>,
+    retries: BTreeMap<u64, (Millis, u32)>,
+    told: u64,
+    missed: u64,
+    published: u64,
+    delivered: Vec<u64>,
+    dead: Vec<u64>,
+    attempts: BTreeMap<u64, u32>,
+    /// Asked for and not yet done, in any order.
+    pending: Vec<Effect<()>>,
+    /// Read and not yet answered.
+    read: Vec<Input<()>>,
+    reads: usize,
+}
+
+impl Model {
+    fn perform(&mut self, effects: Vec<Effect<()>>, now: Millis) {
+        for effect in effects {
+            match &effect {
+                Effect::Start(delivery) => {
+                    let seq = delivery.entry.seq;
+                    let doubled = self.pending.iter().any(|other| {
+                        matches!(other, Effect::Start(other) if other.entry.seq == seq)
+                            || matches!(other, Effect::Record(other) if other.entry.seq == seq)
+                    });
+                    assert!(!doubled, "{seq} is in flight twice");
+                    let waiting = match delivery.attempt {
+                        1 => self.mailbox.contains(&seq),
+                        attempt => {
+                            self.retries.get(&seq).is_some_and(|(due, n)| *due <= now && *n == attempt)
+                        }
+                    };
+                    assert!(waiting, "{seq} was started and does not wait");
+                    *self.attempts.entry(seq).or_default() += 1;
+                    self.pending.push(effect);
+                }
+                // Every other read is made at once, and its answer may come when it no longer is true.
+                Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } if self.reads.is_multiple_of(2) => {
+                    self.reads += 1;
+                    let answer = self.look(&effect);
+                    self.read.push(answer);
+                }
+                Effect::Record(_) | Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } => {
+                    self.reads += 1;
+                    self.pending.push(effect)
+                }
+                Effect::WakeAt(_) | Effect::Idle(_) => {}
+            }
+        }
+    }
+
+    fn record(&mut self, verdict: &Verdict) -> Input<()> {
+        let seq = verdict.entry.seq;
+        let removed = match verdict.was_retry {
+            true => self.retries.remove(&seq).is_some(),
+            false => self.mailbox.remove(&seq),
+        };
+        assert!(removed, "{seq} is recorded twice");
+        match verdict.next {
+            Next::Delivered => self.delivered.push(seq),
+            Next::Retry(due) => drop(self.retries.insert(seq, (due, verdict.attempt + 1))),
+            Next::Dead | Next::Expired | Next::Bodiless => self.dead.push(seq),
+        }
+        recorded(seq)
+    }
+
+    fn look(&self, read: &Effect<()>) -> Input<()> {
+        match read {
+            Effect::ReadMailbox { round, after, count } => {
+                let after = if *after == EntryId::ZERO { 0 } else { after.seq };
+                let found = self.mailbox.range(after + 1..).take(*count);
+                Input::MailboxRead { round: *round, deliveries: found.map(|seq| delivery(*seq)).collect() }
+            }
+            Effect::ReadRetries { round, count } => {
+                let mut all: Vec<_> = self.retries.iter().map(|(seq, (due, n))| (*due, *seq, *n)).collect();
+                all.sort_unstable();
+                let of = |(due, seq, attempt)| (due, Delivery { attempt, ..delivery(seq) });
+                Input::RetriesRead { round: *round, retries: all.into_iter().take(*count).map(of).collect() }
+            }
+            _ => Input::Tick,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.mailbox.is_empty() && self.retries.is_empty() && self.pending.is_empty() && self.read.is_empty()
+    }
+
+    /// Does one of the things asked for; `chance` picks which and how it goes.
+    fn answer(&mut self, chance: usize) -> Option<Input<()>> {
+        if !self.read.is_empty() && (chance.is_multiple_of(2) || self.pending.is_empty()) {
+            return Some(self.read.swap_remove(chance % self.read.len()));
+        }
+        if self.pending.is_empty() {
+            return None;
+        }
+        let effect = self.pending.swap_remove(chance % self.pending.len());
+        Some(match effect {
+            Effect::Start(_) if chance.is_multiple_of(11) => {
+                let Effect::Start(delivery) = effect else { unreachable!() };
+                *self.attempts.entry(delivery.entry.seq).or_default() -= 1;
+                Input::Unsendable { entry: delivery.entry, for_good: false }
+            }
+            Effect::Start(delivery) => {
+                attempted(delivery.entry.seq, if chance.is_multiple_of(3) { 500 } else { 200 })
+            }
+            Effect::Record(verdict) => self.record(&verdict),
+            Effect::ReadMailbox { round, .. } | Effect::ReadRetries { round, .. }
+                if chance.is_multiple_of(7) =>
+            {
+                Input::ReadFailed(round)
+            }
+            read => self.look(&read),
+        })
+    }
+
+    fn publish(&mut self, count: u64, heard: bool) -> Option<Input<()>> {
+        let previous = self.told;
+        self.published += count;
+        self.told = self.published;
+        self.mailbox.extend(previous + 1..=self.told);
+        if heard {
+            return Some(delivered(previous, previous + 1..=self.told));
+        }
+        self.missed = self.told;
+        None
+    }
+
+    fn step(&mut self, lane: &mut TestLane, input: Input<()>, now: Millis) {
+        let missed = if self.missed == 0 { EntryId::ZERO } else { entry(self.missed) };
+        let effects = lane.step(input, missed, now);
+        self.perform(effects, now);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(250) })]
+
+    #[test]
+    fn every_delivery_ends_exactly_once_whatever_the_order_of_events(
+        ordered in any::<bool>(),
+        rate in proptest::option::of(5..200_u32),
+        known in any::<bool>(),
+        script in proptest::collection::vec((0..8_u8, any::<prop::sample::Index>(), 1..20_u64), 1..120),
+    ) {
+        let mut model = Model::default();
+        let mut now = NOW;
+        let limits = Limits {
+            ordered,
+            max_concurrency: if ordered { 1 } else { 4 },
+            rate_per_second: rate,
+            ..limits()
+        };
+        let known = if known { Known::EmptyUpTo(EntryId::ZERO) } else { Known::Nothing };
+        let mut lane = TestLane::new(limits, Millis(0), known);
+        model.step(&mut lane, Input::Tick, now);
+        for (action, chance, count) in script {
+            let chance = chance.index(10_000);
+            let input = match action {
+                0 => model.publish(count, true),
+                1 => model.publish(count, false),
+                2 => { now = now + Duration::from_secs(count * 3); Some(Input::Tick) }
+                3 if count % 4 == 0 => { model.missed = 0; Some(Input::Retaken) }
+                _ => model.answer(chance),
+            };
+            model.step(&mut lane, input.unwrap_or(Input::Tick), now);
+            let flying = model.pending.iter().filter(|effect| matches!(effect, Effect::Start(_))).count();
+            prop_assert!(flying <= if ordered { 1 } else { 4 }, "too many in flight");
+        }
+        for turn in 0..40_000 {
+            if model.is_done() {
+                break;
+            }
+            let input = match model.answer(turn * 2 + 1) {
+                Some(input) => input,
+                None => { now = now + Duration::from_secs(30); Input::Tick }
+            };
+            model.step(&mut lane, input, now);
+        }
+        let mut ended: Vec<u64> = model.delivered.iter().chain(&model.dead).copied().collect();
+        ended.sort_unstable();
+        let all: Vec<u64> = (1..=model.published).collect();
+        prop_assert!(ended == all, "{} of {} ended", ended.len(), all.len());
+        prop_assert!(model.attempts.values().all(|n| *n <= 2), "one attempt and one retry");
+        if ordered {
+            prop_assert!(model.delivered.windows(2).all(|pair| pair[0] < pair[1]), "out of order");
+        }
+    }
+}
