@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use super::access::webhooks_of;
 use super::auth::Reader;
+use super::webhooks::view::status_of;
 use super::{App, Error};
 use crate::clock;
-use crate::domain::{Webhook, WebhookId};
+use crate::domain::{Status, Webhook, WebhookId};
 use crate::store::event_status::partitions_of;
 use crate::store::stats::{self, Attempts, ResponseTimes};
 use crate::store::webhooks::{Figures, Whose};
@@ -100,7 +101,7 @@ impl Statistics {
     fn new(figures: &stats::Figures, webhooks: Vec<Webhook>, of_webhooks: Vec<Figures>) -> Self {
         let (successful, failed, pending) = (figures.delivered, figures.dead, figures.pending);
         Self {
-            webhooks: WebhookCounts::of(&webhooks),
+            webhooks: WebhookCounts::of(&webhooks, &of_webhooks),
             deliveries_last_24h: figures.attempts_last_24h(),
             last_7d_success_rate: figures.success_rate_last_7d(),
             deliveries: Deliveries { total: successful + failed + pending, successful, failed, pending },
@@ -117,10 +118,13 @@ impl Statistics {
 }
 
 impl WebhookCounts {
-    /// `failing` are the active ones that the breaker pauses: none, while there is no breaker.
-    fn of(webhooks: &[Webhook]) -> Self {
+    /// `failing` are the active ones that the breaker holds back.
+    fn of(webhooks: &[Webhook], figures: &[Figures]) -> Self {
         let active = webhooks.iter().filter(|webhook| webhook.is_active).count();
-        Self { total: webhooks.len(), active, inactive: webhooks.len() - active, failing: 0 }
+        let fails =
+            |(webhook, figures): &(&Webhook, &Figures)| status_of(webhook, **figures) == Status::Failing;
+        let failing = webhooks.iter().zip(figures).filter(fails).count();
+        Self { total: webhooks.len(), active, inactive: webhooks.len() - active, failing }
     }
 }
 

@@ -14,7 +14,8 @@ mod load;
 mod raw;
 
 pub use checked::{
-    Api, Auth, Cluster, Config, Delivery, Limits, Log, LogFormat, Queue, Redis, RedisMode, Server, Telemetry,
+    Api, Auth, Breaker, Cluster, Config, Delivery, Limits, Log, LogFormat, Queue, Redis, RedisMode, Server,
+    Telemetry,
 };
 pub use fault::{Fault, Faults, redacted_url};
 pub use layers::Layers;

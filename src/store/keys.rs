@@ -24,10 +24,11 @@
 //! | `mbox:<webhook>` | stream | `e` = event id; the entry has the id that its events entry had |
 //! | `retry:<webhook>` | sorted set | due ms → `<entry id> <attempt> <event id>` |
 //! | `wake` | sorted set | webhook → when it wants attention next (ms, 0 = now) |
+//! | `breakers` | sorted set | webhook with an open breaker → end of its pause (ms) |
 //! | `log:<webhook>` | stream | `r` = `AttemptRow` as JSON |
 //! | `answer:<webhook>` | stream | same ids as `log`: `b` = an answer's body too long for the row |
 //! | `dead:<webhook>` | stream | `e` event id, `t` type, `n` attempts |
-//! | `count:<webhook>` | hash | `ok`, `fail` (attempts), `delivered`, `dead` (deliveries), `row` (consecutive failures), `last`, `last_ok`, `last_fail` (ms), `paused` (until, ms) |
+//! | `count:<webhook>` | hash | `ok`, `fail` (attempts), `delivered`, `dead` (deliveries), `row` (consecutive failures), `last`, `last_ok`, `last_fail` (ms), `paused` (the endpoint asked for it, until, ms); of the breaker: `failing` (the first failure since the last success, ms), `pauses` (since it flowed), `pause_ends` (ms), `turn` (how often it changed) |
 //! | `stats:<hash of tenant, user>` | hash | see `store::stats` |
 //! | `testing:<webhook>` | string | a test is running |
 //! | `quarantine` | stream, capped | what could not be read: `id` = its place in `events`, or `mbox:<webhook>`, `retry:<webhook>`; `entry` = what is known of it |

@@ -7,11 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::domain::{AttemptResult, ErrorKind, NodeId, Partition, WebhookId};
+use crate::domain::{AttemptResult, ErrorKind, Millis, NodeId, Partition, WebhookId};
+use crate::policy::breaker::Change;
+use crate::policy::pauses::Counts;
 use crate::store::outcomes::{Disposition, Outcome};
 use crate::store::{self, publications::Published};
 
-use super::metrics::METRICS;
+use super::metrics::{BREAKER_STATES, METRICS};
 
 /// The node answers requests.
 pub fn listening(api: std::net::SocketAddr, management: std::net::SocketAddr) {
@@ -63,6 +65,11 @@ pub fn recorded(outcome: &Outcome) {
             tracing::info!(webhook = %outcome.webhook, event = %outcome.event, "delivery failed for good");
         }
     }
+    match outcome.change {
+        Some(Change::Opened { pauses, until }) => breaker_opened(&outcome.webhook, pauses, until),
+        Some(Change::Closed) => breaker_closed(&outcome.webhook),
+        None => {}
+    }
 }
 
 /// An attempt ended for a webhook that was deleted meanwhile: nothing is recorded of it, and no more is sent.
@@ -80,6 +87,33 @@ pub fn overflowed(webhook: &WebhookId) {
 /// The service switched a webhook off.
 pub fn disabled(webhook: &WebhookId, reason: crate::domain::DisabledReason) {
     tracing::warn!(%webhook, reason = reason.code(), "webhook disabled");
+}
+
+/// The breaker of a webhook opened, or its probe failed.
+pub fn breaker_opened(webhook: &WebhookId, pauses: u32, until: Millis) {
+    if pauses == 1 {
+        tracing::warn!(%webhook, %until, "breaker opened: a webhook keeps failing and is left alone for a while");
+    } else {
+        tracing::info!(%webhook, %until, pauses, "breaker stays open: the probe of a webhook failed");
+    }
+}
+
+/// A webhook whose breaker is open is tried with one attempt.
+pub fn breaker_probes(webhook: &WebhookId) {
+    tracing::info!(%webhook, "breaker probes: one attempt shows whether a webhook is back");
+}
+
+/// The probe of a webhook succeeded.
+pub fn breaker_closed(webhook: &WebhookId) {
+    tracing::info!(%webhook, "breaker closed: a webhook is back");
+}
+
+/// The webhooks of a partition by the state of their breakers, which were `before` when it was last told.
+pub fn breakers(before: Counts, now: Counts) {
+    let of = |counts: Counts| [counts.flowing, counts.paused, counts.probing];
+    for ((state, before), now) in BREAKER_STATES.iter().zip(of(before)).zip(of(now)) {
+        METRICS.breakers.with_label_values(&[state]).add(now as i64 - before as i64);
+    }
 }
 
 /// Partitions that this node wants are held by another, which may be dead.

@@ -6,7 +6,8 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::domain::ErrorKind;
@@ -17,6 +18,9 @@ const SECONDS: [f64; 15] =
 
 /// How a publication ended, as a label.
 pub const PUBLISH_RESULTS: [&str; 4] = ["new", "duplicate", "conflict", "full"];
+
+/// The states of a webhook's breaker, as labels.
+pub const BREAKER_STATES: [&str; 3] = ["flowing", "paused", "probing"];
 
 /// All metrics of the node.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub struct Metrics {
     pub actors_active: IntGauge,
     /// Actors that had to be rebuilt after a panic.
     pub actors_restarted: IntCounter,
+    /// Webhooks of the partitions that this node owns, by the state of their breaker: [`BREAKER_STATES`].
+    pub breakers: IntGaugeVec,
     /// Partitions that this node owns.
     pub partitions_owned: IntGauge,
     /// Nodes that live, as this one sees it.
@@ -98,6 +104,12 @@ impl Metrics {
             attempts_in_flight: gauge(&registry, "attempts_in_flight", "Attempts on their way."),
             actors_active: gauge(&registry, "actors_active", "Webhook actors alive."),
             actors_restarted: counter(&registry, "actors_restarted_total", "Actors rebuilt after a panic."),
+            breakers: gauges(
+                &registry,
+                "breakers",
+                "Active webhooks by the state of their breaker.",
+                "state",
+            ),
             partitions_owned: gauge(&registry, "partitions_owned", "Partitions that this node owns."),
             nodes_live: gauge(&registry, "nodes_live", "Nodes that live, as this one sees it."),
             takeover_duration: histogram(
@@ -150,6 +162,9 @@ impl Metrics {
         for outcome in ErrorKind::ALL.map(ErrorKind::as_str).into_iter().chain(["success"]) {
             self.attempts.with_label_values(&[outcome]);
         }
+        for state in BREAKER_STATES {
+            self.breakers.with_label_values(&[state]);
+        }
         for result in ["delivered", "dead"] {
             self.deliveries_ended.with_label_values(&[result]);
         }
@@ -187,6 +202,12 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     gauge
 }
 
+fn gauges(registry: &Registry, name: &str, help: &str, label: &str) -> IntGaugeVec {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), &[label]).expect(UNIQUE);
+    registry.register(Box::new(gauges.clone())).expect(UNIQUE);
+    gauges
+}
+
 fn histogram(registry: &Registry, name: &str, help: &str) -> Histogram {
     let histogram =
         Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())).expect(UNIQUE);
@@ -207,6 +228,7 @@ mod tests {
             "salesos_webhooks_attempts_total{outcome=\"blocked_address\"}",
             "salesos_webhooks_deliveries_ended_total{result=\"dead\"}",
             "salesos_webhooks_partitions_owned",
+            "salesos_webhooks_breakers{state=\"probing\"}",
             "process_resident_memory_bytes",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");

@@ -6,6 +6,7 @@ use super::*;
 use crate::actors::local::BodyMeter;
 use crate::config;
 use crate::delivery::Sender;
+use crate::domain::EventId;
 use crate::domain::WebhookId;
 use crate::policy::partition::Layout;
 use crate::store::Keys;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::{Receipt, Shard};
+use crate::policy::breaker::Signal;
 use crate::store::outcomes::{Disposition, Outcome, OutcomeLimits, Recorded, Source, record};
 use crate::store::testing::TestRedis;
 
@@ -124,6 +125,8 @@ impl Fixture {
             row: ("{}".into(), None),
             elapsed: None,
             paused_until: None,
+            signal: Signal::Nothing,
+            change: None,
             disable: None,
         };
         let limits = OutcomeLimits { log_max: 100, dead_max: 100, closed: 3 * DAY, dead: 7 * DAY };

@@ -12,10 +12,13 @@ local function state_of(webhook)
   local state = webhooks[webhook]
   if not state then
     local record = redis.call('HGET', P .. 'webhooks', webhook)
-    local _, kept = guarded('count:', webhook, 'read', redis.call, 'HMGET', P .. 'count:' .. webhook, 'row', 'paused')
+    local _, kept = guarded('count:', webhook, 'read', redis.call, 'HMGET', P .. 'count:' .. webhook,
+      'row', 'paused', 'failing', 'pauses', 'pause_ends')
     kept = kept or {}
-    state = { exists = record ~= false, row = tonumber(kept[1] or 0) or 0, paused = tonumber(kept[2] or 0) or 0,
-      active = record and string.match(record, '^%d+ 1 ') ~= nil }
+    local function number(i) return tonumber(kept[i] or 0) or 0 end
+    state = { exists = record ~= false, row = number(1), paused = number(2), failing = number(3), pauses = number(4),
+      pause_ends = number(5), turns = 0, active = record and string.match(record, '^%d+ 1 ') ~= nil }
+    state.was_failing = state.failing > 0
     webhooks[webhook] = state
   end
   return state
@@ -54,7 +57,7 @@ local function ended(item, how)
 end
 
 local NAMES = { 'webhook', 'owner', 'tenant', 'from', 'entry', 'event', 'id', 'kind', 'then_what', 'due', 'member',
-  'attempt', 'row', 'answer', 'elapsed', 'bucket', 'paused', 'disable' }
+  'attempt', 'row', 'answer', 'elapsed', 'bucket', 'paused', 'disable', 'signal', 'pauses', 'pause_ends' }
 
 local function part(item, place, ...)
   return guarded(place, item.webhook, item.id, ...)
@@ -86,15 +89,42 @@ local function record(item)
   local elapsed = tonumber(item.elapsed)
   part(item, 'stats:', count_attempt, item.webhook, item.owner, item.kind, word, now, elapsed, item.bucket)
   state.touched, state['last_' .. word] = true, now
-  state.row = word == 'ok' and 0 or state.row + 1
+  if item.signal == 'good' then state.row, state.failing = 0, 0 end
+  if item.signal == 'bad' then
+    state.row = state.row + 1
+    if state.failing == 0 then state.failing = now end
+  end
+  if item.pauses ~= '' then
+    state.pauses, state.pause_ends, state.turns = tonumber(item.pauses), tonumber(item.pause_ends), state.turns + 1
+  end
   if item.paused ~= '' then state.paused = tonumber(item.paused) end
   if item.disable ~= '' then part(item, 'disable:', disable, item.webhook, item.disable) end
   state.active = state.active and item.disable == ''
   return 1
 end
 
+-- What the breaker did in this call; an open one is in the index of its partition.
+local function write_breaker(webhook, state)
+  local count = P .. 'count:' .. webhook
+  redis.call('HINCRBY', count, 'turn', state.turns)
+  if state.pauses == 0 then
+    redis.call('HDEL', count, 'pauses', 'pause_ends')
+    redis.call('ZREM', P .. 'breakers', webhook)
+    return
+  end
+  local ends = string.format('%.0f', state.pause_ends)
+  redis.call('HSET', count, 'pauses', state.pauses, 'pause_ends', ends)
+  redis.call('ZADD', P .. 'breakers', ends, webhook)
+end
+
 local function write_state(webhook, state)
   local fields = { 'row', state.row, 'last', now }
+  if state.failing > 0 and not state.was_failing then
+    fields[#fields + 1] = 'failing'
+    fields[#fields + 1] = string.format('%.0f', state.failing)
+  elseif state.was_failing and state.failing == 0 then
+    redis.call('HDEL', P .. 'count:' .. webhook, 'failing')
+  end
   for _, word in ipairs({ 'last_ok', 'last_fail' }) do
     if state[word] then
       fields[#fields + 1] = word
@@ -106,7 +136,8 @@ local function write_state(webhook, state)
     fields[#fields + 1] = string.format('%.0f', state.paused)
   end
   redis.call('HSET', P .. 'count:' .. webhook, unpack(fields))
-  rewake(webhook, state.active, now, state.paused)
+  if state.turns > 0 then write_breaker(webhook, state) end
+  rewake(webhook, state.active, now, state.pauses > 0 and math.max(state.paused, state.pause_ends) or state.paused)
 end
 
 local answers, at = {}, 8
