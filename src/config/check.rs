@@ -21,6 +21,11 @@ use crate::domain::{Catalogue, NodeId};
 const MEBIBYTE: i64 = 1 << 20;
 const GIBIBYTE: i64 = 1 << 30;
 const SECONDS_PER_DAY: u64 = 86_400;
+/// The longest `telemetry.log_level`, in bytes.
+const LONGEST_LOG_FILTER: usize = 1000;
+/// What a log level may be, for whoever gave another.
+pub const LOG_FILTER: &str =
+    "error, warn, info, debug, trace or off, or parts such as info,salesos_webhooks=debug";
 /// RFC 7518, section 3.2: an HS256 key has at least the size of the hash.
 const SHORTEST_JWT_SECRET: usize = 32;
 
@@ -284,8 +289,7 @@ impl Check<'_> {
     }
 
     fn telemetry(&mut self, raw: raw::Telemetry) -> Telemetry {
-        let expected = "error, warn, info, debug, trace or off, or parts such as info,salesos_webhooks=debug";
-        self.demand("telemetry.log_level", is_log_filter(&raw.log_level), expected);
+        self.demand("telemetry.log_level", is_log_filter(&raw.log_level), LOG_FILTER);
         self.demand(
             "telemetry.log_format",
             ["json", "text"].contains(&raw.log_format.as_str()),
@@ -422,7 +426,10 @@ fn is_base_path(path: &str) -> bool {
 
 /// A `tracing` filter. A bare word that is no level would be taken as the name of a part of the program and silence all
 /// others, so a slip (`inof`) is refused.
-fn is_log_filter(text: &str) -> bool {
+pub fn is_log_filter(text: &str) -> bool {
+    if text.len() > LONGEST_LOG_FILTER {
+        return false;
+    }
     let level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
     let directive = |part: &str| part.contains('=') || (level(part) && !part.is_empty());
     text.split(',').all(|part| directive(part.trim())) && EnvFilter::try_new(text).is_ok()

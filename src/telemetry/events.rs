@@ -49,6 +49,12 @@ pub fn answered(answered: &Answered<'_>) {
     }
 }
 
+/// An operator changes the log's level; tells whether the level that holds let that pass.
+pub fn log_level_changed(old: &str, new: &str) -> bool {
+    tracing::warn!(old, new, "log level changed");
+    tracing::enabled!(tracing::Level::WARN)
+}
+
 /// A publication has been stored or refused, or (an error) Redis did not say.
 pub fn published(result: Result<&Published, &store::Error>) {
     let label = match result {
