@@ -215,6 +215,17 @@ pub enum Instruction {
     },
 }
 
+impl Instruction {
+    /// The event that it queues.
+    pub fn event(&self) -> Option<&EventId> {
+        match self {
+            Self::Event { event, .. } => Some(&event.id),
+            Self::Resend { event, .. } => Some(event),
+            Self::Changed { .. } | Self::Deleted { .. } | Self::Quarantine { .. } | Self::Skip { .. } => None,
+        }
+    }
+}
+
 /// Which of several calls an instruction belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunk {

@@ -209,14 +209,15 @@ pub fn recorded(outcome: &Outcome) {
 
 /// An attempt ended for a webhook that was deleted meanwhile: nothing is recorded of it, and no more is sent.
 pub fn webhook_is_gone(outcome: &Outcome) {
-    tracing::info!(webhook = %outcome.webhook, event = %outcome.event, "an attempt was for a deleted webhook");
+    let Outcome { event, webhook, attempt, .. } = outcome;
+    tracing::info!(%event, %webhook, attempt, "an attempt was for a deleted webhook");
 }
 
 /// A delivery ended at dispatch because the queue of its webhook was full.
-pub fn overflowed(webhook: &WebhookId) {
+pub fn overflowed(event: &EventId, webhook: &WebhookId) {
     METRICS.attempts.with_label_values(&[ErrorKind::Overflow.as_str()]).inc();
     METRICS.deliveries_ended.with_label_values(&["dead"]).inc();
-    tracing::warn!(%webhook, "the queue of a webhook is full");
+    tracing::warn!(%event, %webhook, "the queue of a webhook is full");
 }
 
 /// The service switched a webhook off.

@@ -130,7 +130,9 @@ impl PartitionActor {
                 }
                 _ => Left::default(),
             };
-            full.iter().for_each(facts::overflowed);
+            if let Some(event) = instruction.event() {
+                full.iter().for_each(|webhook| facts::overflowed(event, webhook));
+            }
             match instruction {
                 Instruction::Event { entry, event, targets, chunk, .. } => {
                     // A fan-out that is cut into chunks is one event.
