@@ -95,6 +95,7 @@ async fn the_level_changes_while_the_node_runs() {
     }
     assert_eq!(level().await, debug, "the former one holds");
     set_level(&node, &json!({ "level": "off" })).await.expect(200);
+    line(&node, "the last line", |line| line["new"] == "off").await;
     let lines = node.log().len();
     crm.publish("lead.created", &json!({})).await;
     receiver.arrived("/", 3).await;
