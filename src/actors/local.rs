@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
+use super::permits::Permits;
 use crate::cluster::fitness::Scarcity;
 use crate::config::Config;
 use crate::delivery::Sender;
@@ -37,7 +36,7 @@ pub struct Local {
     /// The HTTP client of this thread.
     pub sender: Sender,
     /// Attempts of the whole node at once.
-    pub permits: Arc<Semaphore>,
+    pub permits: Permits,
     /// Whether Redis is nearly full.
     pub scarcity: Scarcity,
     /// Bodies that ride along in memory.
@@ -142,7 +141,11 @@ mod tests {
 
     #[test]
     fn bodies_ride_along_up_to_the_budget_and_free_it_when_they_end() {
-        let body = |n: usize| EventBody { event_type: Arc::from("lead.created"), bytes: vec![0; n].into() };
+        let body = |n: usize| EventBody {
+            event_type: Arc::from("lead.created"),
+            bytes: vec![0; n].into(),
+            trace: None,
+        };
         let meter = BodyMeter::new(100);
         let first = meter.admit(body(60)).expect("there is room");
         assert!(meter.admit(body(41)).is_none());

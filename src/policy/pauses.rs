@@ -19,6 +19,17 @@ pub struct Counts {
     pub probing: usize,
 }
 
+impl Counts {
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            flowing: self.flowing + other.flowing,
+            paused: self.paused + other.paused,
+            probing: self.probing + other.probing,
+        }
+    }
+}
+
 /// The ends of the pauses of the open breakers.
 #[derive(Debug, Default)]
 pub struct Pauses(HashMap<WebhookId, Millis>);
@@ -32,11 +43,6 @@ impl Pauses {
     /// The breaker is closed, or the webhook gone.
     pub fn remove(&mut self, webhook: &WebhookId) {
         self.0.remove(webhook);
-    }
-
-    /// Whether no breaker is open.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// When a webhook that wants attention at `due` may be given any.

@@ -12,13 +12,15 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::events::{RawEntry, entries_of, text, unreadable as not_as_asked};
+use super::meter::Called;
 use super::script::{Call, Script};
 use super::unreadable::{self, Unreadable};
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, EventBody, EventId, Millis, Partition, Tenant, WebhookId};
 use crate::policy::breaker::Standing;
 
-static PURGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/purge.lua")));
+static PURGE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::Purge, include_str!("scripts/purge.lua")));
 
 /// A delivery that waits in a mailbox for its first attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,11 +145,14 @@ pub async fn body(
     event: &EventId,
 ) -> Result<Option<EventBody>, Error> {
     let key = keys.key(partition, &format!("event:{}", keys::event_hash(tenant, event)));
-    let (kind, bytes): (Option<String>, Option<Vec<u8>>) =
-        redis.query(redis::cmd("HMGET").arg(key).arg("type").arg("body")).await?;
-    Ok(kind
-        .zip(bytes)
-        .map(|(kind, bytes)| EventBody { event_type: Arc::from(kind), bytes: Bytes::from(bytes) }))
+    let (kind, bytes, trace): (Option<String>, Option<Vec<u8>>, Option<Vec<u8>>) =
+        redis.query(redis::cmd("HMGET").arg(key).arg("type").arg("body").arg("trace")).await?;
+    let trace = trace.and_then(|context| std::str::from_utf8(&context).ok()?.parse().ok());
+    Ok(kind.zip(bytes).map(|(kind, bytes)| EventBody {
+        event_type: Arc::from(kind),
+        bytes: Bytes::from(bytes),
+        trace,
+    }))
 }
 
 /// The type of an event, or `None` when it is no longer stored.

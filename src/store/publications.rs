@@ -11,13 +11,15 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::events::{text, unreadable};
+use super::meter::Called;
 use super::resend::CALL_MEMORY;
 use super::script::Script;
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{Event, EventId, Millis, Partition};
 use crate::policy::partition::Layout;
 
-static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/publish.lua")));
+static PUBLISH: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::Publish, include_str!("scripts/publish.lua")));
 
 /// How long a key or an id of the publisher's own makes a repeat a duplicate.
 const IDEMPOTENCY: Duration = Duration::from_secs(24 * 3600);
@@ -186,6 +188,7 @@ async fn store_at(
         .arg(marked.unwrap_or_default().as_secs())
         .arg(bounds.max_undispatched)
         .arg(bounds.max_pending_of_tenant)
+        .arg(event.trace.map(|trace| trace.to_string()).unwrap_or_default())
         .run(redis)
         .await?;
     read_stored(&answer).ok_or_else(|| unreadable("publish"))
@@ -231,6 +234,7 @@ mod tests {
             event_type: Arc::from("lead.created"),
             tenant: tenant.clone(),
             body: Bytes::from("0123456789"),
+            trace: None,
         };
         let (timestamp, fingerprint) = (Millis(1000), "f".to_owned());
         let publication = Publication { event, timestamp, own_id: false, key: Some("k".into()), fingerprint };

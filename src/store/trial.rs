@@ -9,11 +9,13 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::keys::event_hash;
+use super::meter::Called;
 use super::resend::{CALL_MEMORY, new_call};
 use super::{Error, Keys, Redis, Script};
 use crate::domain::{EventBody, EventId, Millis, Partition, Tenant, WebhookId};
 
-static TEST_ROW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/test_row.lua")));
+static TEST_ROW: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::TestRow, include_str!("scripts/test_row.lua")));
 
 /// One test that is running.
 #[derive(Debug)]
@@ -106,7 +108,7 @@ mod tests {
         let first = begin(60).await.unwrap().unwrap();
         assert!(begin(60).await.unwrap().is_none(), "one at a time");
         let event: EventId = "evt_1".parse().unwrap();
-        let body = EventBody { event_type: "test".into(), bytes: "{}".into() };
+        let body = EventBody { event_type: "test".into(), bytes: "{}".into(), trace: None };
         let ended = Ended {
             event: &event,
             body: &body,

@@ -1,4 +1,4 @@
-//! Each noteworthy fact is one function here, which writes the log line and the metric.
+//! Each noteworthy fact is one function here, which writes the log line, the metric and the span.
 //!
 //! Texts are constant; values are fields. No body, secret, signature or full URL is ever a field.
 
@@ -7,39 +7,96 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::domain::{AttemptResult, ErrorKind, Millis, NodeId, Partition, WebhookId};
+use crate::domain::{
+    AttemptResult, ErrorKind, EventId, Millis, NodeId, Partition, TraceId, Webhook, WebhookId,
+};
 use crate::policy::breaker::Change;
+use crate::policy::lease::Renewal;
 use crate::policy::pauses::Counts;
+use crate::store::leases::Renewed;
 use crate::store::outcomes::{Disposition, Outcome};
 use crate::store::{self, publications::Published};
 
-use super::metrics::{BREAKER_STATES, METRICS};
+use super::metrics::METRICS;
+use super::partitions::{self, Queued};
+use super::traces::{self, Open};
 
 /// The node answers requests.
 pub fn listening(api: std::net::SocketAddr, management: std::net::SocketAddr) {
     tracing::info!(%api, %management, "listening");
 }
 
-/// A publication has been answered.
-pub fn published(result: &Published) {
+/// A request to the API and its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// Method and pattern of the route that took it; never the path, which carries ids.
+    pub route: Option<(&'a str, &'a str)>,
+    /// The status of the answer.
+    pub status: u16,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Names it in the answer.
+    pub request_id: &'a str,
+    /// The event that it published or sent.
+    pub event: Option<&'a EventId>,
+    /// What failed inside.
+    pub cause: Option<&'a str>,
+}
+
+/// A request to the API has been answered. These lines have a target of their own, so that they can be switched off by
+/// themselves.
+pub fn answered(answered: &Answered<'_>, span: Option<Open>) {
+    let Answered { method, route, status, elapsed, request_id, event, cause } = *answered;
+    METRICS.request(route, status, elapsed);
+    let (route, elapsed_ms) = (route.map_or("unmatched", |(_, route)| route), elapsed.as_millis() as u64);
+    let (event, trace_id) = (event.map(tracing::field::display), trace_id(span.as_ref()));
+    match cause {
+        None => tracing::info!(
+            target: "salesos_webhooks::requests",
+            method, route, status, elapsed_ms, request_id, event, trace_id, "request"
+        ),
+        Some(cause) => tracing::warn!(
+            target: "salesos_webhooks::requests",
+            method, route, status, elapsed_ms, request_id, event, trace_id, cause, "request failed"
+        ),
+    }
+    if let Some(span) = span {
+        traces::ended_request(span, answered);
+    }
+}
+
+/// A publication has been stored or refused, or (an error) Redis did not say.
+pub fn published(result: Result<&Published, &store::Error>) {
     let label = match result {
-        Published::New => "new",
-        Published::Duplicate(..) => "duplicate",
-        Published::Conflict => "conflict",
-        Published::PartitionFull | Published::TenantFull | Published::PartlyStored => "full",
+        Ok(Published::New) => "new",
+        Ok(Published::Duplicate(..)) => "duplicate",
+        Ok(Published::Conflict) => "conflict",
+        Ok(Published::PartitionFull | Published::TenantFull | Published::PartlyStored) => "full",
+        Err(_) => "unavailable",
     };
     METRICS.events_published.with_label_values(&[label]).inc();
 }
 
-/// A batch of events has been put into mailboxes.
-pub fn dispatched(events: usize, deliveries: usize) {
+/// A publication was refused for what it says.
+pub fn publication_invalid() {
+    METRICS.events_published.with_label_values(&["invalid"]).inc();
+}
+
+/// A batch of events has been put into mailboxes; `matched` of them matched any webhook.
+pub fn dispatched(events: usize, matched: usize, deliveries: usize) {
     METRICS.events_dispatched.inc_by(events as u64);
+    METRICS.events_matched.inc_by(matched as u64);
     METRICS.deliveries_enqueued.inc_by(deliveries as u64);
 }
 
-/// An attempt is on its way.
-pub fn attempt_started() {
+/// An attempt is on its way; if it is a delivery's first, of an entry that was stored then.
+pub fn attempt_started(first_of: Option<Millis>) {
     METRICS.attempts_in_flight.inc();
+    if let Some(stored) = first_of {
+        METRICS.publish_to_first_attempt.observe(clock::now().since(stored).as_secs_f64());
+    }
 }
 
 /// An attempt has ended, or was given up.
@@ -47,11 +104,91 @@ pub fn attempt_ended() {
     METRICS.attempts_in_flight.dec();
 }
 
-/// An attempt has come to a result.
-pub fn attempted(webhook: &WebhookId, attempt: u32, result: &AttemptResult) {
+/// Names one attempt: a delivery is an event at a webhook.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptOf<'a> {
+    /// Where to.
+    pub webhook: &'a Webhook,
+    /// What.
+    pub event: &'a EventId,
+    /// Counts from 1.
+    pub number: u32,
+}
+
+/// An attempt of a delivery has come to a result.
+pub fn attempted(of: &AttemptOf<'_>, result: &AttemptResult, span: Option<Open>) {
     METRICS.attempt_duration.observe(result.elapsed.as_secs_f64());
-    let kind = result.failure.as_ref().map_or("success", |failure| failure.kind.as_str());
-    tracing::debug!(%webhook, attempt, outcome = kind, status = result.status, "attempted");
+    tested(of, result, span);
+}
+
+/// The attempt of a test has come to a result. Tests are not counted.
+pub fn tested(of: &AttemptOf<'_>, result: &AttemptResult, span: Option<Open>) {
+    let outcome = result.failure.as_ref().map_or("success", |failure| failure.kind.as_str());
+    tracing::debug!(
+        event = %of.event,
+        webhook = %of.webhook.id,
+        attempt = of.number,
+        outcome,
+        status = result.status,
+        elapsed_ms = result.elapsed.as_millis() as u64,
+        trace_id = trace_id(span.as_ref()),
+        "attempted"
+    );
+    if let Some(span) = span {
+        traces::ended_attempt(span, of, Some(result));
+    }
+}
+
+/// An attempt was given up on its way: its partition or its webhook's actor is gone.
+pub fn attempt_given_up(of: &AttemptOf<'_>, span: Option<Open>) {
+    tracing::debug!(
+        event = %of.event,
+        webhook = %of.webhook.id,
+        attempt = of.number,
+        trace_id = trace_id(span.as_ref()),
+        "attempt given up"
+    );
+    if let Some(span) = span {
+        traces::ended_attempt(span, of, None);
+    }
+}
+
+fn trace_id(span: Option<&Open>) -> Option<tracing::field::DisplayValue<TraceId>> {
+    span.map(|span| tracing::field::display(span.context().trace))
+}
+
+/// An event has been put into mailboxes of a partition.
+pub fn event_dispatched(event: &EventId, partition: Partition, deliveries: usize, span: Option<Open>) {
+    tracing::debug!(%event, %partition, deliveries, trace_id = trace_id(span.as_ref()), "event dispatched");
+    if let Some(span) = span {
+        traces::ended_dispatch(span, event, partition, deliveries);
+    }
+}
+
+/// The collector took spans.
+pub fn spans_exported(spans: u64) {
+    METRICS.trace_spans_exported.inc_by(spans);
+}
+
+/// Spans are lost: the collector did not take them.
+pub fn spans_dropped(spans: u64) {
+    METRICS.trace_spans_dropped.inc_by(spans);
+}
+
+/// The collector takes nothing; so many spans are lost since this was last told.
+pub fn collector_refuses(dropped: u64, error: &dyn std::error::Error, cause: &str) {
+    tracing::warn!(error = %error, cause, dropped, "traces are not taken");
+}
+
+/// The collector takes spans again.
+pub fn collector_takes_again() {
+    tracing::info!("traces are taken again");
+}
+
+/// An operator changes the log's level; tells whether the level that holds let that pass.
+pub fn log_level_changed(old: &str, new: &str) -> bool {
+    tracing::warn!(old, new, "log level changed");
+    tracing::enabled!(tracing::Level::WARN)
 }
 
 /// An outcome has been recorded, once.
@@ -62,7 +199,12 @@ pub fn recorded(outcome: &Outcome) {
         Disposition::Retry(_) => METRICS.retries_scheduled.inc(),
         Disposition::Dead => {
             METRICS.deliveries_ended.with_label_values(&["dead"]).inc();
-            tracing::info!(webhook = %outcome.webhook, event = %outcome.event, "delivery failed for good");
+            tracing::info!(
+                event = %outcome.event,
+                webhook = %outcome.webhook,
+                attempt = outcome.attempt,
+                "delivery failed for good"
+            );
         }
     }
     match outcome.change {
@@ -74,14 +216,15 @@ pub fn recorded(outcome: &Outcome) {
 
 /// An attempt ended for a webhook that was deleted meanwhile: nothing is recorded of it, and no more is sent.
 pub fn webhook_is_gone(outcome: &Outcome) {
-    tracing::info!(webhook = %outcome.webhook, event = %outcome.event, "an attempt was for a deleted webhook");
+    let Outcome { event, webhook, attempt, .. } = outcome;
+    tracing::info!(%event, %webhook, attempt, "an attempt was for a deleted webhook");
 }
 
 /// A delivery ended at dispatch because the queue of its webhook was full.
-pub fn overflowed(webhook: &WebhookId) {
+pub fn overflowed(event: &EventId, webhook: &WebhookId) {
     METRICS.attempts.with_label_values(&[ErrorKind::Overflow.as_str()]).inc();
     METRICS.deliveries_ended.with_label_values(&["dead"]).inc();
-    tracing::warn!(%webhook, "the queue of a webhook is full");
+    tracing::warn!(%event, %webhook, "the queue of a webhook is full");
 }
 
 /// The service switched a webhook off.
@@ -108,12 +251,9 @@ pub fn breaker_closed(webhook: &WebhookId) {
     tracing::info!(%webhook, "breaker closed: a webhook is back");
 }
 
-/// The webhooks of a partition by the state of their breakers, which were `before` when it was last told.
-pub fn breakers(before: Counts, now: Counts) {
-    let of = |counts: Counts| [counts.flowing, counts.paused, counts.probing];
-    for ((state, before), now) in BREAKER_STATES.iter().zip(of(before)).zip(of(now)) {
-        METRICS.breakers.with_label_values(&[state]).add(now as i64 - before as i64);
-    }
+/// The webhooks of a partition by the state of their breakers.
+pub fn breakers(partition: Partition, counts: Counts) {
+    partitions::breakers(partition, counts);
 }
 
 /// Partitions that this node wants are held by another, which may be dead.
@@ -175,10 +315,13 @@ pub fn redis_checked(before: &[String], faults: &[String]) {
     }
 }
 
-/// Redis uses that share of its memory; room was scarce `before`, or is `now`.
-pub fn memory_looked_at(share: f64, before: bool, now: bool) {
+/// Redis uses so much of its memory; room was scarce `before`, or is `now`.
+pub fn memory_looked_at(memory: store::connection::Memory, before: bool, now: bool) {
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     METRICS.redis_memory_scarce.set(i64::from(now));
-    let percent = (share * 100.0).round();
+    METRICS.redis_memory_used.set(bytes(memory.used));
+    METRICS.redis_memory_limit.set(bytes(memory.limit));
+    let percent = (memory.share() * 100.0).round();
     match (before, now) {
         (false, true) => tracing::warn!(
             percent,
@@ -197,6 +340,18 @@ pub fn partitions_retaken(partitions: usize) {
     }
 }
 
+/// A renewal of a lease that is ours told what the partition holds.
+pub fn queued(partition: Partition, renewed: &Renewed) {
+    if renewed.renewal == Renewal::Ours {
+        let queued = Queued {
+            pending: renewed.pending,
+            undispatched: renewed.undispatched,
+            oldest_undispatched: renewed.oldest.map(|oldest| Millis(oldest.ms)),
+        };
+        partitions::queued(partition, queued);
+    }
+}
+
 /// A partition is ours.
 pub fn partition_taken(partition: Partition, waited: Duration) {
     METRICS.partitions_owned.inc();
@@ -206,12 +361,14 @@ pub fn partition_taken(partition: Partition, waited: Duration) {
 
 /// A partition was given back.
 pub fn partition_released(partition: Partition) {
+    partitions::gone(partition);
     METRICS.partitions_owned.dec();
     tracing::debug!(%partition, "partition released");
 }
 
 /// A partition is no longer ours, and not because we gave it back.
 pub fn partition_lost(partition: Partition) {
+    partitions::gone(partition);
     METRICS.partitions_owned.dec();
     METRICS.leases_lost.inc();
     // It showed in the refusal of a renewal, or of a taking anew.

@@ -20,7 +20,7 @@ use crate::cluster::tenure::Tenure;
 use crate::domain::{EntryId, Receipt, Webhook, WebhookId};
 use crate::policy::due::DueTimes;
 use crate::policy::matching::Subscriptions;
-use crate::policy::pauses::{Counts, Pauses};
+use crate::policy::pauses::Pauses;
 use crate::store::events::Entry;
 use crate::store::keys;
 use crate::store::outcomes::Outcome;
@@ -29,8 +29,8 @@ use crate::store::outcomes::Outcome;
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How long after a take that is done first, at least; twice that at most.
 const FIRST_SWEEP: Duration = Duration::from_secs(240);
-/// How often it is counted whose pause has ended.
-const LOOK_AT_PAUSES_EVERY: Duration = Duration::from_secs(1);
+/// How often what waits is noted for the metrics.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// How often the wake index is looked over for what memory may have missed.
 const LOOK_OVER_EVERY: Duration = Duration::from_secs(10);
 
@@ -47,8 +47,6 @@ pub struct PartitionActor {
     pub(super) due: DueTimes,
     /// The open breakers.
     pub(super) pauses: Pauses,
-    /// What was told of them last.
-    pub(super) told_breakers: Counts,
     /// Webhooks into whose queue nothing has looked since the partition was taken. The wake index alone does not tell
     /// that it is empty: it leaves out a webhook that was inactive until just before.
     pub(super) unseen: HashSet<WebhookId>,
@@ -81,7 +79,6 @@ impl PartitionActor {
             slots: HashMap::new(),
             due: DueTimes::default(),
             pauses: Pauses::default(),
-            told_breakers: Counts::default(),
             unseen: HashSet::new(),
             arrived: VecDeque::new(),
             arrived_bytes: 0,
@@ -130,7 +127,11 @@ impl PartitionActor {
     fn begin(&mut self, ctx: &mut Context<Self>) {
         self.feeds.add(self.feed.clone(), ctx.address());
         ctx.run_interval(LOOK_OVER_EVERY, |actor, ctx| actor.look_over(ctx));
-        ctx.run_interval(LOOK_AT_PAUSES_EVERY, |actor, _| actor.look_at_pauses());
+        ctx.run_interval(NOTE_EVERY, |actor, _| {
+            actor.note_what_waits();
+            // Time alone ends a pause.
+            actor.tell_breakers();
+        });
         ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep(ctx));
         // A partition that moves more often than that would never be swept; nor shall all of a node be so at once.
         ctx.run_later(FIRST_SWEEP.mul_f64(1.0 + rand::random::<f64>()), |actor, ctx| actor.sweep(ctx));
@@ -211,7 +212,6 @@ impl Actor for PartitionActor {
     fn stopped(&mut self, _: &mut Context<Self>) {
         self.feeds.remove(&self.feed);
         self.tenure.end();
-        self.forget_breakers();
         self.stop_slots();
     }
 }

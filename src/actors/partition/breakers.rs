@@ -7,7 +7,6 @@ use super::webhooks::SOON;
 use crate::clock;
 use crate::domain::{Millis, WebhookId};
 use crate::policy::breaker::{Change, Standing};
-use crate::policy::pauses::Counts;
 use crate::telemetry::events as facts;
 
 impl PartitionActor {
@@ -42,24 +41,9 @@ impl PartitionActor {
         self.tell_breakers();
     }
 
-    /// Time alone ends a pause.
-    pub(super) fn look_at_pauses(&mut self) {
-        if !self.pauses.is_empty() {
-            self.tell_breakers();
-        }
-    }
-
-    pub(super) fn tell_breakers(&mut self) {
+    pub(super) fn tell_breakers(&self) {
         let is_subscribed = |webhook: &WebhookId| self.table.owner_of(webhook).is_some();
-        self.told(self.pauses.counts(clock::now(), self.table.len(), is_subscribed));
-    }
-
-    /// The partition is no longer ours, and its webhooks are not counted here.
-    pub(super) fn forget_breakers(&mut self) {
-        self.told(Counts::default());
-    }
-
-    fn told(&mut self, counts: Counts) {
-        facts::breakers(std::mem::replace(&mut self.told_breakers, counts), counts);
+        let counts = self.pauses.counts(clock::now(), self.table.len(), is_subscribed);
+        facts::breakers(self.tenure.partition, counts);
     }
 }
