@@ -250,7 +250,7 @@ impl Check<'_> {
     fn breaker(&mut self, raw: &raw::Breaker) -> Breaker {
         let day = 86_400;
         Breaker {
-            failure_threshold: self.within("breaker.failure_threshold", raw.failure_threshold, 1..=1000),
+            failure_threshold: self.within("breaker.failure_threshold", raw.failure_threshold, 1..=1_000_000),
             pause: self.seconds("breaker.pause_seconds", raw.pause_seconds, 1..=day),
             max_pause: self.seconds("breaker.max_pause_seconds", raw.max_pause_seconds, 1..=day),
             disable_after: self.days("breaker.disable_after_days", raw.disable_after_days, 1..=365),

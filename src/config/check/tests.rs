@@ -145,7 +145,7 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
         ("cluster", "shards_per_tenant = 256", "from 1 to 255"),
         ("delivery", "allowed_networks = [\"10.0.0.0/8\", \"10.0.0.0/33\"]", "networks as CIDR"),
         ("delivery", "max_in_flight = 0", "from 1 to 65536"),
-        ("breaker", "failure_threshold = 0", "from 1 to 1000"),
+        ("breaker", "failure_threshold = 0", "from 1 to 1000000"),
         ("breaker", "pause_seconds = 0", "from 1 to 86400"),
         ("breaker", "disable_after_days = 0", "from 1 to 365"),
         ("log", "retention_days = 366", "from 1 to 365"),

@@ -173,7 +173,7 @@ impl Model {
         if self.doubts && self.pending.iter().any(turns) {
             return;
         }
-        let newer = standing.turn > self.decided.turn || std::mem::take(&mut self.doubts);
+        let newer = std::mem::take(&mut self.doubts) || standing.turn > self.decided.turn;
         let same = self.decided.is_open() && self.decided.pauses == standing.pauses;
         if newer && same {
             self.decided.turn = standing.turn;
