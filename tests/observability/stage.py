@@ -42,12 +42,13 @@ def eventually(what: str, condition: Callable[[], Any], within: float = WITHIN) 
 
 
 class Process:
-    """A child that writes to a log of its own."""
+    """A child that writes to a log of its own, a new one at each start."""
 
     def __init__(self, name: str, command: list[str], directory: Path, env: dict[str, str] | None = None) -> None:
         self.name = name
-        self.log = directory / f"{name}.log"
-        with self.log.open("ab") as log:
+        starts = len(list(directory.glob(f"{name}.*.log")))
+        self.log = directory / f"{name}.{starts + 1}.log"
+        with self.log.open("xb") as log:
             self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=directory)
 
     def said(self) -> str:
@@ -202,6 +203,16 @@ scrape_configs:
 """
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing about connections that break: a node that is killed breaks many."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: object) -> None:
+        """See above."""
+
+
 class Receiver:
     """Endpoints that answer by their path, and what each of them has got. `n` is the number in the event's data.
 
@@ -215,8 +226,7 @@ class Receiver:
         self.events: dict[str, set[str]] = {}
         self.traceparents: dict[tuple[str, int], str] = {}
         self.ended = threading.Event()
-        self.server = ThreadingHTTPServer(("0.0.0.0", 0), self.handler())
-        self.server.daemon_threads = True
+        self.server = Server(("0.0.0.0", 0), self.handler())
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
