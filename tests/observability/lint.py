@@ -25,6 +25,8 @@ OF_PROMETHEUS = {"up"}
 UNSHOWN = {
     "process_virtual_memory_bytes": "says nothing that resident memory does not say better",
 }
+# How what is no log line begins, of the lower-case words in the runbooks.
+COMMANDS = ("cluster drain", "cluster status", "appendonly", "noeviction", "maxmemory")
 SECTION = ["Meaning", "Impact", "First look", "Causes", "Ends"]
 
 
@@ -178,6 +180,10 @@ def of_runbooks(files: Files, families: dict[str, str]) -> Iterator[str]:
     known = set(families) | {f"{name}_{part}" for name in families for part in ("bucket", "count", "sum")}
     named = set(re.findall(rf"{PREFIX}[a-z0-9_]+(?=[{{\[)`])", files.runbooks))
     yield from (f"the runbooks name {metric}, which does not exist" for metric in sorted(named - known))
+    source = re.sub(r"\\\n\s*", "", "\n".join(path.read_text() for path in sorted((ROOT / "src").rglob("*.rs"))))
+    for line in re.findall(r"`([a-z]+(?: [a-z,:]+)+)(?: ?…)?`", files.runbooks):
+        if not line.startswith(COMMANDS) and line.rstrip(":") not in source:
+            yield f"the runbooks name the log line {line}, which is nowhere in the source"
     panels = {f"{title} / {panel['title']}" for title, panel in files.panels()}
     shown = {re.sub(r"\s+", " ", panel) for panel in re.findall(r"\*((?:Fleet|Deliveries) / [^*]+)\*", files.runbooks)}
     yield from (f"the runbooks name the panel {panel}, which does not exist" for panel in sorted(shown - panels))
