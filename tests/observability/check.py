@@ -16,6 +16,7 @@ from pathlib import Path
 import counted
 import lint
 import promql
+import traces
 import trouble
 from stage import Account, Node, Process, Prometheus, Receiver, Redis, eventually, fail, new_secret
 
@@ -44,7 +45,7 @@ class Checks:
             sys.exit("\n".join(["", *self.faults]))
 
 
-def settings(secret: str, networks: str) -> dict[str, str]:
+def settings(secret: str, networks: str, collector: str) -> dict[str, str]:
     return {
         "SERVER__PORT": "0",
         "SERVER__MANAGEMENT_PORT": "0",
@@ -55,6 +56,9 @@ def settings(secret: str, networks: str) -> dict[str, str]:
         "CLUSTER__WEBHOOKS_PER_SHARD": "1",
         "CLUSTER__SHARDS_PER_TENANT": "64",
         "TELEMETRY__LOG_FORMAT": "json",
+        # Only what comes with a traceparent is traced.
+        "TELEMETRY__OTLP_ENDPOINT": collector,
+        "TELEMETRY__OTLP_SAMPLE_RATIO": "0",
     }
 
 
@@ -66,6 +70,7 @@ class Stage:
         self.secret = new_secret()
         self.started = time.time()
         self.receiver = stack.enter_context(Receiver())
+        self.collector = stack.enter_context(traces.Collector())
         self.redis = stack.enter_context(Redis(directory))
         self.prometheus = stack.enter_context(Prometheus(tools, directory, lint.ALERTS))
         self.nodes = [self.node(f"node-{number}") for number in (1, 2, 3)]
@@ -75,7 +80,8 @@ class Stage:
 
     def node(self, name: str) -> Node:
         networks = "127.0.0.0/8" if name == "node-1" else "127.0.0.1/32"
-        return self.stack.enter_context(Node(self.binary, name, self.redis, self.directory, settings(self.secret, networks)))
+        given = settings(self.secret, networks, self.collector.url)
+        return self.stack.enter_context(Node(self.binary, name, self.redis, self.directory, given))
 
     def assembled(self, nodes: list[Node]) -> None:
         """Waits until they share all partitions and Prometheus knows them."""
@@ -106,6 +112,12 @@ def count(stage: Stage, checks: Checks) -> None:
     again = lambda: stage.start_again(victim)
     faults = counted.check(account, stage.prometheus, nodes, expected, victim, again, stage.receiver)
     checks.step("the same numbers everywhere", faults)
+
+
+def trace(stage: Stage, checks: Checks) -> None:
+    account = stage.account("tracer", "traced", "--role", "service")
+    faults = traces.check(account, stage.nodes, stage.receiver, stage.collector)
+    checks.step("one trace over several nodes", faults)
 
 
 def make_trouble(stage: Stage) -> None:
@@ -208,6 +220,7 @@ def run(stage: Stage, checks: Checks) -> None:
     checks.step("promtool check rules", tool(stage, "check", "rules", str(lint.ALERTS)))
     checks.step("promtool test rules", tool(stage, "test", "rules", str(HERE / "alerts.test.yaml")))
     count(stage, checks)
+    trace(stage, checks)
     make_trouble(stage)
     checks.step("promtool check metrics, on each node", expositions(stage))
     checks.step("every query of the dashboards has data", list(dashboard_queries(stage, files)))

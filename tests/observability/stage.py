@@ -217,14 +217,15 @@ class Receiver:
     """Endpoints that answer by their path, and what each of them has got. `n` is the number in the event's data.
 
     /ok takes everything; /flaky refuses the first attempt of every third event; /dead refuses every fifth event for good; /slow
-    does not answer the first attempt of every fiftieth; /status/NNN answers NNN; /hang never answers; /garbage answers something
+    does not answer the first attempt of every hundredth; /status/NNN answers NNN; /hang never answers; /garbage answers something
     that is not HTTP."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.requests: Counter[str] = Counter()
         self.events: dict[str, set[str]] = {}
-        self.traceparents: dict[tuple[str, int], str] = {}
+        # By event, path and attempt.
+        self.traceparents: dict[tuple[str, str, int], str] = {}
         self.ended = threading.Event()
         self.server = Server(("0.0.0.0", 0), self.handler())
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -241,7 +242,7 @@ class Receiver:
             self.requests[path] += 1
             self.events.setdefault(path, set()).add(event)
             if traceparent:
-                self.traceparents[event, attempt] = traceparent
+                self.traceparents[event, path, attempt] = traceparent
 
     def handler(receiver) -> type[BaseHTTPRequestHandler]:
         class Endpoint(BaseHTTPRequestHandler):
@@ -258,7 +259,7 @@ class Receiver:
                         self.answer(500)
                     case ["dead"] if number % 5 == 0:
                         self.answer(500)
-                    case ["slow"] if attempt == 1 and number % 50 == 0:
+                    case ["slow"] if attempt == 1 and number % 100 == 0:
                         self.hang()
                     case ["status", status]:
                         self.answer(int(status))
