@@ -16,6 +16,7 @@ from pathlib import Path
 import counted
 import lint
 import promql
+import spoil
 import traces
 import trouble
 from stage import Account, Node, Process, Prometheus, Receiver, Redis, eventually, fail, new_secret
@@ -228,7 +229,9 @@ def run(stage: Stage, checks: Checks) -> None:
     checks.step("rules evaluate", rules_evaluate(stage))
     checks.step("the killed node is told", node_down_is_told(stage))
     checks.step("variables", list(variable_queries(stage, files)))
-    checks.step("dashboards, alerts, runbooks and metrics agree", lint.all_faults(files, stage.nodes[0].metrics()))
+    exposition = stage.nodes[0].metrics()
+    checks.step("dashboards, alerts, runbooks and metrics agree", lint.all_faults(files, exposition))
+    checks.step("that check notices what is wrong", list(spoil.unnoticed(files, exposition)))
 
 
 def main() -> None:

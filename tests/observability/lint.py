@@ -182,7 +182,7 @@ def of_runbooks(files: Files, families: dict[str, str]) -> Iterator[str]:
     yield from (f"the runbooks name {metric}, which does not exist" for metric in sorted(named - known))
     source = re.sub(r"\\\n\s*", "", "\n".join(path.read_text() for path in sorted((ROOT / "src").rglob("*.rs"))))
     for line in re.findall(r"`([a-z]+(?: [a-z,:]+)+)(?: ?…)?`", files.runbooks):
-        if not line.startswith(COMMANDS) and line.rstrip(":") not in source:
+        if not line.startswith(COMMANDS) and '"' + line.rstrip(":") not in source:
             yield f"the runbooks name the log line {line}, which is nowhere in the source"
     panels = {f"{title} / {panel['title']}" for title, panel in files.panels()}
     shown = {re.sub(r"\s+", " ", panel) for panel in re.findall(r"\*((?:Fleet|Deliveries) / [^*]+)\*", files.runbooks)}
