@@ -191,7 +191,8 @@ def rules_evaluate(stage: Stage) -> list[str]:
     """No rule failed, and no annotation either."""
     rules = [rule for group in stage.prometheus.get("rules")["groups"] for rule in group["rules"]]
     faults = [f"{rule['name']}: {rule['lastError']}" for rule in rules if rule["health"] != "ok"]
-    texts = ((alert["labels"]["alertname"], text) for alert in stage.prometheus.get("alerts")["alerts"] for text in alert["annotations"].values())
+    alerts = stage.prometheus.get("alerts")["alerts"]
+    texts = ((alert["labels"]["alertname"], text) for alert in alerts for text in alert["annotations"].values())
     return faults + [f"{name}: {text}" for name, text in texts if "error expanding" in text]
 
 
