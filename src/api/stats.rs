@@ -105,7 +105,11 @@ impl Statistics {
             last_7d_success_rate: figures.success_rate_last_7d(),
             deliveries: Deliveries { total: successful + failed + pending, successful, failed, pending },
             response_time_ms: figures.response_times().into(),
-            by_event: figures.by_event.iter().map(|(name, count)| (name.clone(), (*count).into())).collect(),
+            by_event: figures
+                .events()
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count.into()))
+                .collect(),
             by_webhook: by_webhook(webhooks, of_webhooks),
             timeline: figures
                 .timeline()
