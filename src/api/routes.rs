@@ -30,6 +30,7 @@ fn api(routes: &mut ServiceConfig) {
         )
         .service(resource("/webhooks/{id}/regenerate-secret").post(webhooks::regenerate_secret))
         .service(resource("/webhooks/{id}/test").post(trial::run))
+        .service(resource("/webhooks/{id}/stats").get(stats::of_webhook))
         .service(resource("/webhooks/{id}/deliveries").get(deliveries::list))
         .service(resource("/webhooks/{id}/deliveries/{attemptId}").get(deliveries::show))
         .service(resource("/webhooks/{id}/deliveries/{attemptId}/retry").post(deliveries::retry))

@@ -1,5 +1,6 @@
 //! What the node tells about itself: log lines and metrics, written together so that they cannot disagree.
 
 pub mod events;
+pub mod last_minute;
 pub mod logging;
 pub mod metrics;
