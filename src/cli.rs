@@ -61,6 +61,8 @@ enum Command {
     /// Look at the cluster and move partitions off a node
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Print the reference of all metrics, as docs/metrics.md has it
+    Metrics,
     /// Print the version
     Version,
 }
@@ -157,6 +159,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
                 }
             })
         }
+        Command::Metrics => say(telemetry::metrics::reference::markdown().trim_end()),
         Command::Version => say(concat!("salesos-webhooks ", env!("CARGO_PKG_VERSION"))),
     }
 }

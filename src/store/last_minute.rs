@@ -7,13 +7,16 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use super::meter::Called;
 use super::script::Script;
 use super::{Error, Keys, Redis};
 use crate::domain::NodeId;
 use crate::policy::last_minute::{Snapshot, Told};
 
-static TELL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/metrics_tell.lua")));
-static READ: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/metrics_read.lua")));
+static TELL: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::MetricsTell, include_str!("scripts/metrics_tell.lua")));
+static READ: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::MetricsRead, include_str!("scripts/metrics_read.lua")));
 
 /// What is longer is none of ours.
 const LONGEST: usize = 4096;

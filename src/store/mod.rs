@@ -12,6 +12,7 @@ pub mod keys;
 pub mod last_minute;
 pub mod leases;
 pub mod mailboxes;
+pub mod meter;
 pub mod nodes;
 pub mod outcomes;
 pub mod overview;

@@ -4,6 +4,7 @@ use prometheus::Histogram;
 use prometheus::core::Metric as _;
 
 use super::metrics::METRICS;
+use super::partitions;
 use crate::policy::last_minute::{Sample, Times};
 
 /// The counters as they are now.
@@ -19,7 +20,7 @@ pub fn in_flight() -> u64 {
 
 /// Deliveries that wait in the node's partitions.
 pub fn backlog() -> u64 {
-    0
+    partitions::sum().pending
 }
 
 /// The bounds and the sum in microseconds; what the registry counts up to each bound is taken apart into buckets.

@@ -4,3 +4,4 @@ pub mod events;
 pub mod last_minute;
 pub mod logging;
 pub mod metrics;
+pub mod partitions;

@@ -30,4 +30,5 @@ mod redis_modes;
 mod retries;
 mod survival;
 mod switching;
+mod watching;
 mod webhooks;
