@@ -28,6 +28,7 @@ mod publishing;
 mod redis_faults;
 mod redis_modes;
 mod retries;
+mod statistics;
 mod survival;
 mod switching;
 mod watching;
