@@ -17,7 +17,7 @@ use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, Event, EventId, Millis, Partition, Tenant, WebhookId};
 
 static DISPATCH: LazyLock<Script> =
-    LazyLock::new(|| Script::new(Called::Dispatch, include_str!("scripts/dispatch.lua")));
+    LazyLock::new(|| Script::counting(Called::Dispatch, include_str!("scripts/dispatch.lua")));
 
 /// What awaits dispatch in a partition.
 #[derive(Clone, Debug)]

@@ -172,6 +172,6 @@ while at <= #ARGV do
   local _, answer = guarded('events ', entry, kind, handle[kind])
   answers[#answers + 1] = answer or 0
 end
-write_sums()
+write_counts()
 answers[#answers + 1] = set_aside
 return answers

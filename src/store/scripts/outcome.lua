@@ -142,6 +142,6 @@ end
 for webhook, state in pairs(webhooks) do
   if state.touched then guarded('count:', webhook, 'state', write_state, webhook, state) end
 end
-write_sums()
+write_counts()
 answers[#answers + 1] = set_aside
 return answers

@@ -8,7 +8,7 @@
 //! | 168 × 12, slot = hour mod 168 | `u32` the hour that the slot stands for, `u32` attempts that succeeded, `u32` that failed |
 //! | 24 × 128, slot = hour mod 24 | `u32` the hour, `i64` sum of response times in ms, 29 × `u32` count in each bucket of `BOUNDS_MS` |
 //!
-//! `scripts/shared.lua` writes it. What is missing at the end, or the whole string, reads as zeros.
+//! `scripts/counting.lua` writes it. What is missing at the end, or the whole string, reads as zeros.
 
 use super::BOUNDS_MS;
 use super::figures::{Attempts, DAY, WEEK};
