@@ -131,6 +131,7 @@ def make_trouble(stage: Stage) -> None:
         trouble.redis_hangs(account, stage.nodes, stage.redis)
         outcomes = ["http_status", "timeout", "connect", "blocked_address", "redirect", "protocol"]
         trouble.outcomes_come(stage.nodes, outcomes)
+        trouble.a_breaker_opens(stage.nodes)
 
 
 def expositions(stage: Stage) -> list[str]:

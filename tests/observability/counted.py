@@ -195,6 +195,15 @@ def in_statistics(account: Account, node: Node) -> Numbers:
     return {"successes": successes, "failures": failures, **ended}
 
 
+def in_statistics_of_webhooks(account: Account, node: Node, expected: list[Expected]) -> Numbers:
+    """GET /api/webhooks/{id}/stats, over all webhooks."""
+    stats = [account.must(node, "GET", f"/api/webhooks/{each.webhook}/stats") for each in expected]
+    successes, failures = attempts(entry for each in stats for entry in each["byEvent"].values())
+    of = lambda name: sum(each["deliveries"][name] for each in stats)
+    ended = {"delivered": of("successful"), "dead": of("failed"), "enqueued": of("total")}
+    return {"successes": successes, "failures": failures, **ended}
+
+
 def attempts(entries: Any) -> tuple[int, int]:
     entries = list(entries)
     return sum(entry["successful"] for entry in entries), sum(entry["failed"] for entry in entries)
@@ -249,10 +258,11 @@ def check(
         "planned": planned(expected),
         "delivery log, every row": in_log(account, survivors[0], expected),
         "counters of the webhooks": in_webhooks(account, survivors[1], expected),
-        **{f"statistics of {node.name}": in_statistics(account, node) for node in survivors},
+        "statistics of each webhook": in_statistics_of_webhooks(account, survivors[1], expected),
+        **{f"statistics, asked of {node.name}": in_statistics(account, node) for node in survivors},
     }
     again = start_again()
-    table[f"statistics of {again.name}, started again"] = in_statistics(account, again)
+    table[f"statistics, asked of {again.name}, new"] = in_statistics(account, again)
     table["Prometheus, last value of each"] = from_prometheus
     show(table, most, victim, receiver)
     return list(faults(table, from_prometheus, most))

@@ -1,5 +1,6 @@
 """Traffic in which things go wrong, so that no metric is looked at while it stands at 0 alone."""
 
+import re
 import signal
 import socket
 import uuid
@@ -76,6 +77,12 @@ def outcomes_come(nodes: list[Node], outcomes: list[str]) -> None:
         return [outcome for outcome in outcomes if zeros(outcome) == len(nodes)]
 
     eventually(f"attempts end as {', '.join(outcomes)}", lambda: not missing())
+
+
+def a_breaker_opens(nodes: list[Node]) -> None:
+    """Waits until a webhook is paused because it does nothing but fail."""
+    paused = r'salesos_webhooks_breakers\{state="paused"\} [1-9]'
+    eventually("a breaker opens", lambda: any(re.search(paused, node.metrics()) for node in nodes))
 
 
 def redis_hangs(account: Account, nodes: list[Node], redis: Redis) -> None:
