@@ -24,4 +24,4 @@ cargo build --locked --quiet
 target=$(cargo metadata --locked --no-deps --format-version 1 \
     | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 
-exec "$tools/venv/bin/python" tests/observability/check.py "$target/debug/salesos-webhooks" "$prometheus"
+exec "$tools/venv/bin/python" -B tests/observability/check.py "$target/debug/salesos-webhooks" "$prometheus"
