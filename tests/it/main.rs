@@ -28,6 +28,7 @@ mod publishing;
 mod redis_faults;
 mod redis_modes;
 mod retries;
+mod smoke;
 mod survival;
 mod switching;
 mod webhooks;
