@@ -17,16 +17,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use salesos_webhooks::clock;
-use salesos_webhooks::config::Auth;
 use salesos_webhooks::store::Redis;
 use salesos_webhooks::store::connection::Address;
-use salesos_webhooks::token::{self, Bearer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use node::{Node, SECRET};
+use node::Node;
 
 /// What the log keeps of a webhook by default.
 const EVENTS: usize = 10_000;
@@ -127,17 +124,7 @@ impl Bench {
     }
 
     async fn call(&self, method: &str, path: &str, body: &Value) -> Value {
-        let scope = Some("webhooks:read webhooks:write events:publish");
-        let bearer = Bearer { user: "bench", organization: Some("acme"), role: None, scope };
-        let auth = Auth {
-            jwt_secret: SECRET.into(),
-            issuer: None,
-            audience: None,
-            read_only_roles: vec![],
-            publisher_roles: vec![],
-            admin_roles: vec![],
-        };
-        let token = token::issue(&auth, &bearer, clock::now(), DEADLINE * 4).expect("a token");
+        let token = node::token("bench", "acme");
         let method = method.parse().expect("a method");
         let request = self.http.request(method, format!("http://{}{path}", self.api)).bearer_auth(token);
         let request = request.header("content-type", "application/json").body(body.to_string());

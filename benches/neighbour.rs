@@ -14,14 +14,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use salesos_webhooks::clock;
-use salesos_webhooks::config::Auth;
-use salesos_webhooks::token::{self, Bearer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use node::{Node, SECRET};
+use node::Node;
 
 /// Events a second, for each organization.
 const RATE: u32 = 50;
@@ -165,17 +162,7 @@ impl Bench {
     }
 
     fn request(&self, method: reqwest::Method, path: &str, organization: &str) -> reqwest::RequestBuilder {
-        let scope = Some("webhooks:read webhooks:write events:publish");
-        let bearer = Bearer { user: "bench", organization: Some(organization), role: None, scope };
-        let auth = Auth {
-            jwt_secret: SECRET.into(),
-            issuer: None,
-            audience: None,
-            read_only_roles: vec![],
-            publisher_roles: vec![],
-            admin_roles: vec![],
-        };
-        let token = token::issue(&auth, &bearer, clock::now(), DEADLINE * 60).expect("a token");
+        let token = node::token("bench", organization);
         let request = self.http.request(method, format!("http://{}{path}", self.api));
         request.bearer_auth(token).header("content-type", "application/json")
     }

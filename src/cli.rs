@@ -69,6 +69,8 @@ enum Command {
         #[arg(value_parser = ttl)]
         span: Duration,
     },
+    /// Print the reference of all metrics, as docs/metrics.md has it
+    Metrics,
     /// Print the version
     Version,
 }
@@ -196,6 +198,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             tokio::time::sleep(span).await;
             Ok(())
         }
+        Command::Metrics => say(telemetry::metrics::reference::markdown().trim_end()),
         Command::Version => say(concat!("salesos-webhooks ", env!("CARGO_PKG_VERSION"))),
     }
 }

@@ -35,6 +35,7 @@ use crate::store::connection::Address;
 use crate::store::private::Private;
 use crate::store::{Keys, Redis, preflight};
 use crate::telemetry::events as facts;
+use crate::telemetry::metrics::METRICS;
 
 /// How often Redis is asked whether it answers, for readiness.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
@@ -107,6 +108,7 @@ async fn serve(
         webhooks_per_shard: config.cluster.webhooks_per_shard,
         shards_per_tenant: config.cluster.shards_per_tenant,
     };
+    METRICS.partitions.set(i64::from(layout.partitions));
     let readiness = Arc::new(Readiness::default());
     let (live, lives) = watch::channel(Live::default());
     let servers = server::bind(&Shared::new(config.clone(), address, layout, lives), &readiness)?;

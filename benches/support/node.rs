@@ -3,17 +3,41 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use salesos_webhooks::clock;
+use salesos_webhooks::config::Auth;
+use salesos_webhooks::token::{self, Bearer};
 use serde_json::Value;
 
 /// What tokens for it are signed with.
-pub const SECRET: &str = "only-the-benchmark-signs-with-this-secret";
+const SECRET: &str = "only-the-benchmark-signs-with-this-secret";
+/// How long they are good.
+const TOKEN_LIFE: Duration = Duration::from_secs(4 * 3600);
+
+/// A token that may manage webhooks and publish.
+pub fn token(user: &str, organization: &str) -> String {
+    let scope = Some("webhooks:read webhooks:write events:publish");
+    let bearer = Bearer { user, organization: Some(organization), role: None, scope };
+    let auth = Auth {
+        jwt_secret: SECRET.into(),
+        issuer: None,
+        audience: None,
+        read_only_roles: vec![],
+        publisher_roles: vec![],
+        admin_roles: vec![],
+    };
+    token::issue(&auth, &bearer, clock::now(), TOKEN_LIFE).expect("a token")
+}
 
 /// The binary with a private Redis, in a directory of its own; gone at the end.
 pub struct Node {
     child: Child,
     /// Where its API listens.
     pub api: String,
+    /// Where it answers for its metrics.
+    #[allow(dead_code, reason = "not every benchmark asks")]
+    pub management: String,
     /// Where its data lies.
     pub directory: PathBuf,
 }
@@ -30,18 +54,21 @@ impl Node {
             .env("WEBHOOKS_DELIVERY__ALLOWED_NETWORKS", "127.0.0.0/8")
             .env("WEBHOOKS_REDIS__DATA_DIR", &directory)
             .env("WEBHOOKS_TELEMETRY__LOG_FORMAT", "json")
+            .env("WEBHOOKS_API__RATE_LIMIT_PER_MINUTE", "10000000")
             .current_dir(&directory)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary is built");
         let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let api = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        let ports = lines.by_ref().map_while(Result::ok).find_map(|line| {
             let entry: Value = serde_json::from_str(&line).ok()?;
-            (entry["message"] == "listening").then(|| entry["api"].as_str().map(str::to_owned))?
+            let port = |name: &str| entry[name].as_str().map(str::to_owned);
+            (entry["message"] == "listening").then(|| port("api").zip(port("management")))?
         });
+        let (api, management) = ports.expect("the node says where it listens");
         // Read on, so that it never waits for a full pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { child, api: api.expect("the node says where it listens"), directory }
+        Self { child, api, management, directory }
     }
 }
 

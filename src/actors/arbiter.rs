@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::local::{BodyMeter, Local};
 use super::partition::{Behind, Drain, PartitionActor, Retaken, Stop};
+use super::permits::Permits;
 use super::reader::{self, Feeds};
 use crate::clock;
 use crate::cluster::fitness::Scarcity;
@@ -73,7 +74,7 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
         bodies: BodyMeter::new(config.delivery.memory_budget_bytes / config.cluster.threads),
         keys: keys.clone(),
         layout,
-        permits,
+        permits: Permits::new(permits),
         scarcity,
         config,
     });
@@ -251,6 +252,7 @@ impl Arbiter {
         let lost = renewed.iter().filter(|(_, renewed)| leases::is_lost(renewed));
         let lost: Vec<Partition> = lost.map(|(tenure, _)| tenure.partition).collect();
         for (tenure, renewed) in &renewed {
+            facts::queued(tenure.partition, renewed);
             let cursor = self.feeds.cursor_of(tenure.partition).unwrap_or_default();
             let owned = self.running.iter().find(|owned| Rc::ptr_eq(&owned.tenure, tenure));
             if let (Some(oldest), Some(owned)) = (leases::is_behind(renewed, cursor), owned) {

@@ -88,7 +88,7 @@ pub async fn record(
 
 async fn make(attempt: &Attempt) -> End {
     let Attempt { local, delivery, .. } = attempt;
-    let Ok(_permit) = local.permits.acquire().await else { return NOT_NOW };
+    let Some(_permit) = local.permits.acquire().await else { return NOT_NOW };
     if !attempt.tenure.is_valid() {
         return NOT_NOW;
     }
@@ -138,7 +138,8 @@ async fn send(attempt: &Attempt, webhook: &Webhook, body: &EventBody) -> Attempt
     let Attempt { local, delivery, .. } = attempt;
     let at = clock::now();
     let sending = local.sender.attempt(&webhook.settings, &delivery.event, body, delivery.attempt, at);
-    let _on_its_way = OnItsWay::new();
+    let stored = Millis(delivery.entry.ms);
+    let _on_its_way = OnItsWay::new((delivery.attempt == 1).then_some(stored));
     let result = AssertUnwindSafe(sending).catch_unwind().await.unwrap_or_else(|_| panicked(at));
     facts::attempted(&webhook.id, delivery.attempt, &result);
     result
@@ -161,8 +162,8 @@ fn panicked(at: Millis) -> AttemptResult {
 struct OnItsWay;
 
 impl OnItsWay {
-    fn new() -> Self {
-        facts::attempt_started();
+    fn new(first_of: Option<Millis>) -> Self {
+        facts::attempt_started(first_of);
         Self
     }
 }

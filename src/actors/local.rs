@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
+use super::permits::Permits;
 use crate::cluster::fitness::Scarcity;
 use crate::config::Config;
 use crate::delivery::Sender;
@@ -37,7 +36,7 @@ pub struct Local {
     /// The HTTP client of this thread.
     pub sender: Sender,
     /// Attempts of the whole node at once.
-    pub permits: Arc<Semaphore>,
+    pub permits: Permits,
     /// Whether Redis is nearly full.
     pub scarcity: Scarcity,
     /// Bodies that ride along in memory.

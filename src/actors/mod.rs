@@ -7,6 +7,7 @@ pub mod arbiter;
 pub mod attempt;
 pub mod local;
 pub mod partition;
+pub mod permits;
 pub mod reader;
 pub mod steps;
 pub mod sweep;

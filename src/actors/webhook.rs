@@ -21,6 +21,7 @@ use crate::clock;
 use crate::cluster::tenure::Tenure;
 use crate::domain::{EntryId, Millis, Receipt, Webhook, WebhookId};
 use crate::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Round, Verdict};
+use crate::policy::waiting::Waiting;
 use crate::store::mailboxes;
 use crate::store::outcomes::Outcome;
 use crate::store::{self, keys, record};
@@ -100,6 +101,8 @@ pub struct Start {
     pub known: Known,
     /// The last entry of which no message could tell.
     pub missed: Rc<Cell<EntryId>>,
+    /// What of it is due and has not been started, for the partition to see.
+    pub waiting: Rc<Cell<Waiting>>,
 }
 
 /// The actor of one webhook.
@@ -195,6 +198,7 @@ impl WebhookActor {
         }
         let Some(ready) = &mut self.ready else { return effects };
         effects.extend(ready.lane.step(input, missed, now));
+        self.start.waiting.set(ready.lane.waiting(now));
         effects
     }
 

@@ -54,6 +54,7 @@ impl Readiness {
     /// The node begins to stop.
     pub fn draining(&self) {
         self.0.store(State::Draining as u8, Ordering::SeqCst);
+        self.show();
     }
 
     /// The state now.
@@ -61,11 +62,16 @@ impl Readiness {
         State::ALL[usize::from(self.0.load(Ordering::SeqCst))]
     }
 
+    fn show(&self) {
+        metrics::METRICS.ready.set(i64::from(self.state() == State::Ready));
+    }
+
     fn leave_unless_draining(&self, next: State) {
         let draining = State::Draining as u8;
         let change = |current| (current != draining).then_some(next as u8);
         // An error says that it is draining, which stays so.
         let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
+        self.show();
     }
 }
 

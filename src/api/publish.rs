@@ -4,9 +4,10 @@
 //! the tenant.
 
 use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
 use actix_web::web::Data;
-use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::{StreamExt, stream};
@@ -85,14 +86,31 @@ pub async fn one(
     request: HttpRequest,
     body: EventBytes,
 ) -> Result<HttpResponse, Error> {
-    let key = idempotency_key(request.headers())?;
-    let mut fields = Fields::parse(&body.0)?;
-    let new = NewEvent::read(&app, &caller, &mut fields);
-    fields.finish()?;
-    let new = new.ok_or_else(|| Error::Internal("an event without a fault was not read".into(), None))?;
+    let (new, key) = read_one(&app, &caller, request.headers(), &body.0).inspect_err(refused)?;
     let tenant = new.tenant(&caller)?;
     let taken = store(&app, new.publication(tenant, key)).await?;
     Ok(HttpResponse::Accepted().json(taken))
+}
+
+fn read_one(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(NewEvent, Option<String>), Error> {
+    let key = idempotency_key(headers)?;
+    let mut fields = Fields::parse(body)?;
+    let new = NewEvent::read(app, caller, &mut fields);
+    fields.finish()?;
+    let new = new.ok_or_else(|| Error::Internal("an event without a fault was not read".into(), None))?;
+    Ok((new, key))
+}
+
+/// Counts a publication that is refused for what it says.
+fn refused(error: &Error) {
+    if error.status_code() == StatusCode::BAD_REQUEST {
+        facts::publication_invalid();
+    }
 }
 
 /// `POST /api/events/batch`: all events are valid, or none is taken.
@@ -102,12 +120,7 @@ pub async fn batch(
     request: HttpRequest,
     body: BatchBytes,
 ) -> Result<HttpResponse, Error> {
-    if request.headers().contains_key("idempotency-key") {
-        return Err(Error::Invalid(vec![
-            "Idempotency-Key must not be given with a batch: give each event an id".into(),
-        ]));
-    }
-    let publications = read_batch(&app, &caller, &body.0)?;
+    let publications = read_batch(&app, &caller, request.headers(), &body.0).inspect_err(refused)?;
     // Started in order, so that they are stored in order.
     let stored: Vec<_> = stream::iter(publications)
         .map(|publication| store(&app, publication))
@@ -121,7 +134,16 @@ pub async fn batch(
         .json(serde_json::json!({"accepted": accepted, "duplicates": duplicates, "events": taken})))
 }
 
-fn read_batch(app: &App, caller: &Caller, body: &[u8]) -> Result<Vec<(Publication, String)>, Error> {
+fn read_batch(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Vec<(Publication, String)>, Error> {
+    if headers.contains_key("idempotency-key") {
+        let fault = "Idempotency-Key must not be given with a batch: give each event an id";
+        return Err(Error::Invalid(vec![fault.into()]));
+    }
     let mut fields = Fields::parse(body)?;
     fields.require(&["events"]);
     let elements = fields.array("events").unwrap_or_default();
@@ -291,8 +313,9 @@ async fn store(app: &App, (publication, data): (Publication, String)) -> Result<
     let organization = event.tenant.organization_id();
     let rebuild = |id: &EventId, at| json::event_body(id, &event.event_type, at, organization, &data).into();
     let published =
-        publications::publish(&app.redis, &app.keys, &app.layout, bounds, &publication, rebuild).await?;
-    facts::published(&published);
+        publications::publish(&app.redis, &app.keys, &app.layout, bounds, &publication, rebuild).await;
+    facts::published(published.as_ref());
+    let published = published?;
     let taken = |id: &EventId, timestamp: Millis, duplicate| Taken {
         id: id.clone(),
         event_type: event.event_type.to_string(),

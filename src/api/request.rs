@@ -4,18 +4,22 @@
 //! client puts there.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 use actix_web::{HttpMessage, ResponseError};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
 use super::error::{About, Error};
 use super::rate_limit::Allowance;
+use super::{App, routes};
 use crate::clock;
+use crate::telemetry::events as facts;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken from a client, in characters.
@@ -64,7 +68,7 @@ pub async fn around(
     request.extensions_mut().insert(id.clone());
     let mut response = written(next.call(request).await?.map_into_boxed_body(), &id);
     set_headers(&mut response, &id);
-    log(&response, &id, started.elapsed().as_millis());
+    tell(&response, &id, started.elapsed());
     Ok(response)
 }
 
@@ -123,25 +127,21 @@ fn set_headers(response: &mut ServiceResponse<BoxBody>, id: &RequestId) {
     }
 }
 
-fn log(response: &ServiceResponse<BoxBody>, id: &RequestId, elapsed_ms: u128) {
+fn tell(response: &ServiceResponse<BoxBody>, id: &RequestId, elapsed: Duration) {
     let request = response.request();
-    let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
-    let (method, status) = (request.method().as_str(), response.status().as_u16());
+    let base_path = request.app_data::<Data<App>>().map_or("", |app| &app.config.server.base_path);
+    let pattern = request.match_pattern();
+    let route = pattern.and_then(|pattern| routes::of(request.method().as_str(), &pattern, base_path));
     let extensions = request.extensions();
-    match extensions.get::<Cause>() {
-        Some(Cause(cause)) => {
-            tracing::warn!(
-                method,
-                route,
-                status,
-                elapsed_ms,
-                request_id = id.as_str(),
-                cause,
-                "request failed"
-            );
-        }
-        None => tracing::info!(method, route, status, elapsed_ms, request_id = id.as_str(), "request"),
-    }
+    let cause = extensions.get::<Cause>().map(|Cause(cause)| cause.as_str());
+    facts::answered(&facts::Answered {
+        method: request.method().as_str(),
+        route,
+        status: response.status().as_u16(),
+        elapsed,
+        request_id: id.as_str(),
+        cause,
+    });
 }
 
 #[cfg(test)]

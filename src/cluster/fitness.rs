@@ -26,11 +26,11 @@ pub async fn watch(redis: Redis, config: Arc<Config>, scarcity: Scarcity) {
     let mut known = Vec::new();
     let mut last: Option<(Instant, u64)> = None;
     loop {
-        if let Ok(share) = redis.memory_share().await {
+        if let Ok(memory) = redis.memory().await {
             let before = scarcity.load(Ordering::Relaxed);
-            let now = is_scarce(share, before);
+            let now = is_scarce(memory.share(), before);
             scarcity.store(now, Ordering::Relaxed);
-            facts::memory_looked_at(share, before, now);
+            facts::memory_looked_at(memory, before, now);
         }
         // Servers that cannot be named cannot be checked either; the next time they can.
         if redis.identity().await.is_ok() {

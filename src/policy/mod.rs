@@ -13,3 +13,4 @@ pub mod retake;
 pub mod retry;
 pub mod roster;
 pub mod signing;
+pub mod waiting;

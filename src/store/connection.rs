@@ -25,10 +25,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{Client, Cmd, FromRedisValue, Pipeline};
 
 pub use self::error::Error;
+pub use self::identity::Memory;
 pub(super) use self::identity::info_field;
 use self::link::{Link, Opener, connection_config, timed_out, within};
 pub use super::address::Address;
 use super::address::Servers;
+use super::meter::{Called, measured, waited};
 use super::{cluster, sentinel};
 use crate::clock;
 
@@ -143,6 +145,11 @@ impl Redis {
     /// # Errors
     /// See [`Error`]; after [`Error::Unanswered`] the command may have happened. Cancel safe in the same sense.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+        measured(Called::Command, self.ask(command)).await
+    }
+
+    /// As [`Self::query`], measured by the caller.
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
         let (number, mut link) = self.connection().await?;
         let answer = within(self.patience(), command.query_async(&mut link)).await;
         self.judge(number, answer)
@@ -153,6 +160,15 @@ impl Redis {
     /// # Errors
     /// As [`Self::query`].
     pub async fn query_within<T: FromRedisValue>(&self, limit: Duration, command: &Cmd) -> Result<T, Error> {
+        measured(Called::Command, self.ask_within(limit, command)).await
+    }
+
+    /// As [`Self::query_within`], measured by the caller.
+    pub(super) async fn ask_within<T: FromRedisValue>(
+        &self,
+        limit: Duration,
+        command: &Cmd,
+    ) -> Result<T, Error> {
         let asked = async {
             let (number, mut link) = self.connection().await?;
             let answer = within(self.patience().min(limit), command.query_async(&mut link)).await;
@@ -167,6 +183,10 @@ impl Redis {
     /// # Errors
     /// As [`Self::query`]: any command's error is the error of all.
     pub async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Error> {
+        measured(Called::Pipeline, self.ask_together(commands)).await
+    }
+
+    async fn ask_together<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Error> {
         let (number, mut link) = self.connection().await?;
         let answer = within(self.patience(), commands.query_async(&mut link)).await;
         self.judge(number, answer)
@@ -178,11 +198,16 @@ impl Redis {
     /// # Errors
     /// As [`Self::query`]: any command's error is the error of all, which are run all the same.
     pub async fn each<T: FromRedisValue>(&self, commands: &[Cmd]) -> Result<Vec<T>, Error> {
+        measured(Called::Pipeline, self.ask_each(commands)).await
+    }
+
+    /// As [`Self::each`], measured by the caller.
+    pub(super) async fn ask_each<T: FromRedisValue>(&self, commands: &[Cmd]) -> Result<Vec<T>, Error> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
         if self.is_cluster() {
-            let alone = commands.iter().map(|command| self.query(command));
+            let alone = commands.iter().map(|command| self.ask(command));
             let answers: Vec<Result<T, Error>> =
                 futures_util::stream::iter(alone).buffered(AT_ONCE).collect().await;
             return answers.into_iter().collect();
@@ -191,7 +216,7 @@ impl Redis {
         for command in commands {
             pipeline.add_command(command.clone());
         }
-        self.pipeline(&pipeline).await
+        self.ask_together(&pipeline).await
     }
 
     /// As [`Self::each`], but on a Redis Cluster a command whose server does not answer within `limit` is `None` and the
@@ -243,7 +268,14 @@ impl Redis {
         if let Some(open) = self.open_connection() {
             return Ok(open);
         }
-        // One task opens, the others wait for what it opened.
+        let started = clock::monotonic();
+        let opened = self.opened().await;
+        waited(started);
+        opened
+    }
+
+    /// One task opens, the others wait for what it opened.
+    async fn opened(&self) -> Result<(u64, Link), Error> {
         let limit = self.opening_limit();
         let _opening =
             tokio::time::timeout(limit, self.inner.opening.lock()).await.map_err(|_| timed_out())?;

@@ -11,11 +11,13 @@ use bytes::Bytes;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
+use super::meter::Called;
 use super::script::Script;
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, Event, EventId, Millis, Partition, Tenant, WebhookId};
 
-static DISPATCH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/dispatch.lua")));
+static DISPATCH: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::Dispatch, include_str!("scripts/dispatch.lua")));
 
 /// What awaits dispatch in a partition.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use redis::Cmd;
 
+use super::meter::Called;
 use super::script::{self, Call, Script};
 use super::{Error, Keys, Redis};
 use crate::domain::{EntryId, NodeId, Partition};
@@ -17,9 +18,12 @@ use crate::policy::lease::{Renewal, Seen};
 /// run out meanwhile: looking, taking, renewing and giving back, one after the other, take less than a term.
 const ANSWER: Duration = Duration::from_millis(700);
 
-static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lease_take.lua")));
-static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lease_renew.lua")));
-static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/lease_release.lua")));
+static TAKE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::LeaseTake, include_str!("scripts/lease_take.lua")));
+static RENEW: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::LeaseRenew, include_str!("scripts/lease_renew.lua")));
+static RELEASE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::LeaseRelease, include_str!("scripts/lease_release.lua")));
 
 /// Looks at several leases in one round trip, in their order; `None` where the answer is missing.
 ///
@@ -76,6 +80,16 @@ pub struct Renewed {
     pub renewal: Renewal,
     /// The oldest entry that awaits dispatch.
     pub oldest: Option<EntryId>,
+    /// How many await it.
+    pub undispatched: u64,
+    /// Deliveries that are queued or between two attempts.
+    pub pending: u64,
+}
+
+impl Renewed {
+    fn without_a_look(renewal: Renewal) -> Self {
+        Self { renewal, oldest: None, undispatched: 0, pending: 0 }
+    }
 }
 
 /// Shows that the holder lives, for several leases in one round trip.
@@ -89,13 +103,17 @@ pub async fn renew(
 ) -> Result<Vec<Renewed>, Error> {
     let routes = routes_of(keys, held);
     let calls = calls_on_all(&RENEW, keys, held, &routes);
-    let answers: Vec<Option<(i64, Option<String>)>> = script::run_what_answers(redis, ANSWER, &calls).await?;
-    let read = |answer: Option<(i64, Option<String>)>| match answer {
-        None => Renewed { renewal: Renewal::Unknown, oldest: None },
-        Some((0, _)) => Renewed { renewal: Renewal::Lost, oldest: None },
-        Some((_, oldest)) => {
-            Renewed { renewal: Renewal::Ours, oldest: oldest.and_then(|oldest| oldest.parse().ok()) }
-        }
+    type Answer = (i64, Option<String>, u64, i64);
+    let answers: Vec<Option<Answer>> = script::run_what_answers(redis, ANSWER, &calls).await?;
+    let read = |answer: Option<Answer>| match answer {
+        None => Renewed::without_a_look(Renewal::Unknown),
+        Some((0, ..)) => Renewed::without_a_look(Renewal::Lost),
+        Some((_, oldest, undispatched, pending)) => Renewed {
+            renewal: Renewal::Ours,
+            oldest: oldest.and_then(|oldest| oldest.parse().ok()),
+            undispatched,
+            pending: pending.try_into().unwrap_or_default(),
+        },
     };
     Ok(answers.into_iter().map(read).collect())
 }
@@ -201,7 +219,10 @@ mod tests {
             add.arg(keys.key(Partition(0), "events")).arg(entry).arg("k").arg("v");
             server.redis.query::<String>(&add).await.unwrap();
         }
-        let oldest = renew(&server.redis, &keys, &held).await.unwrap()[0].oldest;
-        assert_eq!(oldest, Some(EntryId { ms: 7, seq: 1 }));
+        let count = keys.key(Partition(0), "usage");
+        server.redis.query::<u64>(redis::cmd("HSET").arg(count).arg("pending").arg(3)).await.unwrap();
+        let Renewed { oldest, undispatched, pending, .. } =
+            renew(&server.redis, &keys, &held).await.unwrap()[0];
+        assert_eq!((oldest, undispatched, pending), (Some(EntryId { ms: 7, seq: 1 }), 2, 3));
     }
 }

@@ -12,12 +12,14 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::events::{RawEntry, entries_of, text, unreadable as not_as_asked};
+use super::meter::Called;
 use super::script::{Call, Script};
 use super::unreadable::{self, Unreadable};
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, EventBody, EventId, Millis, Partition, Tenant, WebhookId};
 
-static PURGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/purge.lua")));
+static PURGE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::Purge, include_str!("scripts/purge.lua")));
 
 /// A delivery that waits in a mailbox for its first attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]

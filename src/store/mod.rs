@@ -11,6 +11,7 @@ pub mod events;
 pub mod keys;
 pub mod leases;
 pub mod mailboxes;
+pub mod meter;
 pub mod nodes;
 pub mod outcomes;
 pub mod overview;

@@ -9,13 +9,15 @@ use std::sync::LazyLock;
 use redis::{FromRedisValue, Value};
 use serde::{Deserialize, Serialize};
 
+use super::meter::Called;
 use super::script::Script;
 use super::{Error, Keys, Redis};
 use crate::domain::{Millis, NodeId};
 use crate::policy::placement::Member;
 use crate::policy::roster::Sign;
 
-static FORGET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/node_forget.lua")));
+static FORGET: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::NodeForget, include_str!("scripts/node_forget.lua")));
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,11 +6,13 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use super::meter::Called;
 use super::script::{Call, Script};
 use super::{Error, Keys, Redis, stats};
 use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Partition, Receipt, WebhookId};
 
-static OUTCOME: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/outcome.lua")));
+static OUTCOME: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::Outcome, include_str!("scripts/outcome.lua")));
 
 /// Where a delivery waited when its attempt started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,13 +11,15 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::events::{text, unreadable};
+use super::meter::Called;
 use super::resend::CALL_MEMORY;
 use super::script::Script;
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{Event, EventId, Millis, Partition};
 use crate::policy::partition::Layout;
 
-static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/publish.lua")));
+static PUBLISH: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::Publish, include_str!("scripts/publish.lua")));
 
 /// How long a key or an id of the publisher's own makes a repeat a duplicate.
 const IDEMPOTENCY: Duration = Duration::from_secs(24 * 3600);

@@ -9,10 +9,12 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::keys::{event_hash, idempotency_hash};
+use super::meter::Called;
 use super::{Error, Keys, Redis, Script};
 use crate::domain::{EventId, Partition, Tenant, WebhookId};
 
-static RESEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/resend.lua")));
+static RESEND: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::Resend, include_str!("scripts/resend.lua")));
 
 /// How long a call is remembered: longer than a client of Redis goes on sending it again by itself.
 pub(super) const CALL_MEMORY: Duration = Duration::from_secs(60);

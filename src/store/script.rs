@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use redis::{Cmd, ToRedisArgs};
 
+use super::meter::{Called, measured};
 use super::{Error, Redis};
 
 /// The functions that several scripts share, put before each script's own text.
@@ -17,20 +18,21 @@ const SHARED: &str = include_str!("scripts/shared.lua");
 /// One script: its text and the SHA-1 that names it.
 #[derive(Debug)]
 pub struct Script {
+    called: Called,
     text: String,
     digest: String,
 }
 
 impl Script {
     /// The script of `text`, which may begin with a `#!lua flags=…` line; the shared functions are put after that line.
-    pub fn new(text: &str) -> Self {
+    pub fn new(called: Called, text: &str) -> Self {
         let (shebang, body) = match text.split_once('\n') {
             Some((first, rest)) if first.starts_with("#!") => (first, rest),
             _ => ("#!lua", text),
         };
         let text = format!("{shebang}\n{SHARED}\n{body}");
         let digest = redis::Script::new(&text).get_hash().to_owned();
-        Self { text, digest }
+        Self { called, text, digest }
     }
 
     /// Starts a call: `key` routes it (any key of the partition); arguments follow with [`Call::arg`].
@@ -60,10 +62,13 @@ impl Call<'_> {
     /// # Errors
     /// As [`Redis::query`]; an unknown script is made known, not reported.
     pub async fn run<T: redis::FromRedisValue>(&self, redis: &Redis) -> Result<T, Error> {
-        match redis.query(&self.command).await {
-            Err(Error::NoScript) => redis.query(&self.with_text()).await,
-            answer => answer,
-        }
+        let run = async {
+            match redis.ask(&self.command).await {
+                Err(Error::NoScript) => redis.ask(&self.with_text()).await,
+                answer => answer,
+            }
+        };
+        measured(self.script.called, run).await
     }
 
     /// As [`Self::run`], and without an answer within `limit` it has none.
@@ -75,10 +80,13 @@ impl Call<'_> {
         limit: Duration,
         redis: &Redis,
     ) -> Result<T, Error> {
-        match redis.query_within(limit, &self.command).await {
-            Err(Error::NoScript) => redis.query_within(limit, &self.with_text()).await,
-            answer => answer,
-        }
+        let run = async {
+            match redis.ask_within(limit, &self.command).await {
+                Err(Error::NoScript) => redis.ask_within(limit, &self.with_text()).await,
+                answer => answer,
+            }
+        };
+        measured(self.script.called, run).await
     }
 
     /// The same call with the script's text where its digest was.
@@ -101,14 +109,18 @@ impl Call<'_> {
 /// # Errors
 /// As [`Redis::each`]; an unknown script is made known, not reported.
 pub async fn run_each<T: redis::FromRedisValue>(redis: &Redis, calls: &[Call<'_>]) -> Result<Vec<T>, Error> {
+    let Some(first) = calls.first() else { return Ok(Vec::new()) };
     let commands: Vec<Cmd> = calls.iter().map(|call| call.command.clone()).collect();
-    match redis.each(&commands).await {
-        Err(Error::NoScript) => {
-            let whole: Vec<Cmd> = calls.iter().map(Call::with_text).collect();
-            redis.each(&whole).await
+    let run = async {
+        match redis.ask_each(&commands).await {
+            Err(Error::NoScript) => {
+                let whole: Vec<Cmd> = calls.iter().map(Call::with_text).collect();
+                redis.ask_each(&whole).await
+            }
+            answer => answer,
         }
-        answer => answer,
-    }
+    };
+    measured(first.script.called, run).await
 }
 
 /// As [`run_each`], but on a Redis Cluster a call whose server does not answer within `limit` is `None` and the others

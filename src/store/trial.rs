@@ -9,11 +9,13 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::keys::event_hash;
+use super::meter::Called;
 use super::resend::{CALL_MEMORY, new_call};
 use super::{Error, Keys, Redis, Script};
 use crate::domain::{EventBody, EventId, Millis, Partition, Tenant, WebhookId};
 
-static TEST_ROW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/test_row.lua")));
+static TEST_ROW: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::TestRow, include_str!("scripts/test_row.lua")));
 
 /// One test that is running.
 #[derive(Debug)]

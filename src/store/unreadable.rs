@@ -7,11 +7,13 @@ use std::sync::LazyLock;
 
 use super::events::describe;
 use super::mailboxes::Queue;
+use super::meter::Called;
 use super::script::Script;
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, EventId, Millis, Partition};
 
-static SET_ASIDE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/set_aside.lua")));
+static SET_ASIDE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::SetAside, include_str!("scripts/set_aside.lua")));
 
 /// An item of a webhook's queue that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 
+use super::meter::Called;
 use super::{Error, Keys, Redis, Script, keys, record};
 use crate::domain::{Millis, Shard, Tenant, UserId, Webhook, WebhookId};
 use crate::policy::partition::Layout;
@@ -20,10 +21,14 @@ const CHUNK: usize = 200;
 /// Older index entries without a record are left-overs; younger ones may still be about to get it.
 const SWEEP_AFTER: Duration = Duration::from_secs(60);
 
-static INDEX: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/webhook_index.lua")));
-static CREATE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/webhook_create.lua")));
-static UPDATE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/webhook_update.lua")));
-static DELETE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/webhook_delete.lua")));
+static INDEX: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::WebhookIndex, include_str!("scripts/webhook_index.lua")));
+static CREATE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::WebhookCreate, include_str!("scripts/webhook_create.lua")));
+static UPDATE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::WebhookUpdate, include_str!("scripts/webhook_update.lua")));
+static DELETE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Called::WebhookDelete, include_str!("scripts/webhook_delete.lua")));
 
 /// The webhooks of one tenant.
 #[derive(Clone, Copy, Debug)]

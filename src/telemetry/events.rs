@@ -7,37 +7,78 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::domain::{AttemptResult, ErrorKind, NodeId, Partition, WebhookId};
+use crate::domain::{AttemptResult, ErrorKind, Millis, NodeId, Partition, WebhookId};
+use crate::policy::lease::Renewal;
+use crate::store::leases::Renewed;
 use crate::store::outcomes::{Disposition, Outcome};
 use crate::store::{self, publications::Published};
 
 use super::metrics::METRICS;
+use super::partitions::{self, Queued};
 
 /// The node answers requests.
 pub fn listening(api: std::net::SocketAddr, management: std::net::SocketAddr) {
     tracing::info!(%api, %management, "listening");
 }
 
-/// A publication has been answered.
-pub fn published(result: &Published) {
+/// A request to the API and its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// Method and pattern of the route that took it; never the path, which carries ids.
+    pub route: Option<(&'a str, &'a str)>,
+    /// The status of the answer.
+    pub status: u16,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Names it in the answer.
+    pub request_id: &'a str,
+    /// What failed inside.
+    pub cause: Option<&'a str>,
+}
+
+/// A request to the API has been answered.
+pub fn answered(answered: &Answered<'_>) {
+    let Answered { method, route, status, elapsed, request_id, cause } = *answered;
+    METRICS.request(route, status, elapsed);
+    let (route, elapsed_ms) = (route.map_or("unmatched", |(_, route)| route), elapsed.as_millis() as u64);
+    match cause {
+        Some(cause) => tracing::warn!(method, route, status, elapsed_ms, request_id, cause, "request failed"),
+        None => tracing::info!(method, route, status, elapsed_ms, request_id, "request"),
+    }
+}
+
+/// A publication has been stored or refused, or (an error) Redis did not say.
+pub fn published(result: Result<&Published, &store::Error>) {
     let label = match result {
-        Published::New => "new",
-        Published::Duplicate(..) => "duplicate",
-        Published::Conflict => "conflict",
-        Published::PartitionFull | Published::TenantFull | Published::PartlyStored => "full",
+        Ok(Published::New) => "new",
+        Ok(Published::Duplicate(..)) => "duplicate",
+        Ok(Published::Conflict) => "conflict",
+        Ok(Published::PartitionFull | Published::TenantFull | Published::PartlyStored) => "full",
+        Err(_) => "unavailable",
     };
     METRICS.events_published.with_label_values(&[label]).inc();
 }
 
-/// A batch of events has been put into mailboxes.
-pub fn dispatched(events: usize, deliveries: usize) {
+/// A publication was refused for what it says.
+pub fn publication_invalid() {
+    METRICS.events_published.with_label_values(&["invalid"]).inc();
+}
+
+/// A batch of events has been put into mailboxes; `matched` of them matched any webhook.
+pub fn dispatched(events: usize, matched: usize, deliveries: usize) {
     METRICS.events_dispatched.inc_by(events as u64);
+    METRICS.events_matched.inc_by(matched as u64);
     METRICS.deliveries_enqueued.inc_by(deliveries as u64);
 }
 
-/// An attempt is on its way.
-pub fn attempt_started() {
+/// An attempt is on its way; if it is a delivery's first, of an entry that was stored then.
+pub fn attempt_started(first_of: Option<Millis>) {
     METRICS.attempts_in_flight.inc();
+    if let Some(stored) = first_of {
+        METRICS.publish_to_first_attempt.observe(clock::now().since(stored).as_secs_f64());
+    }
 }
 
 /// An attempt has ended, or was given up.
@@ -141,10 +182,13 @@ pub fn redis_checked(before: &[String], faults: &[String]) {
     }
 }
 
-/// Redis uses that share of its memory; room was scarce `before`, or is `now`.
-pub fn memory_looked_at(share: f64, before: bool, now: bool) {
+/// Redis uses so much of its memory; room was scarce `before`, or is `now`.
+pub fn memory_looked_at(memory: store::connection::Memory, before: bool, now: bool) {
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     METRICS.redis_memory_scarce.set(i64::from(now));
-    let percent = (share * 100.0).round();
+    METRICS.redis_memory_used.set(bytes(memory.used));
+    METRICS.redis_memory_limit.set(bytes(memory.limit));
+    let percent = (memory.share() * 100.0).round();
     match (before, now) {
         (false, true) => tracing::warn!(
             percent,
@@ -163,6 +207,18 @@ pub fn partitions_retaken(partitions: usize) {
     }
 }
 
+/// A renewal of a lease that is ours told what the partition holds.
+pub fn queued(partition: Partition, renewed: &Renewed) {
+    if renewed.renewal == Renewal::Ours {
+        let queued = Queued {
+            pending: renewed.pending,
+            undispatched: renewed.undispatched,
+            oldest_undispatched: renewed.oldest.map(|oldest| Millis(oldest.ms)),
+        };
+        partitions::queued(partition, queued);
+    }
+}
+
 /// A partition is ours.
 pub fn partition_taken(partition: Partition, waited: Duration) {
     METRICS.partitions_owned.inc();
@@ -172,12 +228,14 @@ pub fn partition_taken(partition: Partition, waited: Duration) {
 
 /// A partition was given back.
 pub fn partition_released(partition: Partition) {
+    partitions::gone(partition);
     METRICS.partitions_owned.dec();
     tracing::debug!(%partition, "partition released");
 }
 
 /// A partition is no longer ours, and not because we gave it back.
 pub fn partition_lost(partition: Partition) {
+    partitions::gone(partition);
     METRICS.partitions_owned.dec();
     METRICS.leases_lost.inc();
     // It showed in the refusal of a renewal, or of a taking anew.

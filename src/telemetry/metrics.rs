@@ -1,69 +1,87 @@
 //! The Prometheus metrics of this node, `salesos_webhooks_*`.
 //!
-//! Labels come from enums, so their number is fixed, and every labelled counter exists from the start with value 0.
-//! Names follow the Prometheus naming conventions; the text format is version 0.0.4.
+//! Labels come from enums and from the table of routes, so their number is fixed, and every labelled counter exists from
+//! the start with value 0. Names follow the Prometheus naming conventions; the text format is version 0.0.4. What each
+//! means is said once, where it is made, and `docs/metrics.md` is written from that ([`reference::markdown`]).
+//!
+//! Redis calls are measured where they are made ([`crate::store::meter`]) and shown here. Gauges of what waits are added
+//! up over the partitions at a scrape ([`super::partitions`]).
+
+pub mod reference;
+mod set;
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
 
+use self::set::{Described, Kind, Set, of, told_later};
+use super::partitions;
+use crate::clock;
 use crate::domain::ErrorKind;
+use crate::store::meter::{self, Called};
 
-/// Upper bounds of the duration buckets, in seconds.
-const SECONDS: [f64; 15] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// The version of the program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The revision of its source, if the build was told (`SALESOS_WEBHOOKS_REVISION`).
+const REVISION: &str = match option_env!("SALESOS_WEBHOOKS_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
 
 /// How a publication ended, as a label.
-pub const PUBLISH_RESULTS: [&str; 4] = ["new", "duplicate", "conflict", "full"];
+const PUBLISH_RESULTS: [&str; 6] = ["new", "duplicate", "conflict", "full", "invalid", "unavailable"];
+/// What keeps a due delivery from starting, as a label.
+const HELD_BY: [&str; 2] = ["node", "webhook"];
+/// The status codes that the API answers with; any other is counted as `other`.
+const STATUSES: [&str; 17] = [
+    "200", "201", "202", "204", "400", "401", "403", "404", "405", "409", "412", "413", "415", "429", "500",
+    "503", "other",
+];
+/// Where requests are counted that no route takes.
+const UNMATCHED: [(&str, &str); 1] = [("other", "unmatched")];
 
 /// All metrics of the node.
-#[derive(Debug)]
+#[allow(missing_docs, reason = "each says what it means where it is made, for /metrics and docs/metrics.md")]
 pub struct Metrics {
     registry: Registry,
-    /// Publications by result.
+    described: Vec<Described>,
     pub events_published: IntCounterVec,
-    /// Events taken from the events stream and put into mailboxes.
     pub events_dispatched: IntCounter,
-    /// Deliveries queued: event × webhook pairs.
+    pub events_matched: IntCounter,
     pub deliveries_enqueued: IntCounter,
-    /// Recorded attempts by outcome: `success` or the kind of the failure.
     pub attempts: IntCounterVec,
-    /// Deliveries that ended, by result: `delivered` or `dead`.
     pub deliveries_ended: IntCounterVec,
-    /// Attempts that failed and are tried again.
     pub retries_scheduled: IntCounter,
-    /// Time of an attempt.
+    pub publish_to_first_attempt: Histogram,
     pub attempt_duration: Histogram,
-    /// Attempts on their way.
     pub attempts_in_flight: IntGauge,
-    /// Webhook actors alive.
+    backlog_deliveries: IntGauge,
+    undispatched_events: IntGauge,
+    oldest_due_age: GaugeVec,
     pub actors_active: IntGauge,
-    /// Actors that had to be rebuilt after a panic.
     pub actors_restarted: IntCounter,
-    /// Partitions that this node owns.
+    pub partitions: IntGauge,
     pub partitions_owned: IntGauge,
-    /// Nodes that live, as this one sees it.
     pub nodes_live: IntGauge,
-    /// Time from wanting a partition to owning it.
+    pub ready: IntGauge,
     pub takeover_duration: Histogram,
-    /// Partitions taken anew because Redis may have lost something.
     pub partitions_retaken: IntCounter,
-    /// How often Redis was found without any data of this installation.
-    pub redis_emptied: IntCounter,
-    /// 1 while Redis may forget what it was given, or is otherwise not fit for use; else 0.
-    pub redis_unfit: IntGauge,
-    /// 1 while Redis has hardly any room left.
-    pub redis_memory_scarce: IntGauge,
-    /// Leases that were lost instead of given back.
     pub leases_lost: IntCounter,
-    /// Calls refused because the lease was not ours.
     pub calls_fenced: IntCounter,
-    /// Entries set aside because they could not be read.
     pub entries_quarantined: IntCounter,
-    /// Redis calls of the delivery path that failed and were repeated.
+    pub redis_emptied: IntCounter,
+    pub redis_unfit: IntGauge,
+    pub redis_memory_scarce: IntGauge,
+    pub redis_memory_used: IntGauge,
+    pub redis_memory_limit: IntGauge,
     pub redis_errors: IntCounter,
+    api_requests: IntCounterVec,
+    api_request_duration: HistogramVec,
+    build_info: IntGaugeVec,
 }
 
 /// The metrics of this process.
@@ -71,95 +89,167 @@ pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 impl Metrics {
     fn new() -> Self {
-        let registry =
-            Registry::new_custom(Some("salesos_webhooks".to_owned()), None).expect("the prefix is not empty");
+        let mut set = Set::new();
+        let outcomes = ["success"].into_iter().chain(ErrorKind::ALL.map(ErrorKind::as_str));
+        let route = || {
+            vec![
+                told_later("method", "the methods of the routes, `other`"),
+                told_later(
+                    "route",
+                    "the patterns of the routes, such as `/api/webhooks/{id}`, and `unmatched`",
+                ),
+            ]
+        };
         let metrics = Self {
-            events_published: counters(
-                &registry,
+            events_published: set.counters(
                 "events_published_total",
-                "Publications by result.",
-                "result",
+                vec![of("result", PUBLISH_RESULTS)],
+                "Publications by result: `new` and `duplicate` were answered with 202; `conflict` (409), `full` (429, or \
+                 503 of a full queue), `invalid` (400, a batch counts once) and `unavailable` (503, Redis did not answer: \
+                 it may have been stored) were refused.",
             ),
-            events_dispatched: counter(&registry, "events_dispatched_total", "Events put into mailboxes."),
-            deliveries_enqueued: counter(&registry, "deliveries_enqueued_total", "Deliveries queued."),
-            attempts: counters(&registry, "attempts_total", "Recorded attempts by outcome.", "outcome"),
-            deliveries_ended: counters(
-                &registry,
+            events_dispatched: set.counter(
+                "events_dispatched_total",
+                "Events taken from the events stream and matched. An event of an organization whose webhooks lie in \
+                 several partitions counts once in each.",
+            ),
+            events_matched: set.counter("events_matched_total", "Those of them that matched a webhook at all."),
+            deliveries_enqueued: set
+                .counter("deliveries_enqueued_total", "Deliveries queued: event × webhook, and what was sent again on request."),
+            attempts: set.counters(
+                "attempts_total",
+                vec![of("outcome", outcomes)],
+                "Recorded attempts by outcome: `success` or what failed (the `errorKind` of the delivery log).",
+            ),
+            deliveries_ended: set.counters(
                 "deliveries_ended_total",
-                "Deliveries ended, by result.",
-                "result",
+                vec![of("result", ["delivered", "dead"])],
+                "Deliveries that ended: `delivered`, or `dead` = failed for good.",
             ),
-            retries_scheduled: counter(
-                &registry,
-                "retries_scheduled_total",
-                "Failed attempts to be tried again.",
+            retries_scheduled: set.counter("retries_scheduled_total", "Attempts that failed and will be made again."),
+            publish_to_first_attempt: set.histogram(
+                "publish_to_first_attempt_seconds",
+                "From the moment when an event was stored to the start of a delivery's first attempt. What the webhook's \
+                 own limits cost is in it. By the clocks of Redis and of the node.",
             ),
-            attempt_duration: histogram(&registry, "attempt_duration_seconds", "Time of an attempt."),
-            attempts_in_flight: gauge(&registry, "attempts_in_flight", "Attempts on their way."),
-            actors_active: gauge(&registry, "actors_active", "Webhook actors alive."),
-            actors_restarted: counter(&registry, "actors_restarted_total", "Actors rebuilt after a panic."),
-            partitions_owned: gauge(&registry, "partitions_owned", "Partitions that this node owns."),
-            nodes_live: gauge(&registry, "nodes_live", "Nodes that live, as this one sees it."),
-            takeover_duration: histogram(
-                &registry,
-                "takeover_duration_seconds",
-                "Time from wanting a partition to owning it.",
+            attempt_duration: set.histogram("attempt_duration_seconds", "Time of an attempt, from connecting to its end."),
+            attempts_in_flight: set.gauge("attempts_in_flight", "Attempts on their way."),
+            backlog_deliveries: set.gauge(
+                "backlog_deliveries",
+                "Deliveries that are queued or between two attempts, in the partitions that the node owns; of inactive \
+                 webhooks too.",
             ),
-            partitions_retaken: counter(
-                &registry,
+            undispatched_events: set
+                .gauge("undispatched_events", "Events and changes that await matching, in the partitions that the node owns."),
+            oldest_due_age: set.fraction(
+                "oldest_due_age_seconds",
+                of("held_by", HELD_BY),
+                "Age of the oldest delivery that is due and has not been started, 0 when there is none. `node`: nothing of \
+                 the webhook's own holds it back. `webhook`: its rate limit, concurrency or order does. While a webhook is \
+                 inactive, or paused by its failures or by `Retry-After`, nothing of it is due.",
+            ),
+            actors_active: set.gauge("actors_active", "Webhook actors alive."),
+            actors_restarted: set.counter("actors_restarted_total", "Actors rebuilt from Redis after a panic."),
+            partitions: set.gauge("partitions", "Partitions of the cluster (`cluster.partitions`)."),
+            partitions_owned: set.gauge("partitions_owned", "Partitions that the node owns."),
+            nodes_live: set.gauge("nodes_live", "Nodes that live, as this one sees it."),
+            ready: set.gauge("ready", "1 while `/health/ready` says yes, else 0."),
+            takeover_duration: set
+                .histogram("takeover_duration_seconds", "Time from wanting a partition to owning it."),
+            partitions_retaken: set.counter(
                 "partitions_retaken_total",
                 "Partitions taken anew because Redis may have lost something.",
             ),
-            redis_emptied: counter(
-                &registry,
+            leases_lost: set.counter(
+                "leases_lost_total",
+                "Leases whose renewal was refused: another node had taken the partition.",
+            ),
+            calls_fenced: set.counter("calls_fenced_total", "Calls refused for a lease that was not ours any more."),
+            entries_quarantined: set.counter("entries_quarantined_total", "Unreadable entries set aside."),
+            redis_emptied: set.counter(
                 "redis_emptied_total",
                 "How often Redis was found without any data of this installation.",
             ),
-            redis_unfit: gauge(&registry, "redis_unfit", "1 while Redis is not fit for use, else 0."),
-            redis_memory_scarce: gauge(
-                &registry,
-                "redis_memory_scarce",
-                "1 while Redis has hardly any room left, else 0.",
-            ),
-            leases_lost: counter(&registry, "leases_lost_total", "Leases lost instead of given back."),
-            calls_fenced: counter(
-                &registry,
-                "calls_fenced_total",
-                "Calls refused for a lease that was not ours.",
-            ),
-            entries_quarantined: counter(
-                &registry,
-                "entries_quarantined_total",
-                "Unreadable entries set aside.",
-            ),
-            redis_errors: counter(
-                &registry,
+            redis_unfit: set
+                .gauge("redis_unfit", "1 while Redis may forget what it was given, or is otherwise not fit for use, else 0."),
+            redis_memory_scarce: set.gauge("redis_memory_scarce", "1 while Redis has hardly any room left, else 0."),
+            redis_memory_used: set
+                .gauge("redis_memory_used_bytes", "Memory that Redis uses; of a cluster the fullest primary's."),
+            redis_memory_limit: set
+                .gauge("redis_memory_limit_bytes", "The `maxmemory` of the same server; 0 = it has none."),
+            redis_errors: set.counter(
                 "redis_errors_total",
-                "Redis calls that failed and were repeated.",
+                "Redis calls of the delivery path, and of keeping leases, that failed and were repeated.",
             ),
-            registry,
+            api_requests: set.counters(
+                "api_requests_total",
+                [route(), vec![of("status", STATUSES)]].concat(),
+                "Requests to the API by route and status.",
+            ),
+            api_request_duration: set.histograms(
+                "api_request_duration_seconds",
+                route(),
+                "Time of a request to the API, from its head to its answer.",
+            ),
+            build_info: set.gauges(
+                "build_info",
+                vec![told_later("version", "of the program"), told_later("revision", "of its source, `unknown` unless the build was told")],
+                "Always 1.",
+            ),
+            registry: Registry::new(),
+            described: Vec::new(),
         };
-        metrics.start_at_zero();
-        metrics
+        metrics.build_info.with_label_values(&[VERSION, REVISION]).set(1);
+        let calls = of("call", Called::ALL.iter().map(|call| call.as_str()));
+        set.adopt(meter::durations(), Kind::Histogram(&meter::BOUNDS), vec![calls]);
+        set.adopt(meter::errors(), Kind::Counter, vec![of("kind", meter::ERROR_KINDS)]);
+        set.adopt(meter::waits(), Kind::Histogram(&meter::BOUNDS), Vec::new());
+        let (registry, described) = set.done();
+        Self { registry, described, ..metrics }
     }
 
-    fn start_at_zero(&self) {
-        for result in PUBLISH_RESULTS {
-            self.events_published.with_label_values(&[result]);
+    /// Makes the series of the API's routes, all at 0.
+    pub fn expect_routes(&self, routes: impl IntoIterator<Item = (&'static str, &'static str)>) {
+        for (method, route) in routes.into_iter().chain(UNMATCHED) {
+            self.api_request_duration.with_label_values(&[method, route]);
+            for status in STATUSES {
+                self.api_requests.with_label_values(&[method, route, status]);
+            }
         }
-        for outcome in ErrorKind::ALL.map(ErrorKind::as_str).into_iter().chain(["success"]) {
-            self.attempts.with_label_values(&[outcome]);
+    }
+
+    /// Counts a request. `route`: one of those that were told, by method and pattern; `None` = no route took it.
+    pub fn request(&self, route: Option<(&str, &str)>, status: u16, elapsed: Duration) {
+        let (method, route) = route.unwrap_or(UNMATCHED[0]);
+        let code = status.to_string();
+        let status = if STATUSES.contains(&code.as_str()) { &code } else { "other" };
+        self.api_requests.with_label_values(&[method, route, status]).inc();
+        self.api_request_duration.with_label_values(&[method, route]).observe(elapsed.as_secs_f64());
+    }
+
+    /// The gauges that are added up at a scrape.
+    fn add_up(&self) {
+        let sum = partitions::sum();
+        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.backlog_deliveries.set(count(sum.pending));
+        self.undispatched_events.set(count(sum.undispatched));
+        let now = clock::now();
+        for (held_by, since) in HELD_BY.into_iter().zip([sum.waiting.on_node, sum.waiting.on_webhook]) {
+            let age = since.map_or(Duration::ZERO, |since| now.since(since));
+            self.oldest_due_age.with_label_values(&[held_by]).set(age.as_secs_f64());
         }
-        for result in ["delivered", "dead"] {
-            self.deliveries_ended.with_label_values(&[result]);
-        }
-        // Already registered is the only error, and this runs once.
-        let _ = prometheus::default_registry();
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
 
 /// The text of `GET /metrics`: this service's metrics and the process's own.
 pub fn render() -> String {
+    METRICS.add_up();
     let mut families = METRICS.registry.gather();
     families.extend(prometheus::gather());
     let mut text = Vec::new();
@@ -167,49 +257,39 @@ pub fn render() -> String {
     String::from_utf8(text).expect("the text format is UTF-8")
 }
 
-const UNIQUE: &str = "the name is well formed and used once";
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    let counter = IntCounter::new(name, help).expect(UNIQUE);
-    registry.register(Box::new(counter.clone())).expect(UNIQUE);
-    counter
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCounterVec {
-    let counters = IntCounterVec::new(Opts::new(name, help), &[label]).expect(UNIQUE);
-    registry.register(Box::new(counters.clone())).expect(UNIQUE);
-    counters
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    let gauge = IntGauge::new(name, help).expect(UNIQUE);
-    registry.register(Box::new(gauge.clone())).expect(UNIQUE);
-    gauge
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str) -> Histogram {
-    let histogram =
-        Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())).expect(UNIQUE);
-    registry.register(Box::new(histogram.clone())).expect(UNIQUE);
-    histogram
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_counter_exists_before_anything_has_happened() {
+    fn every_series_exists_before_anything_has_happened() {
+        METRICS.expect_routes([("GET", "/api/webhooks/{id}")]);
         let text = render();
         for line in [
             "salesos_webhooks_events_published_total{result=\"new\"}",
+            "salesos_webhooks_events_published_total{result=\"invalid\"}",
             "salesos_webhooks_attempts_total{outcome=\"success\"}",
             "salesos_webhooks_attempts_total{outcome=\"blocked_address\"}",
             "salesos_webhooks_deliveries_ended_total{result=\"dead\"}",
             "salesos_webhooks_partitions_owned",
+            "salesos_webhooks_oldest_due_age_seconds{held_by=\"node\"}",
+            "salesos_webhooks_redis_call_duration_seconds_count{call=\"publish\"}",
+            "salesos_webhooks_redis_call_errors_total{kind=\"unanswered\"}",
+            "salesos_webhooks_api_requests_total{method=\"GET\",route=\"/api/webhooks/{id}\",status=\"404\"}",
+            "salesos_webhooks_build_info{",
             "process_resident_memory_bytes",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_request_adds_no_series_of_its_own() {
+        METRICS.expect_routes([("GET", "/api/webhooks/stats")]);
+        let series = || render().lines().filter(|line| line.contains("_api_request")).count();
+        let before = series();
+        METRICS.request(None, 404, Duration::ZERO);
+        METRICS.request(Some(("GET", "/api/webhooks/stats")), 418, Duration::ZERO);
+        assert_eq!(series(), before);
     }
 }

@@ -31,4 +31,5 @@ mod retries;
 mod smoke;
 mod survival;
 mod switching;
+mod watching;
 mod webhooks;

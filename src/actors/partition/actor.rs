@@ -28,6 +28,8 @@ use crate::store::outcomes::Outcome;
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How long after a take that is done first, at least; twice that at most.
 const FIRST_SWEEP: Duration = Duration::from_secs(240);
+/// How often what waits is noted for the metrics.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// How often the wake index is looked over for what memory may have missed.
 const LOOK_OVER_EVERY: Duration = Duration::from_secs(10);
 
@@ -116,6 +118,7 @@ impl PartitionActor {
     fn begin(&mut self, ctx: &mut Context<Self>) {
         self.feeds.add(self.feed.clone(), ctx.address());
         ctx.run_interval(LOOK_OVER_EVERY, |actor, ctx| actor.look_over(ctx));
+        ctx.run_interval(NOTE_EVERY, |actor, _| actor.note_what_waits());
         ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep(ctx));
         // A partition that moves more often than that would never be swept; nor shall all of a node be so at once.
         ctx.run_later(FIRST_SWEEP.mul_f64(1.0 + rand::random::<f64>()), |actor, ctx| actor.sweep(ctx));

@@ -113,7 +113,7 @@ impl PartitionActor {
         ctx: &mut Context<Self>,
     ) {
         let mut deliveries: HashMap<WebhookId, Vec<Delivery<Arc<RidingBody>>>> = HashMap::new();
-        let (mut events, mut count) = (0, 0);
+        let (mut events, mut matched, mut count) = (0, 0, 0);
         for (instruction, answer) in batch.into_iter().zip(answers) {
             let Left { full, broken } = match (&instruction, answer) {
                 (_, Dispatched::Skipped) => {
@@ -129,8 +129,11 @@ impl PartitionActor {
             };
             full.iter().for_each(facts::overflowed);
             match instruction {
-                Instruction::Event { entry, event, targets, .. } => {
-                    events += 1;
+                Instruction::Event { entry, event, targets, chunk, .. } => {
+                    // A fan-out that is cut into chunks is one event.
+                    let counts = usize::from(chunk != Chunk::Part);
+                    events += counts;
+                    matched += counts.min(targets.len());
                     let body = EventBody { event_type: event.event_type.clone(), bytes: event.body.clone() };
                     let body = self.local.bodies.admit(body);
                     let put =
@@ -159,7 +162,7 @@ impl PartitionActor {
                 _ => {}
             }
         }
-        facts::dispatched(events, count);
+        facts::dispatched(events, matched, count);
         for (webhook, deliveries) in deliveries {
             self.deliver(webhook, deliveries, ctx);
         }

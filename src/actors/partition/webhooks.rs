@@ -12,8 +12,10 @@ use crate::actors::webhook::{self, WebhookActor};
 use crate::clock;
 use crate::domain::{EntryId, WebhookId};
 use crate::policy::lane::Known;
+use crate::policy::waiting::{Waiting, older};
 use crate::store::mailboxes;
 use crate::telemetry::events as facts;
+use crate::telemetry::partitions;
 
 /// Webhooks with an actor; what is due beyond that waits for one of them to rest.
 const MAX_ACTIVE: usize = 4096;
@@ -26,6 +28,8 @@ pub(super) struct Slot {
     pub(super) told: EntryId,
     /// The same, where the message about it could not be given to the actor.
     pub(super) missed: Rc<Cell<EntryId>>,
+    /// What of it is due and has not been started, as its actor saw it last.
+    pub(super) waiting: Rc<Cell<Waiting>>,
     /// How many messages of a change the actor was sent.
     pub(super) changes: u64,
 }
@@ -38,6 +42,7 @@ impl PartitionActor {
         }
         let known = if self.unseen.remove(&id) { Known::Nothing } else { known };
         let missed = Rc::new(Cell::new(EntryId::ZERO));
+        let waiting = Rc::new(Cell::new(Waiting::default()));
         let start = webhook::Start {
             local: self.local.clone(),
             owner: ctx.address(),
@@ -46,11 +51,10 @@ impl PartitionActor {
             id: id.clone(),
             known,
             missed: missed.clone(),
+            waiting: waiting.clone(),
         };
-        self.slots.insert(
-            id,
-            Slot { actor: WebhookActor::new(start).start(), told: EntryId::ZERO, missed, changes: 0 },
-        );
+        let actor = WebhookActor::new(start).start();
+        self.slots.insert(id, Slot { actor, told: EntryId::ZERO, missed, waiting, changes: 0 });
     }
 
     /// An actor died of a panic: what it held is still in Redis.
@@ -105,6 +109,17 @@ impl PartitionActor {
             self.due.set(webhook, next);
         }
         self.activate_due(ctx);
+    }
+
+    /// Notes what is due and has not been started, for the metrics: of the webhooks that have an actor, of those that wait
+    /// for one, and of attempts that wait for their turn on the node.
+    pub(super) fn note_what_waits(&self) {
+        let overdue = self.due.next().filter(|due| *due <= clock::now());
+        let no_permit = self.local.permits.oldest_wait();
+        let on_node = older(overdue, no_permit);
+        let of_slots = self.slots.values().map(|slot| slot.waiting.get());
+        let waiting = of_slots.fold(Waiting { on_node, on_webhook: None }, Waiting::or);
+        partitions::waiting(self.tenure.partition, waiting);
     }
 
     /// The wake index against memory: what is due there and has no actor gets one. Saves nothing in ordinary life; it

@@ -4,6 +4,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::actors::local::BodyMeter;
+use crate::actors::permits::Permits;
 use crate::config;
 use crate::delivery::Sender;
 use crate::domain::WebhookId;
@@ -21,7 +22,7 @@ fn local(server: &TestRedis) -> Local {
         keys: Keys::new("sw:"),
         layout: Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 },
         sender: Sender::new(&config.delivery).unwrap(),
-        permits: Arc::new(Semaphore::new(1)),
+        permits: Permits::new(Arc::new(Semaphore::new(1))),
         scarcity: Arc::default(),
         bodies: BodyMeter::new(0),
         config,

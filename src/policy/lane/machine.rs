@@ -1,5 +1,7 @@
 //! The lane itself: what it holds, and what each input does to it.
 
+mod waiting;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::domain::{
     AttemptResult, Backoff, DisabledReason, EntryId, ErrorKind, Failure, Millis, Receipt, Retries,
 };
+use crate::policy::waiting::Waiting;
 
 type TestLane = Lane<()>;
 
@@ -341,4 +342,34 @@ fn a_draining_lane_starts_nothing_and_settles() {
     assert!(!lane.is_settled(), "not recorded yet");
     assert_eq!(started(&step(&mut lane, recorded(1), NOW)), NONE);
     assert!(lane.is_settled());
+}
+
+#[test]
+fn what_waits_is_told_with_its_age_and_with_what_keeps_it() {
+    let later = NOW + Duration::from_secs(5);
+    let on_webhook = |since| Waiting { on_node: None, on_webhook: Some(since) };
+    let mut lane = TestLane::new(limits(), Millis(0), Known::EmptyUpTo(EntryId::ZERO));
+    assert_eq!(lane.waiting(NOW), Waiting::default(), "nothing waits");
+    lane.step(delivered(0, 1..=4), EntryId::ZERO, NOW);
+    assert_eq!(lane.waiting(later), Waiting::default(), "all of them have been started");
+    lane.step(delivered(4, 5..=6), EntryId::ZERO, NOW);
+    assert_eq!(lane.waiting(later), on_webhook(NOW), "four at once are its limit");
+    let inactive = Input::Changed { limits: Limits { active: false, ..limits() }, paused_until: Millis(0) };
+    lane.step(inactive, EntryId::ZERO, NOW);
+    assert_eq!(lane.waiting(later), Waiting::default(), "inactive");
+
+    let slow = Limits { rate_per_second: Some(1), ..limits() };
+    let mut lane = TestLane::new(slow, Millis(0), Known::EmptyUpTo(EntryId::ZERO));
+    lane.step(delivered(0, 1..=3), EntryId::ZERO, NOW);
+    assert_eq!(lane.waiting(NOW), on_webhook(NOW), "one a second is its limit");
+
+    let mut lane = TestLane::new(limits(), later, Known::EmptyUpTo(EntryId::ZERO));
+    lane.step(delivered(0, 1..=3), EntryId::ZERO, NOW);
+    assert_eq!(lane.waiting(NOW), Waiting::default(), "paused");
+
+    let mut lane = TestLane::new(limits(), Millis(0), Known::EmptyUpTo(EntryId::ZERO));
+    lane.step(delivered(0, 1..=1), EntryId::ZERO, NOW);
+    lane.step(Input::Unsendable { entry: entry(1), for_good: false }, EntryId::ZERO, NOW);
+    let on_node = Waiting { on_node: Some(NOW), on_webhook: None };
+    assert_eq!(lane.waiting(NOW), on_node, "a fault of ours keeps it");
 }

@@ -5,6 +5,22 @@ use super::{Error, Redis};
 use crate::clock;
 use crate::store::cluster;
 
+/// The memory of one server, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What it uses.
+    pub used: u64,
+    /// Its `maxmemory`; 0 = it has none.
+    pub limit: u64,
+}
+
+impl Memory {
+    /// How much of the limit is used, from 0; 0 where there is no limit.
+    pub fn share(self) -> f64 {
+        if self.limit == 0 { 0.0 } else { self.used as f64 / self.limit as f64 }
+    }
+}
+
 impl Redis {
     /// Names the servers that take writes: their run ids and the histories that they continue. Another name means that
     /// one was restarted or replaced, and the last moment before may be lost. With sentinels it also follows a master
@@ -31,18 +47,18 @@ impl Redis {
         Ok(identity)
     }
 
-    /// How much of its `maxmemory` Redis uses, from 0; 0 where there is no limit. In a cluster the fullest primary's.
+    /// How much of its memory Redis uses; in a cluster the fullest primary.
     ///
     /// # Errors
     /// As [`Self::identity`].
-    pub async fn memory_share(&self) -> Result<f64, Error> {
+    pub async fn memory(&self) -> Result<Memory, Error> {
         let primaries = self.info(&["memory"]).await?;
-        let number = |info: &str, name| info_field(info, name).and_then(|text| text.parse::<f64>().ok());
-        let share = |info: &str| match (number(info, "used_memory"), number(info, "maxmemory")) {
-            (Some(used), Some(most)) if most > 0.0 => used / most,
-            _ => 0.0,
-        };
-        Ok(primaries.iter().map(|(_, info)| share(info)).fold(0.0, f64::max))
+        let number =
+            |info: &str, name| info_field(info, name).and_then(|text| text.parse().ok()).unwrap_or_default();
+        let memory =
+            |info: &str| Memory { used: number(info, "used_memory"), limit: number(info, "maxmemory") };
+        let all = primaries.iter().map(|(_, info)| memory(info));
+        Ok(all.max_by(|a, b| a.share().total_cmp(&b.share())).unwrap_or_default())
     }
 
     /// A number that changes whenever the servers that take writes are found to be others: only then may Redis have lost

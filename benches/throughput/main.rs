@@ -1,0 +1,63 @@
+//! How fast the service is on this machine: load generator, sink, Redis and nodes as processes of their own, all of them
+//! on the same cores, and in the same run the bare ceiling of the HTTP client. `docs/performance.md` explains the figures.
+//!
+//! `cargo bench --bench throughput -- [--quick] [--json] [--only NAME]…`; needs `redis-server`. Scenarios: `fanout1`,
+//! `fanout10`, `one_tenant`, `always`, `unloaded`, `steady`, `drain`, `retries`, `nodes`, `idle`, `trouble`. `--quick` takes a tenth of
+//! the events and one round instead of five.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and the arguments")]
+
+mod api;
+mod ceiling;
+mod load;
+mod machine;
+mod percentiles;
+mod scenarios;
+mod sink;
+
+use serde_json::{Map, Value, json};
+
+/// What tokens are signed with.
+const SECRET: &str = "only-the-benchmark-signs-with-this-secret";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    // `cargo test --all-targets` starts benches too, without this argument: there is nothing to test here.
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let after = |name: &str| {
+        let places = arguments.iter().enumerate().filter(move |(_, argument)| *argument == name);
+        places.filter_map(|(place, _)| arguments.get(place + 1).cloned()).collect::<Vec<String>>()
+    };
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    match after("--role").first().map(String::as_str) {
+        Some("sink") => runtime.block_on(tokio::task::LocalSet::new().run_until(sink::run())),
+        Some("load") => answer(runtime.block_on(load::run(asked()))),
+        Some("ceiling") => answer(runtime.block_on(ceiling::run(asked()))),
+        _ => {
+            let scale = if has("--quick") { scenarios::QUICK } else { scenarios::FULL };
+            let results = runtime.block_on(scenarios::run(scale, &after("--only")));
+            print(&results, has("--json"));
+        }
+    }
+}
+
+fn asked<T: serde::de::DeserializeOwned>() -> T {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("a plan");
+    serde_json::from_str(&line).expect("a plan as agreed")
+}
+
+fn answer(value: impl serde::Serialize) {
+    println!("{}", serde_json::to_string(&value).expect("plain data"));
+}
+
+/// All figures once more, for a program or for a person.
+fn print(results: &[(String, Value)], as_json: bool) {
+    let all: Map<String, Value> = results.iter().cloned().collect();
+    if as_json {
+        println!("{}", json!(all));
+    }
+}
