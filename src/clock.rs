@@ -16,6 +16,13 @@ pub fn now() -> Millis {
     Millis(u64::try_from(since_epoch.as_millis()).unwrap_or(Millis::MAX.0))
 }
 
+/// The wall clock in nanoseconds since 1970: for what is shown finer than [`now`] tells.
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+pub fn unix_nanos() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// The monotonic clock: for spans and deadlines within this process. Never runs backwards.
 #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the monotonic clock")]
 pub fn monotonic() -> Instant {

@@ -5,7 +5,7 @@
 //!
 //! Start: Redis (the node's own, if none is set), its checks, the ports, the arbiters with their partitions. Stop: not
 //! ready at once, then attempts in flight are finished and partitions handed over while the API finishes its requests,
-//! then the private Redis; all within `server.drain_seconds`, whatever Redis does. A stop that gives something up is still a
+//! then the last traces are sent and the private Redis ends; all within `server.drain_seconds`, whatever Redis does. A stop that gives something up is still a
 //! good one: leases that were not given back stand still and are taken, and what was not recorded is sent again.
 
 use std::net::SocketAddr;
@@ -36,9 +36,12 @@ use crate::store::private::Private;
 use crate::store::{Keys, Redis, preflight};
 use crate::telemetry::events as facts;
 use crate::telemetry::metrics::METRICS;
+use crate::telemetry::traces;
 
 /// How often Redis is asked whether it answers, for readiness.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How long the last traces may take at the end.
+const LAST_TRACES: Duration = Duration::from_secs(2);
 /// How often a private Redis is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -70,11 +73,16 @@ pub struct Addresses {
 /// It cannot start (a port is taken, Redis is missing or refuses), or a part of it died.
 pub async fn run(config: Config, options: ServeOptions) -> anyhow::Result<()> {
     let config = Arc::new(config);
+    let exporter = traces::start(&config.telemetry, &config.node_id).context("traces cannot be sent")?;
     let mut private = start_private(&config)?;
     let mut deadline = None;
     let served = serve(&config, private.as_mut(), options, &mut deadline).await;
+    let deadline = deadline.unwrap_or_else(|| clock::monotonic() + config.server.drain);
+    if let Some(exporter) = exporter {
+        let left = deadline.saturating_duration_since(clock::monotonic());
+        exporter.stop(LAST_TRACES.min(left / 4)).await;
+    }
     if let Some(private) = private {
-        let deadline = deadline.unwrap_or_else(|| clock::monotonic() + config.server.drain);
         // Not to the last moment: one that hangs is killed then, and the process has to end.
         let left = deadline.saturating_duration_since(clock::monotonic()) * 9 / 10;
         if let Err(error) = private.stop(left) {

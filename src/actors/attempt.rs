@@ -18,11 +18,14 @@ use super::partition::{PartitionActor, Record};
 use super::webhook::{Attempted, Recorded, WebhookActor};
 use crate::clock;
 use crate::cluster::tenure::Tenure;
-use crate::domain::{AttemptResult, AttemptRow, EntryId, ErrorKind, EventBody, Failure, Millis, Webhook};
+use crate::domain::{
+    AttemptResult, AttemptRow, EntryId, ErrorKind, EventBody, Failure, Millis, TraceContext, Webhook,
+};
 use crate::policy::lane::{Delivery, Next, Verdict};
 use crate::store::outcomes::{Disposition, Outcome, Source};
 use crate::store::{attempts, keys, mailboxes};
-use crate::telemetry::events as facts;
+use crate::telemetry::events::{self as facts, AttemptOf};
+use crate::telemetry::traces::Open;
 
 /// What an attempt needs.
 pub struct Attempt {
@@ -136,12 +139,13 @@ async fn fetch(attempt: &Attempt) -> Result<EventBody, End> {
 
 async fn send(attempt: &Attempt, webhook: &Webhook, body: &EventBody) -> AttemptResult {
     let Attempt { local, delivery, .. } = attempt;
-    let at = clock::now();
-    let sending = local.sender.attempt(&webhook.settings, &delivery.event, body, delivery.attempt, at);
+    let of = AttemptOf { webhook, event: &delivery.event, number: delivery.attempt };
     let stored = Millis(delivery.entry.ms);
-    let _on_its_way = OnItsWay::new((delivery.attempt == 1).then_some(stored));
+    let on_its_way = OnItsWay::new(of, (delivery.attempt == 1).then_some(stored), body.trace);
+    let (at, trace) = (clock::now(), on_its_way.span.as_ref().map(Open::context));
+    let sending = local.sender.attempt(&webhook.settings, &delivery.event, body, delivery.attempt, at, trace);
     let result = AssertUnwindSafe(sending).catch_unwind().await.unwrap_or_else(|_| panicked(at));
-    facts::attempted(&webhook.id, delivery.attempt, &result);
+    on_its_way.ended(&result);
     result
 }
 
@@ -158,19 +162,31 @@ fn panicked(at: Millis) -> AttemptResult {
     }
 }
 
-/// Counts an attempt as in flight while it lives, also when its task is dropped.
-struct OnItsWay;
+/// Counts an attempt as in flight while it lives. One that is dropped before its end, with its task, was given up.
+struct OnItsWay<'a> {
+    of: AttemptOf<'a>,
+    span: Option<Open>,
+    has_ended: bool,
+}
 
-impl OnItsWay {
-    fn new(first_of: Option<Millis>) -> Self {
+impl<'a> OnItsWay<'a> {
+    fn new(of: AttemptOf<'a>, first_of: Option<Millis>, parent: Option<TraceContext>) -> Self {
         facts::attempt_started(first_of);
-        Self
+        Self { of, span: Open::below(parent), has_ended: false }
+    }
+
+    fn ended(mut self, result: &AttemptResult) {
+        self.has_ended = true;
+        facts::attempted(&self.of, result, self.span);
     }
 }
 
-impl Drop for OnItsWay {
+impl Drop for OnItsWay<'_> {
     fn drop(&mut self) {
         facts::attempt_ended();
+        if !self.has_ended {
+            facts::attempt_given_up(&self.of, self.span);
+        }
     }
 }
 

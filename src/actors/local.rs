@@ -141,7 +141,11 @@ mod tests {
 
     #[test]
     fn bodies_ride_along_up_to_the_budget_and_free_it_when_they_end() {
-        let body = |n: usize| EventBody { event_type: Arc::from("lead.created"), bytes: vec![0; n].into() };
+        let body = |n: usize| EventBody {
+            event_type: Arc::from("lead.created"),
+            bytes: vec![0; n].into(),
+            trace: None,
+        };
         let meter = BodyMeter::new(100);
         let first = meter.admit(body(60)).expect("there is room");
         assert!(meter.admit(body(41)).is_none());

@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod fields;
 pub mod health;
+pub mod log_level;
 pub mod publish;
 pub mod query;
 pub mod rate_limit;

@@ -20,8 +20,9 @@ use super::auth::{Caller, Publisher};
 use super::body;
 use super::error::Error;
 use super::fields::{Fields, quoted, string_of};
+use super::request::{concerns, trace_of};
 use crate::clock;
-use crate::domain::{Event, EventId, Millis, Tenant};
+use crate::domain::{Event, EventId, Millis, Tenant, TraceContext};
 use crate::policy::json;
 use crate::store::publications::{self, Bounds, Publication, Published};
 use crate::telemetry::events as facts;
@@ -88,7 +89,8 @@ pub async fn one(
 ) -> Result<HttpResponse, Error> {
     let (new, key) = read_one(&app, &caller, request.headers(), &body.0).inspect_err(refused)?;
     let tenant = new.tenant(&caller)?;
-    let taken = store(&app, new.publication(tenant, key)).await?;
+    let taken = store(&app, new.publication(tenant, key, trace_of(&request))).await?;
+    concerns(&request, &taken.id);
     Ok(HttpResponse::Accepted().json(taken))
 }
 
@@ -120,7 +122,9 @@ pub async fn batch(
     request: HttpRequest,
     body: BatchBytes,
 ) -> Result<HttpResponse, Error> {
-    let publications = read_batch(&app, &caller, request.headers(), &body.0).inspect_err(refused)?;
+    let trace = trace_of(&request);
+    let read = read_batch(&app, &caller, request.headers(), &body.0, trace);
+    let publications = read.inspect_err(refused)?;
     // Started in order, so that they are stored in order.
     let stored: Vec<_> = stream::iter(publications)
         .map(|publication| store(&app, publication))
@@ -134,11 +138,13 @@ pub async fn batch(
         .json(serde_json::json!({"accepted": accepted, "duplicates": duplicates, "events": taken})))
 }
 
+/// All events of a batch belong below the one span of its request.
 fn read_batch(
     app: &App,
     caller: &Caller,
     headers: &HeaderMap,
     body: &[u8],
+    trace: Option<TraceContext>,
 ) -> Result<Vec<(Publication, String)>, Error> {
     if headers.contains_key("idempotency-key") {
         let fault = "Idempotency-Key must not be given with a batch: give each event an id";
@@ -166,7 +172,7 @@ fn read_batch(
     }
     fields.finish()?;
     let Some(tenant) = first else { return Ok(Vec::new()) };
-    Ok(read.into_iter().map(|new| new.publication(tenant.clone(), None)).collect())
+    Ok(read.into_iter().map(|new| new.publication(tenant.clone(), None, trace)).collect())
 }
 
 fn read_element(app: &App, caller: &Caller, element: &RawValue) -> Result<NewEvent, Vec<String>> {
@@ -230,14 +236,19 @@ impl NewEvent {
         }
     }
 
-    fn publication(self, tenant: Tenant, key: Option<String>) -> (Publication, String) {
+    fn publication(
+        self,
+        tenant: Tenant,
+        key: Option<String>,
+        trace: Option<TraceContext>,
+    ) -> (Publication, String) {
         let now = clock::now();
         let own_id = self.id.is_some();
         let id = self.id.unwrap_or_else(|| EventId::made(now, rand::random()));
         let timestamp = self.timestamp.unwrap_or(now);
         let fingerprint = fingerprint(&self.event_type, &self.data);
         let body = json::event_body(&id, &self.event_type, timestamp, tenant.organization_id(), &self.data);
-        let event = Event { id, event_type: self.event_type.into(), tenant, body: body.into() };
+        let event = Event { id, event_type: self.event_type.into(), tenant, body: body.into(), trace };
         (Publication { event, timestamp, own_id, key, fingerprint }, self.data)
     }
 }

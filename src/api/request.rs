@@ -1,6 +1,7 @@
-//! What happens around every request: its id, its answer's common headers, the body of its error, one log line.
+//! What happens around every request: its id, its answer's common headers, the body of its error, one log line, and a span
+//! where an event is sent because of it.
 //!
-//! The log line holds the route's pattern, never the path or the query, which carry customers' ids and whatever else a
+//! Line and span hold the route's pattern, never the path or the query, which carry customers' ids and whatever else a
 //! client puts there.
 
 use std::rc::Rc;
@@ -8,10 +9,11 @@ use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{HttpMessage, ResponseError};
+use actix_web::{HttpMessage, HttpRequest, ResponseError};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
@@ -19,9 +21,12 @@ use super::error::{About, Error};
 use super::rate_limit::Allowance;
 use super::{App, routes};
 use crate::clock;
+use crate::domain::{EventId, TraceContext};
 use crate::telemetry::events as facts;
+use crate::telemetry::traces::Open;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The longest id that is taken from a client, in characters.
 const LONGEST_ID: usize = 128;
 /// Of an id made here: 62^22 are enough to never meet twice.
@@ -70,6 +75,44 @@ pub async fn around(
     set_headers(&mut response, &id);
     tell(&response, &id, started.elapsed());
     Ok(response)
+}
+
+/// The layer of the routes that send events (all of them `POST`): begins a span if the request is traced.
+///
+/// # Errors
+/// Those of the services inside.
+pub async fn traced(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    if request.method() == Method::POST
+        && let Some(span) = Open::of_request(traceparent(request.headers()))
+    {
+        request.extensions_mut().insert(Traced(span));
+    }
+    next.call(request).await
+}
+
+/// The only one: of several none can be believed (W3C Trace Context, section 3.2).
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all(TRACEPARENT);
+    given.next().filter(|_| given.next().is_none())?.to_str().ok()
+}
+
+/// The span of a request, in its extensions.
+struct Traced(Open);
+
+/// The event that a request is about, in its extensions.
+struct Concerns(EventId);
+
+/// The span of a request, if it is traced.
+pub fn trace_of(request: &HttpRequest) -> Option<TraceContext> {
+    request.extensions().get::<Traced>().map(|Traced(span)| span.context())
+}
+
+/// Notes which event a request is about, for its line and its span.
+pub fn concerns(request: &HttpRequest, event: &EventId) {
+    request.extensions_mut().insert(Concerns(event.clone()));
 }
 
 /// The response with the body that the contract asks of an error. Whatever else had a failing status (the framework's own
@@ -133,15 +176,16 @@ fn tell(response: &ServiceResponse<BoxBody>, id: &RequestId, elapsed: Duration) 
     let pattern = request.match_pattern();
     let route = pattern.and_then(|pattern| routes::of(request.method().as_str(), &pattern, base_path));
     let extensions = request.extensions();
-    let cause = extensions.get::<Cause>().map(|Cause(cause)| cause.as_str());
-    facts::answered(&facts::Answered {
+    let answered = facts::Answered {
         method: request.method().as_str(),
         route,
         status: response.status().as_u16(),
         elapsed,
         request_id: id.as_str(),
-        cause,
-    });
+        event: extensions.get::<Concerns>().map(|Concerns(event)| event),
+        cause: extensions.get::<Cause>().map(|Cause(cause)| cause.as_str()),
+    };
+    facts::answered(&answered, extensions.get::<Traced>().map(|Traced(span)| *span));
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@
 
 use std::sync::LazyLock;
 
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig, resource};
 
 use super::error::Error;
 use super::webhooks::handlers as webhooks;
-use super::{deliveries, events, publish, stats, trial};
+use super::{deliveries, events, publish, request, stats, trial};
 
 /// Mounts the routes twice, the longer prefix first: `/api` is also a prefix of `/api/api`.
 pub fn configure(routes: &mut ServiceConfig, base_path: &str) {
@@ -20,14 +21,14 @@ pub fn configure(routes: &mut ServiceConfig, base_path: &str) {
     routes.default_service(web::to(not_found));
 }
 
-/// Mounts the table below, and lists it for the metrics.
+/// Mounts the table below, each route behind its layer if it has one, and lists it for the metrics.
 macro_rules! table {
-    ($($path:literal => { $($method:ident: $handler:path),+ $(,)? })*) => {
+    ($($path:literal $(via $layer:path)? => { $($method:ident: $handler:path),+ $(,)? })*) => {
         /// Every route: its method, in small letters, and its path below `/api`.
         const TABLE: &[(&str, &str)] = &[$($((stringify!($method), $path)),+),*];
 
         fn api(routes: &mut ServiceConfig) {
-            $(routes.service(resource($path)$(.$method($handler))+);)*
+            $(routes.service(resource($path)$(.wrap(from_fn($layer)))?$(.$method($handler))+);)*
         }
     };
 }
@@ -40,15 +41,15 @@ table! {
     "/webhooks/stats" => { get: stats::show }
     "/webhooks/{id}" => { get: webhooks::show, patch: webhooks::update, delete: webhooks::delete }
     "/webhooks/{id}/regenerate-secret" => { post: webhooks::regenerate_secret }
-    "/webhooks/{id}/test" => { post: trial::run }
+    "/webhooks/{id}/test" via request::traced => { post: trial::run }
     "/webhooks/{id}/deliveries" => { get: deliveries::list }
     "/webhooks/{id}/deliveries/{attemptId}" => { get: deliveries::show }
     "/webhooks/{id}/deliveries/{attemptId}/retry" => { post: deliveries::retry }
     "/webhooks/{id}/activate" => { post: webhooks::switch_on }
     "/webhooks/{id}/deactivate" => { post: webhooks::switch_off }
     "/webhooks/{id}/reset-failures" => { post: webhooks::reset_failures }
-    "/events" => { post: publish::one }
-    "/events/batch" => { post: publish::batch }
+    "/events" via request::traced => { post: publish::one }
+    "/events/batch" via request::traced => { post: publish::batch }
     "/events/{id}" => { get: events::show }
 }
 

@@ -15,7 +15,7 @@ use actix_web::{HttpServer, web};
 use super::app::{App, SetUpError, Shared};
 use super::cluster::{self, ClusterState};
 use super::health::{self, Readiness};
-use super::{request, routes};
+use super::{log_level, request, routes};
 use crate::telemetry::metrics::METRICS;
 
 /// The longest time from connecting, or from the first byte of a further request, to the end of its head.
@@ -112,6 +112,7 @@ fn bind_management(shared: &Shared, readiness: &Arc<Readiness>) -> Result<(Serve
         actix_web::App::new()
             .app_data(web::Data::new(state))
             .route("/cluster", web::get().to(cluster::show))
+            .configure(log_level::configure)
             .configure(move |routes| health::configure(routes, readiness))
     });
     let address = SocketAddr::new(settings.bind, settings.management_port);

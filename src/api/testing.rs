@@ -83,7 +83,12 @@ pub fn config() -> Config {
         },
         limits: Limits { webhooks_per_user: 4, webhooks_per_tenant: 6 },
         log: Log { max_attempts: 100, retention: 30 * day, payload_retention: 3 * day },
-        telemetry: Telemetry { log_level: "info".into(), log_format: LogFormat::Text },
+        telemetry: Telemetry {
+            log_level: "info".into(),
+            log_format: LogFormat::Text,
+            otlp_endpoint: None,
+            otlp_sample_ratio: 1.0,
+        },
         catalogue: catalogue(),
     }
 }

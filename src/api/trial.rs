@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
 use serde::Serialize;
 use serde_json::json;
@@ -12,6 +13,7 @@ use super::access::{Id, Purpose, find};
 use super::auth::Writer;
 use super::body::OptionalBody;
 use super::fields::{Fields, quoted};
+use super::request::{concerns, trace_of};
 use super::{App, Error};
 use crate::clock;
 use crate::domain::{AttemptResult, AttemptRow, EventBody, EventId, Millis, Webhook};
@@ -19,6 +21,8 @@ use crate::policy::json;
 use crate::store;
 use crate::store::attempts::encode;
 use crate::store::trial::{Ended, Trial};
+use crate::telemetry::events::{self as facts, AttemptOf};
+use crate::telemetry::traces::Open;
 
 /// The event of a test that names no other; nothing can subscribe to it.
 const TEST: &str = "test";
@@ -52,9 +56,17 @@ struct Sample {
 }
 
 /// The handler. Inactive webhooks too; the body may name an event type, whose sample is sent then.
-pub async fn run(app: Data<App>, caller: Writer, id: Id, body: OptionalBody) -> Result<Json<Report>, Error> {
+pub async fn run(
+    app: Data<App>,
+    caller: Writer,
+    id: Id,
+    request: HttpRequest,
+    body: OptionalBody,
+) -> Result<Json<Report>, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
-    let sample = read_sample(&app, &webhook, body)?;
+    let mut sample = read_sample(&app, &webhook, body)?;
+    sample.body.trace = trace_of(&request);
+    concerns(&request, &sample.id);
     let task = actix_web::rt::spawn(async move { attempt(&app, &webhook, sample).await });
     let ended = task.await.map_err(|_| Error::Internal("a test did not end".into(), None))?;
     ended.map(Json)
@@ -87,7 +99,7 @@ impl Sample {
         let data = json::compact(data).unwrap_or_else(|_| "{}".to_owned());
         let organization = webhook.settings.tenant.organization_id();
         let bytes = json::event_body(&id, event_type, now, organization, &data).into();
-        Self { id, body: EventBody { event_type: event_type.into(), bytes } }
+        Self { id, body: EventBody { event_type: event_type.into(), bytes, trace: None } }
     }
 }
 
@@ -98,7 +110,10 @@ async fn attempt(app: &App, webhook: &Webhook, sample: Sample) -> Result<Report,
     let trial = Trial::begin(&app.redis, &app.keys, partition, tenant, &webhook.id, limit).await?;
     let trial = trial.ok_or(Error::Conflict("a test of this webhook is running".into()))?;
     let Sample { id, body } = &sample;
-    let result = app.sender.attempt(&webhook.settings, id, body, 1, clock::now()).await;
+    let (of, span) = (AttemptOf { webhook, event: id, number: 1 }, Open::below(body.trace));
+    let trace = span.as_ref().map(Open::context);
+    let result = app.sender.attempt(&webhook.settings, id, body, 1, clock::now(), trace).await;
+    facts::tested(&of, &result, span);
     let ended = Ended {
         event: id,
         body,

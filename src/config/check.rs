@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
 use super::checked::*;
 use super::fault::{Fault, Faults};
@@ -21,6 +22,13 @@ use crate::domain::{Catalogue, NodeId};
 const MEBIBYTE: i64 = 1 << 20;
 const GIBIBYTE: i64 = 1 << 30;
 const SECONDS_PER_DAY: u64 = 86_400;
+/// The longest `telemetry.log_level`, in bytes.
+const LONGEST_LOG_FILTER: usize = 1000;
+/// What a log level may be, for whoever gave another.
+pub const LOG_FILTER: &str =
+    "error, warn, info, debug, trace or off, or parts such as info,salesos_webhooks=debug";
+/// Where a collector takes traces (OTLP specification, "OTLP/HTTP request").
+const OTLP_TRACES: &str = "/v1/traces";
 /// RFC 7518, section 3.2: an HS256 key has at least the size of the hash.
 const SHORTEST_JWT_SECRET: usize = 32;
 
@@ -284,15 +292,26 @@ impl Check<'_> {
     }
 
     fn telemetry(&mut self, raw: raw::Telemetry) -> Telemetry {
-        let expected = "error, warn, info, debug, trace or off, or parts such as info,salesos_webhooks=debug";
-        self.demand("telemetry.log_level", is_log_filter(&raw.log_level), expected);
+        self.demand("telemetry.log_level", is_log_filter(&raw.log_level), LOG_FILTER);
         self.demand(
             "telemetry.log_format",
             ["json", "text"].contains(&raw.log_format.as_str()),
             "json or text",
         );
         let log_format = if raw.log_format == "json" { LogFormat::Json } else { LogFormat::Text };
-        Telemetry { log_level: raw.log_level, log_format }
+        let otlp_endpoint = self.otlp_endpoint(&raw.otlp_endpoint);
+        let otlp_sample_ratio = raw.otlp_sample_ratio;
+        let is_share = (0.0..=1.0).contains(&otlp_sample_ratio);
+        self.demand("telemetry.otlp_sample_ratio", is_share, "a number from 0 to 1");
+        Telemetry { log_level: raw.log_level, log_format, otlp_endpoint, otlp_sample_ratio }
+    }
+
+    fn otlp_endpoint(&mut self, text: &str) -> Option<Url> {
+        let endpoint = otlp_endpoint(text);
+        let expected = "an http or https URL such as http://localhost:4318, without user, password, query or \
+                        fragment, or empty";
+        self.demand("telemetry.otlp_endpoint", text.is_empty() || endpoint.is_some(), expected);
+        endpoint
     }
 
     fn relations(&mut self, config: &Config) {
@@ -422,10 +441,27 @@ fn is_base_path(path: &str) -> bool {
 
 /// A `tracing` filter. A bare word that is no level would be taken as the name of a part of the program and silence all
 /// others, so a slip (`inof`) is refused.
-fn is_log_filter(text: &str) -> bool {
+pub fn is_log_filter(text: &str) -> bool {
+    if text.len() > LONGEST_LOG_FILTER {
+        return false;
+    }
     let level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
     let directive = |part: &str| part.contains('=') || (level(part) && !part.is_empty());
     text.split(',').all(|part| directive(part.trim())) && EnvFilter::try_new(text).is_ok()
+}
+
+/// Where spans are sent. A URL without a path names the collector, one with a path the very place.
+fn otlp_endpoint(text: &str) -> Option<Url> {
+    let mut url = Url::parse(text).ok()?;
+    let is_plain = url.username().is_empty() && url.password().is_none();
+    let is_bare = url.query().is_none() && url.fragment().is_none();
+    if !["http", "https"].contains(&url.scheme()) || !is_plain || !is_bare {
+        return None;
+    }
+    if url.path() == "/" {
+        url.set_path(OTLP_TRACES);
+    }
+    Some(url)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use url::Url;
 
 use crate::domain::{Catalogue, NodeId};
 
@@ -224,12 +225,16 @@ pub struct Log {
 }
 
 /// What the node tells about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Telemetry {
     /// `telemetry.log_level`: a `tracing` filter such as `info` or `salesos_webhooks=debug`.
     pub log_level: String,
     /// `telemetry.log_format`
     pub log_format: LogFormat,
+    /// `telemetry.otlp_endpoint`, with its path; `None` = no traces.
+    pub otlp_endpoint: Option<Url>,
+    /// `telemetry.otlp_sample_ratio`, 0..=1: the share of traces that begin here.
+    pub otlp_sample_ratio: f64,
 }
 
 /// How a log line is written.

@@ -122,6 +122,7 @@ impl Layers {
     fn put_variable(&mut self, variable: &str, key: &str, text: &str) {
         let value = match self.value(key) {
             Some(Value::Integer(_)) => text.trim().parse().map(Value::Integer).ok(),
+            Some(Value::Float(_)) => text.trim().parse().map(Value::Float).ok(),
             Some(Value::Boolean(_)) => text.trim().parse().map(Value::Boolean).ok(),
             Some(Value::Array(_)) => Some(list(text)),
             _ => Some(Value::String(text.to_owned())),
@@ -136,6 +137,11 @@ impl Layers {
             let near = closest(key, keys.iter().map(String::as_str));
             self.faults.push(Fault::new(format!("{key} ({origin})"), unknown("key", near)));
             return;
+        };
+        let value = match (known, value) {
+            // `1` is as good as `1.0`.
+            (Value::Float(_), Value::Integer(whole)) => Value::Float(whole as f64),
+            (_, value) => value,
         };
         if !same_type(known, &value) {
             let problem = format!("is {}; expected {}", shown(key, &value), type_name(known));
@@ -170,6 +176,7 @@ fn same_type(known: &Value, value: &Value) -> bool {
 fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
         Value::Boolean(_) => "true or false",
         Value::Array(_) => "a list of texts",
         _ => "a text",

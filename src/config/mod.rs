@@ -13,6 +13,7 @@ pub mod layers;
 mod load;
 mod raw;
 
+pub use check::{LOG_FILTER, is_log_filter};
 pub use checked::{
     Api, Auth, Cluster, Config, Delivery, Limits, Log, LogFormat, Queue, Redis, RedisMode, Server, Telemetry,
 };

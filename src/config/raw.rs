@@ -1,7 +1,7 @@
 //! The settings as they are written: the shape of `config/default.toml`, before any check.
 //!
 //! Numbers are `i64` throughout, so that a value out of range reaches the check that names the range instead of failing
-//! in the parser. What each key means stands in `config/default.toml`.
+//! in the parser; the one share is an `f64`. What each key means stands in `config/default.toml`.
 
 use serde::Deserialize;
 
@@ -79,5 +79,5 @@ sections! {
     Limits { webhooks_per_user: i64, webhooks_per_tenant: i64 }
     Log { max_attempts: i64, retention_days: i64, payload_retention_days: i64 }
     Events { catalogue_file: String }
-    Telemetry { log_level: String, log_format: String }
+    Telemetry { log_level: String, log_format: String, otlp_endpoint: String, otlp_sample_ratio: f64 }
 }

@@ -3,7 +3,7 @@
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::domain::webhook::Settings;
-use crate::domain::{EventBody, EventId, Millis};
+use crate::domain::{EventBody, EventId, Millis, TraceContext};
 use crate::policy::signing;
 
 /// How the service names itself.
@@ -12,6 +12,8 @@ pub const USER_AGENT: &str = concat!("SalesOS-Webhooks/", env!("CARGO_PKG_VERSIO
 /// Names of the two headers that hold signatures; what the log shows leaves them out.
 const HEX_SIGNATURE: &str = "x-webhook-signature";
 const STANDARD_SIGNATURE: &str = "webhook-signature";
+/// Where the receiver's own spans belong.
+const TRACEPARENT: &str = "traceparent";
 
 /// The service's own headers but for the signatures: what the log may show, made again from what a log row holds.
 pub fn plain_headers(
@@ -34,6 +36,8 @@ pub fn plain_headers(
 
 /// Every header of an attempt signed at `at`: the webhook's own first, then ours, which replace any of the same name.
 ///
+/// `trace`, the span of the attempt, goes along as `traceparent` (W3C Trace Context).
+///
 /// A header whose name or value HTTP forbids is left out; saving a webhook refuses those.
 pub fn headers(
     settings: &Settings,
@@ -41,8 +45,9 @@ pub fn headers(
     event: &EventBody,
     attempt: u32,
     at: Millis,
+    trace: Option<TraceContext>,
 ) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(settings.headers.len() + 12);
+    let mut headers = HeaderMap::with_capacity(settings.headers.len() + 13);
     for (name, value) in &settings.headers {
         insert(&mut headers, name, value);
     }
@@ -54,6 +59,9 @@ pub fn headers(
     let standard = signing::standard_header(&settings.secret, former, id, secs, &event.bytes);
     insert(&mut headers, STANDARD_SIGNATURE, &standard);
     insert(&mut headers, HEX_SIGNATURE, &signing::hex_signature(&settings.secret, &event.bytes));
+    if let Some(trace) = trace {
+        insert(&mut headers, TRACEPARENT, &trace.to_string());
+    }
     headers
 }
 
@@ -81,7 +89,7 @@ mod tests {
 
     #[test]
     fn headers_are_the_documented_ones() {
-        let headers = headers(&settings("http://example.com/"), &id(), &event(), 3, AT);
+        let headers = headers(&settings("http://example.com/"), &id(), &event(), 3, AT, None);
         for (name, expected) in [
             ("content-type", "application/json"),
             ("user-agent", concat!("SalesOS-Webhooks/", env!("CARGO_PKG_VERSION"))),
@@ -100,7 +108,7 @@ mod tests {
     #[test]
     fn signatures_verify_over_the_body() {
         let settings = settings("http://example.com/");
-        let headers = headers(&settings, &id(), &event(), 1, AT);
+        let headers = headers(&settings, &id(), &event(), 1, AT, None);
         let (secret, body) = (&settings.secret, event().bytes);
         assert!(signing::verify_hex(secret, &body, value(&headers, HEX_SIGNATURE)));
         let standard = value(&headers, STANDARD_SIGNATURE);
@@ -113,13 +121,24 @@ mod tests {
         let mut settings = settings("http://example.com/");
         settings.former_secrets = vec![(former.clone(), AT)];
         let (body, before) = (event().bytes, Millis(AT.0 - 1));
-        let both = headers(&settings, &id(), &event(), 1, before);
+        let both = headers(&settings, &id(), &event(), 1, before, None);
         let sign = |secret| signing::standard_signature(secret, "evt_1", before.as_secs(), &body);
         let expected = format!("{} {}", sign(&settings.secret), sign(&former));
         assert_eq!(value(&both, STANDARD_SIGNATURE), expected);
         assert_eq!(value(&both, HEX_SIGNATURE), signing::hex_signature(&settings.secret, &body));
-        let one = headers(&settings, &id(), &event(), 1, AT);
+        let one = headers(&settings, &id(), &event(), 1, AT, None);
         assert!(!value(&one, STANDARD_SIGNATURE).contains(' '), "the grace period is over");
+    }
+
+    #[test]
+    fn a_traced_attempt_tells_its_span_whatever_the_webhook_says() {
+        let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut settings = settings("http://example.com/");
+        let traced = headers(&settings, &id(), &event(), 1, AT, context.parse().ok());
+        assert_eq!(value(&traced, "traceparent"), context);
+        settings.headers.insert("Traceparent".into(), "mine".into());
+        let traced = headers(&settings, &id(), &event(), 1, AT, context.parse().ok());
+        assert_eq!(value(&traced, "traceparent"), context);
     }
 
     #[test]
@@ -134,7 +153,7 @@ mod tests {
         ] {
             settings.headers.insert(name.into(), value.into());
         }
-        let headers = headers(&settings, &id(), &event(), 1, AT);
+        let headers = headers(&settings, &id(), &event(), 1, AT, None);
         assert_eq!(value(&headers, "x-custom"), "yes");
         assert_eq!(value(&headers, "user-agent"), USER_AGENT);
         assert_eq!(headers.get_all("x-webhook-id").iter().count(), 1);

@@ -22,7 +22,7 @@ use super::resolver::{Refusal, Resolver};
 use crate::clock;
 use crate::config::Delivery;
 use crate::domain::webhook::Settings;
-use crate::domain::{AttemptResult, EventBody, EventId, Millis};
+use crate::domain::{AttemptResult, EventBody, EventId, Millis, TraceContext};
 use crate::policy::address::{self, Guard};
 
 /// How long an unused connection is kept.
@@ -71,7 +71,8 @@ impl Sender {
         })
     }
 
-    /// Makes one attempt, number `attempt` (from 1), signed at `at`, and says what came of it.
+    /// Makes one attempt, number `attempt` (from 1), signed at `at`, and says what came of it. Sends `trace`, the span of
+    /// the attempt, along.
     ///
     /// Dropping the future gives the attempt up: the connection is closed, and whether the endpoint got the request
     /// is unknown.
@@ -82,12 +83,13 @@ impl Sender {
         event: &EventBody,
         attempt: u32,
         at: Millis,
+        trace: Option<TraceContext>,
     ) -> AttemptResult {
         let started = clock::monotonic();
         let mut answer = Answer::default();
         let ended = match address::check_url(&settings.url, self.require_https, &self.guard) {
             Ok(url) => {
-                let headers = request::headers(settings, event_id, event, attempt, at);
+                let headers = request::headers(settings, event_id, event, attempt, at, trace);
                 let request = self.client.post(url).headers(headers).body(event.bytes.clone());
                 let limit = Duration::from_secs(settings.timeout_seconds.into());
                 self.exchange_within(limit, request, &mut answer).await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{EventId, Tenant};
+use super::{EventId, Tenant, TraceContext};
 
 /// An event as it is stored: everything but the body is there to route it.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Event {
     pub tenant: Tenant,
     /// The bytes that every receiver gets, written once at publish (contract, section 8).
     pub body: Bytes,
+    /// The span of its publication; `None` = it is not traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// What an attempt needs of an event: fetched from Redis unless it still rides along in memory.
@@ -26,4 +28,6 @@ pub struct EventBody {
     pub event_type: Arc<str>,
     /// The bytes to send.
     pub bytes: Bytes,
+    /// The span that its attempts belong below, the dispatch's; `None` = it is not traced.
+    pub trace: Option<TraceContext>,
 }

@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod event;
 pub mod ids;
 pub mod time;
+pub mod trace;
 pub mod webhook;
 
 pub use attempt::{AttemptResult, AttemptRow, ErrorKind, Failure, Receipt};
@@ -15,4 +16,5 @@ pub use catalogue::{Catalogue, EventType};
 pub use event::{Event, EventBody};
 pub use ids::{AttemptId, EntryId, EventId, NodeId, Partition, Shard, Tenant, UserId, WebhookId};
 pub use time::Millis;
+pub use trace::{SpanId, TraceContext, TraceId, TraceParent};
 pub use webhook::{Backoff, DisabledReason, Pattern, Retries, Secret, Status, Webhook};

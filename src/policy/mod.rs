@@ -13,4 +13,5 @@ pub mod retake;
 pub mod retry;
 pub mod roster;
 pub mod signing;
+pub mod trace;
 pub mod waiting;

@@ -342,6 +342,7 @@ mod tests {
             event_type: "t".into(),
             tenant: tenant.clone(),
             body: Bytes::from("{}"),
+            trace: None,
         };
         let (timestamp, fingerprint) = (Millis(17), "f".to_owned());
         let publication = Publication { event, timestamp, own_id: true, key: None, fingerprint };

@@ -15,6 +15,7 @@ use super::meter::Called;
 use super::script::Script;
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, Event, EventId, Millis, Partition, Tenant, WebhookId};
+use crate::policy::trace;
 
 static DISPATCH: LazyLock<Script> =
     LazyLock::new(|| Script::new(Called::Dispatch, include_str!("scripts/dispatch.lua")));
@@ -143,6 +144,8 @@ fn read_kind(fields: &[(String, Vec<u8>)]) -> Option<EntryKind> {
             event_type: Arc::from(field("t")?),
             tenant: field("n")?.parse::<Tenant>().ok()?,
             body: Bytes::copy_from_slice(bytes("b")?),
+            // What is no context costs the trace and not the event.
+            trace: field("c").and_then(|context| context.parse().ok()),
         })),
         "changed" => Some(EntryKind::Changed(webhook()?)),
         "deleted" => Some(EntryKind::Deleted(webhook()?, field("o")?.to_owned(), field("n")?.parse().ok()?)),
@@ -210,6 +213,17 @@ pub enum Instruction {
         /// The entry.
         entry: EntryId,
     },
+}
+
+impl Instruction {
+    /// The event that it queues.
+    pub fn event(&self) -> Option<&EventId> {
+        match self {
+            Self::Event { event, .. } => Some(&event.id),
+            Self::Resend { event, .. } => Some(event),
+            Self::Changed { .. } | Self::Deleted { .. } | Self::Quarantine { .. } | Self::Skip { .. } => None,
+        }
+    }
 }
 
 /// Which of several calls an instruction belongs to.
@@ -295,7 +309,7 @@ pub async fn dispatch(
         .arg(limits.dead.as_secs());
     call.arg(limits.max_pending).arg(limits.log_max).arg(limits.dead_max);
     for instruction in batch {
-        add_instruction(&mut call, instruction);
+        add_instruction(&mut call, partition, instruction);
     }
     let mut answers: Vec<Value> = call.run(redis).await?;
     let set_aside = match answers.pop() {
@@ -308,7 +322,7 @@ pub async fn dispatch(
     Ok(Batch { answers, set_aside })
 }
 
-fn add_instruction(call: &mut super::script::Call<'_>, instruction: &Instruction) {
+fn add_instruction(call: &mut super::script::Call<'_>, partition: Partition, instruction: &Instruction) {
     match instruction {
         Instruction::Event { entry, event, targets, chunk, keep } => {
             let mode = match chunk {
@@ -316,11 +330,13 @@ fn add_instruction(call: &mut super::script::Call<'_>, instruction: &Instruction
                 Chunk::Part => "part",
                 Chunk::Last => "last",
             };
+            let trace = event.trace.map(|publish| trace::dispatch(publish, partition, *entry));
             call.arg("event").arg(mode).arg(entry.to_string()).arg(event.id.as_str());
             call.arg(keys::event_hash(&event.tenant, &event.id)).arg(&*event.event_type);
             call.arg(keys::tenant_hash(&event.tenant))
                 .arg(u8::from(*keep))
                 .arg(&event.body[..])
+                .arg(trace.map(|trace| trace.to_string()).unwrap_or_default())
                 .arg(targets.len());
             for (webhook, owner) in targets {
                 call.arg(webhook.as_str()).arg(&**owner);

@@ -144,11 +144,14 @@ pub async fn body(
     event: &EventId,
 ) -> Result<Option<EventBody>, Error> {
     let key = keys.key(partition, &format!("event:{}", keys::event_hash(tenant, event)));
-    let (kind, bytes): (Option<String>, Option<Vec<u8>>) =
-        redis.query(redis::cmd("HMGET").arg(key).arg("type").arg("body")).await?;
-    Ok(kind
-        .zip(bytes)
-        .map(|(kind, bytes)| EventBody { event_type: Arc::from(kind), bytes: Bytes::from(bytes) }))
+    let (kind, bytes, trace): (Option<String>, Option<Vec<u8>>, Option<Vec<u8>>) =
+        redis.query(redis::cmd("HMGET").arg(key).arg("type").arg("body").arg("trace")).await?;
+    let trace = trace.and_then(|context| std::str::from_utf8(&context).ok()?.parse().ok());
+    Ok(kind.zip(bytes).map(|(kind, bytes)| EventBody {
+        event_type: Arc::from(kind),
+        bytes: Bytes::from(bytes),
+        trace,
+    }))
 }
 
 /// The type of an event, or `None` when it is no longer stored.

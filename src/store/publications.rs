@@ -188,6 +188,7 @@ async fn store_at(
         .arg(marked.unwrap_or_default().as_secs())
         .arg(bounds.max_undispatched)
         .arg(bounds.max_pending_of_tenant)
+        .arg(event.trace.map(|trace| trace.to_string()).unwrap_or_default())
         .run(redis)
         .await?;
     read_stored(&answer).ok_or_else(|| unreadable("publish"))
@@ -233,6 +234,7 @@ mod tests {
             event_type: Arc::from("lead.created"),
             tenant: tenant.clone(),
             body: Bytes::from("0123456789"),
+            trace: None,
         };
         let (timestamp, fingerprint) = (Millis(1000), "f".to_owned());
         let publication = Publication { event, timestamp, own_id: false, key: Some("k".into()), fingerprint };

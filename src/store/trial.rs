@@ -108,7 +108,7 @@ mod tests {
         let first = begin(60).await.unwrap().unwrap();
         assert!(begin(60).await.unwrap().is_none(), "one at a time");
         let event: EventId = "evt_1".parse().unwrap();
-        let body = EventBody { event_type: "test".into(), bytes: "{}".into() };
+        let body = EventBody { event_type: "test".into(), bytes: "{}".into(), trace: None };
         let ended = Ended {
             event: &event,
             body: &body,

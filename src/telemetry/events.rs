@@ -1,4 +1,4 @@
-//! Each noteworthy fact is one function here, which writes the log line and the metric.
+//! Each noteworthy fact is one function here, which writes the log line, the metric and the span.
 //!
 //! Texts are constant; values are fields. No body, secret, signature or full URL is ever a field.
 
@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::domain::{AttemptResult, ErrorKind, Millis, NodeId, Partition, WebhookId};
+use crate::domain::{
+    AttemptResult, ErrorKind, EventId, Millis, NodeId, Partition, TraceId, Webhook, WebhookId,
+};
 use crate::policy::lease::Renewal;
 use crate::store::leases::Renewed;
 use crate::store::outcomes::{Disposition, Outcome};
@@ -15,6 +17,7 @@ use crate::store::{self, publications::Published};
 
 use super::metrics::METRICS;
 use super::partitions::{self, Queued};
+use super::traces::{self, Open};
 
 /// The node answers requests.
 pub fn listening(api: std::net::SocketAddr, management: std::net::SocketAddr) {
@@ -34,18 +37,31 @@ pub struct Answered<'a> {
     pub elapsed: Duration,
     /// Names it in the answer.
     pub request_id: &'a str,
+    /// The event that it published or sent.
+    pub event: Option<&'a EventId>,
     /// What failed inside.
     pub cause: Option<&'a str>,
 }
 
-/// A request to the API has been answered.
-pub fn answered(answered: &Answered<'_>) {
-    let Answered { method, route, status, elapsed, request_id, cause } = *answered;
+/// A request to the API has been answered. These lines have a target of their own, so that they can be switched off by
+/// themselves.
+pub fn answered(answered: &Answered<'_>, span: Option<Open>) {
+    let Answered { method, route, status, elapsed, request_id, event, cause } = *answered;
     METRICS.request(route, status, elapsed);
     let (route, elapsed_ms) = (route.map_or("unmatched", |(_, route)| route), elapsed.as_millis() as u64);
+    let (event, trace_id) = (event.map(tracing::field::display), trace_id(span.as_ref()));
     match cause {
-        Some(cause) => tracing::warn!(method, route, status, elapsed_ms, request_id, cause, "request failed"),
-        None => tracing::info!(method, route, status, elapsed_ms, request_id, "request"),
+        None => tracing::info!(
+            target: "salesos_webhooks::requests",
+            method, route, status, elapsed_ms, request_id, event, trace_id, "request"
+        ),
+        Some(cause) => tracing::warn!(
+            target: "salesos_webhooks::requests",
+            method, route, status, elapsed_ms, request_id, event, trace_id, cause, "request failed"
+        ),
+    }
+    if let Some(span) = span {
+        traces::ended_request(span, answered);
     }
 }
 
@@ -86,11 +102,91 @@ pub fn attempt_ended() {
     METRICS.attempts_in_flight.dec();
 }
 
-/// An attempt has come to a result.
-pub fn attempted(webhook: &WebhookId, attempt: u32, result: &AttemptResult) {
+/// Names one attempt: a delivery is an event at a webhook.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptOf<'a> {
+    /// Where to.
+    pub webhook: &'a Webhook,
+    /// What.
+    pub event: &'a EventId,
+    /// Counts from 1.
+    pub number: u32,
+}
+
+/// An attempt of a delivery has come to a result.
+pub fn attempted(of: &AttemptOf<'_>, result: &AttemptResult, span: Option<Open>) {
     METRICS.attempt_duration.observe(result.elapsed.as_secs_f64());
-    let kind = result.failure.as_ref().map_or("success", |failure| failure.kind.as_str());
-    tracing::debug!(%webhook, attempt, outcome = kind, status = result.status, "attempted");
+    tested(of, result, span);
+}
+
+/// The attempt of a test has come to a result. Tests are not counted.
+pub fn tested(of: &AttemptOf<'_>, result: &AttemptResult, span: Option<Open>) {
+    let outcome = result.failure.as_ref().map_or("success", |failure| failure.kind.as_str());
+    tracing::debug!(
+        event = %of.event,
+        webhook = %of.webhook.id,
+        attempt = of.number,
+        outcome,
+        status = result.status,
+        elapsed_ms = result.elapsed.as_millis() as u64,
+        trace_id = trace_id(span.as_ref()),
+        "attempted"
+    );
+    if let Some(span) = span {
+        traces::ended_attempt(span, of, Some(result));
+    }
+}
+
+/// An attempt was given up on its way: its partition or its webhook's actor is gone.
+pub fn attempt_given_up(of: &AttemptOf<'_>, span: Option<Open>) {
+    tracing::debug!(
+        event = %of.event,
+        webhook = %of.webhook.id,
+        attempt = of.number,
+        trace_id = trace_id(span.as_ref()),
+        "attempt given up"
+    );
+    if let Some(span) = span {
+        traces::ended_attempt(span, of, None);
+    }
+}
+
+fn trace_id(span: Option<&Open>) -> Option<tracing::field::DisplayValue<TraceId>> {
+    span.map(|span| tracing::field::display(span.context().trace))
+}
+
+/// An event has been put into mailboxes of a partition.
+pub fn event_dispatched(event: &EventId, partition: Partition, deliveries: usize, span: Option<Open>) {
+    tracing::debug!(%event, %partition, deliveries, trace_id = trace_id(span.as_ref()), "event dispatched");
+    if let Some(span) = span {
+        traces::ended_dispatch(span, event, partition, deliveries);
+    }
+}
+
+/// The collector took spans.
+pub fn spans_exported(spans: u64) {
+    METRICS.trace_spans_exported.inc_by(spans);
+}
+
+/// Spans are lost: the collector did not take them.
+pub fn spans_dropped(spans: u64) {
+    METRICS.trace_spans_dropped.inc_by(spans);
+}
+
+/// The collector takes nothing; so many spans are lost since this was last told.
+pub fn collector_refuses(dropped: u64, error: &dyn std::error::Error, cause: &str) {
+    tracing::warn!(error = %error, cause, dropped, "traces are not taken");
+}
+
+/// The collector takes spans again.
+pub fn collector_takes_again() {
+    tracing::info!("traces are taken again");
+}
+
+/// An operator changes the log's level; tells whether the level that holds let that pass.
+pub fn log_level_changed(old: &str, new: &str) -> bool {
+    tracing::warn!(old, new, "log level changed");
+    tracing::enabled!(tracing::Level::WARN)
 }
 
 /// An outcome has been recorded, once.
@@ -101,21 +197,27 @@ pub fn recorded(outcome: &Outcome) {
         Disposition::Retry(_) => METRICS.retries_scheduled.inc(),
         Disposition::Dead => {
             METRICS.deliveries_ended.with_label_values(&["dead"]).inc();
-            tracing::info!(webhook = %outcome.webhook, event = %outcome.event, "delivery failed for good");
+            tracing::info!(
+                event = %outcome.event,
+                webhook = %outcome.webhook,
+                attempt = outcome.attempt,
+                "delivery failed for good"
+            );
         }
     }
 }
 
 /// An attempt ended for a webhook that was deleted meanwhile: nothing is recorded of it, and no more is sent.
 pub fn webhook_is_gone(outcome: &Outcome) {
-    tracing::info!(webhook = %outcome.webhook, event = %outcome.event, "an attempt was for a deleted webhook");
+    let Outcome { event, webhook, attempt, .. } = outcome;
+    tracing::info!(%event, %webhook, attempt, "an attempt was for a deleted webhook");
 }
 
 /// A delivery ended at dispatch because the queue of its webhook was full.
-pub fn overflowed(webhook: &WebhookId) {
+pub fn overflowed(event: &EventId, webhook: &WebhookId) {
     METRICS.attempts.with_label_values(&[ErrorKind::Overflow.as_str()]).inc();
     METRICS.deliveries_ended.with_label_values(&["dead"]).inc();
-    tracing::warn!(%webhook, "the queue of a webhook is full");
+    tracing::warn!(%event, %webhook, "the queue of a webhook is full");
 }
 
 /// The service switched a webhook off.

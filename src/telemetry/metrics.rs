@@ -79,6 +79,8 @@ pub struct Metrics {
     pub redis_memory_used: IntGauge,
     pub redis_memory_limit: IntGauge,
     pub redis_errors: IntCounter,
+    pub trace_spans_exported: IntCounter,
+    pub trace_spans_dropped: IntCounter,
     api_requests: IntCounterVec,
     api_request_duration: HistogramVec,
     build_info: IntGaugeVec,
@@ -180,6 +182,11 @@ impl Metrics {
             redis_errors: set.counter(
                 "redis_errors_total",
                 "Redis calls of the delivery path, and of keeping leases, that failed and were repeated.",
+            ),
+            trace_spans_exported: set.counter("trace_spans_exported_total", "Spans that the collector took."),
+            trace_spans_dropped: set.counter(
+                "trace_spans_dropped_total",
+                "Spans that were lost: their queue was full, or the collector did not take them.",
             ),
             api_requests: set.counters(
                 "api_requests_total",

@@ -1,6 +1,7 @@
-//! What the node tells about itself: log lines and metrics, written together so that they cannot disagree.
+//! What the node tells about itself: log lines, metrics and spans, written together so that they cannot disagree.
 
 pub mod events;
 pub mod logging;
 pub mod metrics;
 pub mod partitions;
+pub mod traces;

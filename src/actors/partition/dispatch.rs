@@ -10,10 +10,12 @@ use crate::actors::local::RidingBody;
 use crate::actors::steps;
 use crate::actors::webhook::Delivered;
 use crate::clock;
-use crate::domain::{EntryId, Event, EventBody, WebhookId};
+use crate::domain::{EntryId, Event, EventBody, TraceContext, WebhookId};
 use crate::policy::lane::{Delivery, Known};
+use crate::policy::trace;
 use crate::store::events::{Chunk, Dispatched, Entry, EntryKind, Instruction, Left, MAX_TARGETS};
 use crate::telemetry::events as facts;
+use crate::telemetry::traces::{Begun, Open};
 
 /// Entries in one dispatch call.
 const DISPATCH_BATCH: usize = 128;
@@ -90,16 +92,16 @@ impl PartitionActor {
     }
 
     pub(super) fn carry_out(&mut self, batch: Vec<Instruction>, ctx: &mut Context<Self>) {
-        let (local, tenure) = (self.local.clone(), self.tenure.clone());
+        let (local, tenure, begun) = (self.local.clone(), self.tenure.clone(), Begun::now());
         let work = async move {
             let result = steps::dispatch(&local, &tenure, &batch).await;
             (batch, result)
         };
-        ctx.spawn(work.into_actor(self).map(|(batch, result), actor, ctx| {
+        ctx.spawn(work.into_actor(self).map(move |(batch, result), actor, ctx| {
             actor.dispatching = false;
             actor.awaiting_dispatch.clear();
             match result {
-                Ok(answers) => actor.dispatched(batch, answers, ctx),
+                Ok(answers) => actor.dispatched(batch, answers, begun, ctx),
                 Err(error) => actor.give_up(&error, ctx),
             }
             actor.dispatch_next(ctx);
@@ -110,14 +112,15 @@ impl PartitionActor {
         &mut self,
         batch: Vec<Instruction>,
         answers: Vec<Dispatched>,
+        begun: Begun,
         ctx: &mut Context<Self>,
     ) {
         let mut deliveries: HashMap<WebhookId, Vec<Delivery<Arc<RidingBody>>>> = HashMap::new();
-        let (mut events, mut matched, mut count) = (0, 0, 0);
+        let (mut events, mut matched, mut count, mut of_event) = (0, 0, 0, 0);
         for (instruction, answer) in batch.into_iter().zip(answers) {
             let Left { full, broken } = match (&instruction, answer) {
                 (_, Dispatched::Skipped) => {
-                    self.done_before(&instruction);
+                    self.done_before(&instruction, begun);
                     continue;
                 }
                 (_, Dispatched::But(left)) => left,
@@ -127,19 +130,23 @@ impl PartitionActor {
                 }
                 _ => Left::default(),
             };
-            full.iter().for_each(facts::overflowed);
+            if let Some(event) = instruction.event() {
+                full.iter().for_each(|webhook| facts::overflowed(event, webhook));
+            }
             match instruction {
                 Instruction::Event { entry, event, targets, chunk, .. } => {
                     // A fan-out that is cut into chunks is one event.
                     let counts = usize::from(chunk != Chunk::Part);
                     events += counts;
                     matched += counts.min(targets.len());
-                    let body = EventBody { event_type: event.event_type.clone(), bytes: event.body.clone() };
+                    let (event_type, bytes) = (event.event_type.clone(), event.body.clone());
+                    let body = EventBody { event_type, bytes, trace: self.span_of(entry, &event) };
                     let body = self.local.bodies.admit(body);
                     let put =
                         |(webhook, _): &(WebhookId, _)| !full.contains(webhook) && !broken.contains(webhook);
                     for (webhook, _) in targets.into_iter().filter(put) {
                         count += 1;
+                        of_event += 1;
                         let (event, body) = (event.id.clone(), body.clone());
                         deliveries.entry(webhook).or_default().push(Delivery {
                             entry,
@@ -147,6 +154,9 @@ impl PartitionActor {
                             attempt: 1,
                             body,
                         });
+                    }
+                    if chunk != Chunk::Part {
+                        self.tell_dispatched(entry, &event, std::mem::take(&mut of_event), begun);
                     }
                 }
                 Instruction::Resend { entry, event, webhook, .. } if full.is_empty() => {
@@ -170,9 +180,14 @@ impl PartitionActor {
     }
 
     /// A call whose answer was lost had done this already, or it was read twice: its webhooks look for themselves.
-    pub(super) fn done_before(&mut self, instruction: &Instruction) {
+    pub(super) fn done_before(&mut self, instruction: &Instruction, begun: Begun) {
         let (entry, targets) = match instruction {
-            Instruction::Event { entry, targets, .. } => {
+            Instruction::Event { entry, event, targets, chunk, .. } => {
+                // Perhaps nobody has told it, and the spans of the attempts need this one above them. If it was told,
+                // it is the same span again.
+                if *chunk != Chunk::Part {
+                    self.tell_dispatched(*entry, event, targets.len(), begun);
+                }
                 (*entry, targets.iter().map(|(id, _)| id.clone()).collect())
             }
             Instruction::Resend { entry, webhook, .. } => (*entry, vec![webhook.clone()]),
@@ -189,6 +204,17 @@ impl PartitionActor {
             let take = self.take.get();
             let _ = slot.actor.try_send(Delivered { take, previous: slot.told, deliveries: Vec::new() });
         }
+    }
+
+    /// The span of an event's dispatch here, if it is traced.
+    fn span_of(&self, entry: EntryId, event: &Event) -> Option<TraceContext> {
+        event.trace.map(|publish| trace::dispatch(publish, self.tenure.partition, entry))
+    }
+
+    fn tell_dispatched(&self, entry: EntryId, event: &Event, deliveries: usize, begun: Begun) {
+        let contexts = self.span_of(entry, event).zip(event.trace);
+        let span = contexts.and_then(|(context, publish)| Open::named(context, publish, begun));
+        facts::event_dispatched(&event.id, self.tenure.partition, deliveries, span);
     }
 
     pub(super) fn deliver(

@@ -230,9 +230,9 @@ fn header(name: &str, value: &RawValue, seen: &[HeaderName]) -> Result<(HeaderNa
 }
 
 /// Whether a header, by its lower-case name, belongs to the connection or to us.
-/// Sources: RFC 9110 section 7.6.1 (hop-by-hop), contract section 8 (ours).
+/// Sources: RFC 9110 section 7.6.1 (hop-by-hop), contract section 8 (ours), W3C Trace Context (the attempt's span).
 fn is_reserved(name: &str) -> bool {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 14] = [
         "connection",
         "host",
         "http2-settings",
@@ -241,6 +241,8 @@ fn is_reserved(name: &str) -> bool {
         "proxy-authorization",
         "proxy-connection",
         "te",
+        "traceparent",
+        "tracestate",
         "trailer",
         "transfer-encoding",
         "upgrade",
@@ -362,6 +364,8 @@ mod tests {
             "Connection",
             "TE",
             "upgrade",
+            "Traceparent",
+            "tracestate",
         ] {
             let expected = format!("headers.{name}: this header is set by the service");
             assert_eq!(faults(&json!({"headers": {name: "x"}})), [expected]);

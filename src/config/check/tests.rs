@@ -81,7 +81,12 @@ fn the_embedded_default_holds_the_documented_values() {
         },
         limits: Limits { webhooks_per_user: 1000, webhooks_per_tenant: 10_000 },
         log: Log { max_attempts: 10_000, retention: days(30), payload_retention: days(3) },
-        telemetry: Telemetry { log_level: "info".into(), log_format: LogFormat::Json },
+        telemetry: Telemetry {
+            log_level: "info".into(),
+            log_format: LogFormat::Json,
+            otlp_endpoint: None,
+            otlp_sample_ratio: 1.0,
+        },
         catalogue: config.catalogue.clone(),
     };
     assert_eq!(config, expected);
@@ -139,10 +144,38 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
         ("telemetry", "log_level = \"\"", "expected error, warn"),
         ("telemetry", "log_level = \"info,x=loud\"", "expected error, warn"),
         ("telemetry", "log_format = \"xml\"", "json or text"),
+        ("telemetry", "otlp_endpoint = \"localhost:4318\"", "expected an http or https URL"),
+        ("telemetry", "otlp_endpoint = \"grpc://otel:4317\"", "expected an http or https URL"),
+        (
+            "telemetry",
+            "otlp_endpoint = \"http://u:hunter2@otel\"",
+            "is \"http://u:***@otel/\"; expected an http",
+        ),
+        (
+            "telemetry",
+            "otlp_endpoint = \"http://otel/?key=hunter2\"",
+            "is \"http://otel/\"; expected an http",
+        ),
+        ("telemetry", "otlp_sample_ratio = 1.01", "is 1.01; expected a number from 0 to 1"),
+        ("telemetry", "otlp_sample_ratio = nan", "a number from 0 to 1"),
+        ("telemetry", "otlp_sample_ratio = \"all\"", "is \"all\"; expected a number"),
     ] {
         let found = faults(section, line);
         assert_eq!(found.len(), 1, "{line}: {found:?}");
         assert!(found[0].contains(expected), "{line}: {}", found[0]);
+    }
+}
+
+#[test]
+fn a_collector_without_a_path_is_asked_at_the_usual_one() {
+    for (given, used) in [
+        ("http://localhost:4318", "http://localhost:4318/v1/traces"),
+        ("http://localhost:4318/", "http://localhost:4318/v1/traces"),
+        ("https://otel.example.com/api/otlp", "https://otel.example.com/api/otlp"),
+    ] {
+        let config = checked(&format!("{SECRET}[telemetry]\notlp_endpoint = \"{given}\""));
+        let endpoint = config.expect("it is sound").telemetry.otlp_endpoint;
+        assert_eq!(endpoint.map(String::from).as_deref(), Some(used));
     }
 }
 
@@ -164,6 +197,7 @@ fn values_at_the_edges_are_taken() {
         ),
         ("delivery", "response_capture_bytes = 0"),
         ("telemetry", "log_level = \"off\""),
+        ("telemetry", "otlp_endpoint = \"https://otel.example.com:4318/traces\"\notlp_sample_ratio = 0"),
         ("telemetry", "log_level = \"warn,salesos_webhooks=debug\""),
     ] {
         assert_eq!(faults(section, line), Vec::<String>::new(), "{line}");

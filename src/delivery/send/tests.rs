@@ -40,6 +40,7 @@ pub(crate) fn event() -> EventBody {
     EventBody {
         event_type: "lead.created".into(),
         bytes: Bytes::from_static(br#"{"id":"evt_1","data":{"n":1}}"#),
+        trace: None,
     }
 }
 
@@ -63,7 +64,7 @@ fn sender() -> Sender {
 }
 
 async fn attempt(sender: &Sender, settings: &Settings) -> AttemptResult {
-    sender.attempt(settings, &"evt_1".parse().expect("an id"), &event(), 1, AT).await
+    sender.attempt(settings, &"evt_1".parse().expect("an id"), &event(), 1, AT, None).await
 }
 
 /// An endpoint on the loopback that does `behave` with every connection, and counts them.
@@ -177,7 +178,7 @@ async fn every_attempt_sends_the_same_bytes_over_a_kept_connection() {
     let (sender, settings, id) = (sender(), settings(&url), "evt_1".parse().expect("an id"));
     let mut bodies = Vec::new();
     for number in 1..=3 {
-        sender.attempt(&settings, &id, &event(), number, AT).await;
+        sender.attempt(&settings, &id, &event(), number, AT, None).await;
         let request = received.recv().await.expect("a request");
         assert!(request.contains(&format!("x-webhook-attempt: {number}\r\n")), "{request}");
         bodies.push(request.split_once("\r\n\r\n").expect("a body").1.to_owned());

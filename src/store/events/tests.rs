@@ -79,6 +79,7 @@ impl Fixture {
             event_type: Arc::from("lead.created"),
             tenant: self.tenant.clone(),
             body: Bytes::from("0123456789"),
+            trace: None,
         };
         let targets = targets.into_iter().map(|webhook| (webhook, Arc::from("owner"))).collect();
         let entry = EntryId { ms: 5, seq: 1 };

@@ -66,7 +66,7 @@ local handle = {}
 
 -- mode: `whole` (one call has all targets), `part` or `last` (of several calls)
 function handle.event()
-  local mode, entry, id, event, kind, tenant, keep, body, n = take(9)
+  local mode, entry, id, event, kind, tenant, keep, body, trace, n = take(10)
   local targets = { take(2 * tonumber(n)) }
   if mode == 'part' and #redis.call('XRANGE', P .. 'events', entry, entry) == 0 then return 0 end
   if mode ~= 'part' and redis.call('XDEL', P .. 'events', entry) == 0 then return 0 end
@@ -74,6 +74,9 @@ function handle.event()
   if #targets == 0 and keep == '0' then return 1 end
   local key, opened, full = P .. 'event:' .. event, 0, {}
   local fields = { 'body', body, 'type', kind, 'at', string.match(entry, '^%d+') }
+  if trace ~= '' then
+    fields[7], fields[8] = 'trace', trace
+  end
   for i = 1, #targets, 2 do
     local webhook, owner = targets[i], targets[i + 1]
     if mode == 'whole' or redis.call('HEXISTS', key, 'to:' .. webhook) == 0 then

@@ -4,6 +4,7 @@
 local _, id, event, kind, tenant_text, tenant, body = unpack(ARGV)
 local at, role, idem, fingerprint, mark, own_id = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local keep, once, max_undispatched, max_pending = ARGV[14], tonumber(ARGV[15]), tonumber(ARGV[16]), tonumber(ARGV[17])
+local trace = ARGV[18]
 
 if role == 'home' then
   local known = idem ~= '' and redis.call('GET', P .. 'idem:' .. idem)
@@ -18,7 +19,11 @@ local usage = redis.call('HMGET', P .. 'usage', 'undispatched', 't:' .. tenant)
 if tonumber(usage[1] or 0) + #body > max_undispatched then return { 'partition_full' } end
 if tonumber(usage[2] or 0) + #body > max_pending then return { 'tenant_full' } end
 
-local entry = redis.call('XADD', P .. 'events', '*', 'k', 'event', 'e', id, 'h', event, 't', kind, 'n', tenant_text, 'b', body)
+local fields = { 'k', 'event', 'e', id, 'h', event, 't', kind, 'n', tenant_text, 'b', body }
+if trace ~= '' then
+  fields[13], fields[14] = 'c', trace
+end
+local entry = redis.call('XADD', P .. 'events', '*', unpack(fields))
 redis.call('HINCRBY', P .. 'usage', 'undispatched', #body)
 if role ~= 'home' then
   if once > 0 then redis.call('SET', P .. 'once:' .. event, 1, 'EX', once) end

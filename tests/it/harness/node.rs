@@ -160,6 +160,12 @@ impl TestNode {
         log.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// The same as they were written.
+    pub fn log_text(&self) -> String {
+        let log = self.log.lock().expect("no holder panics");
+        log.iter().map(|line| format!("{line}\n")).collect()
+    }
+
     /// Where its API listens.
     pub fn address(&self) -> &Address {
         &self.api

@@ -1,0 +1,186 @@
+//! The log: a line for each request, a level that changes while the node runs, and no secret at any level.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Answer, Client, Collector, Receiver, Reply, SECRET, SOON, TestNode, TestRedis, Token, eventually, text,
+};
+
+async fn set_level(node: &TestNode, body: &Value) -> Answer {
+    node.management().call(Method::PUT, "/log-level").json(body).send().await
+}
+
+/// Waits for a line that `is` one.
+async fn line(node: &TestNode, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    eventually(what, SOON, async || node.log().into_iter().find(&is)).await
+}
+
+#[tokio::test]
+async fn each_request_has_a_line_with_the_id_that_its_answer_carried() {
+    let (redis, collector) = (TestRedis::start(), Collector::start().await);
+    let url = collector.url();
+    let node = TestNode::start_with(&redis, &[("TELEMETRY__OTLP_ENDPOINT", url.as_str())]).await;
+    let ann = node.user("ann", "acme");
+    let of = async |answer: &Answer| {
+        let id = answer.header("x-request-id").expect("every answer has one").to_owned();
+        line(&node, "the request's line", |line| line["request_id"] == id.as_str()).await
+    };
+    let listed = of(&ann.get("/api/webhooks?page=1&limit=7").await).await;
+    for (name, expected) in [
+        ("message", json!("request")),
+        ("method", json!("GET")),
+        ("route", json!("/api/webhooks")),
+        ("status", json!(200)),
+        ("target", json!("salesos_webhooks::requests")),
+    ] {
+        assert_eq!(listed[name], expected, "{name}: {listed}");
+    }
+    assert!(listed["elapsed_ms"].is_u64() && listed.get("trace_id").is_none(), "{listed}");
+    let missing = of(&ann.get("/api/webhooks/wh_00aaaaaaaaaaaaaaaaaaaaaa?x=hunter2").await).await;
+    assert_eq!((&missing["route"], &missing["status"]), (&json!("/api/webhooks/{id}"), &json!(404)));
+    assert!(!missing.to_string().contains("hunter2"), "{missing}");
+
+    let event = json!({ "type": "lead.created", "data": {} });
+    let call = node.publisher("acme").call(Method::POST, "/api/events").header("x-request-id", "mine-7");
+    let published = call.json(&event).send().await;
+    let line = of(&published).await;
+    assert_eq!((&line["request_id"], &line["event"]), (&json!("mine-7"), &published.expect(202)["id"]));
+    assert_eq!(line["trace_id"].as_str().map(str::len), Some(32), "{line}");
+}
+
+#[tokio::test]
+async fn the_level_changes_while_the_node_runs() {
+    let (redis, collector, receiver) =
+        (TestRedis::start(), Collector::start().await, Receiver::start().await);
+    let url = collector.url();
+    let node = TestNode::start_with(&redis, &[("TELEMETRY__OTLP_ENDPOINT", url.as_str())]).await;
+    node.user("ann", "acme").create(&receiver.url("/"), &["*"], &json!({})).await;
+    let crm = node.publisher("acme");
+    let level = async || node.management().get("/log-level").await.expect(200);
+    assert_eq!(level().await, json!({ "level": "info" }));
+    crm.publish("lead.created", &json!({})).await;
+    receiver.arrived("/", 1).await;
+
+    let debug = json!({ "level": "info,salesos_webhooks=debug" });
+    assert_eq!(set_level(&node, &debug).await.expect(200), debug);
+    assert_eq!(level().await, debug);
+    let changed = line(&node, "the change is told", |line| line["message"] == "log level changed").await;
+    assert_eq!((&changed["old"], &changed["new"]), (&json!("info"), &debug["level"]));
+    let event = crm.publish("lead.created", &json!({})).await;
+    let attempted = line(&node, "the attempt", |line| line["message"] == "attempted").await;
+    assert_eq!(
+        (&attempted["event"], &attempted["attempt"]),
+        (&json!(event), &json!(1)),
+        "only of the second event"
+    );
+    assert!(attempted["webhook"].as_str().is_some_and(|id| id.starts_with("wh_")), "{attempted}");
+    let dispatched = line(&node, "the dispatch", |line| line["message"] == "event dispatched").await;
+    let published = line(&node, "the publication", |line| line["event"] == event.as_str()).await;
+    assert!(published["trace_id"].is_string(), "{published}");
+    for line in [&attempted, &dispatched] {
+        assert_eq!(line["trace_id"], published["trace_id"], "{line}");
+    }
+
+    for (body, status, word) in [
+        (json!({ "level": "verbose" }), 400, "error, warn, info"),
+        (json!({ "level": "info,x=loud" }), 400, "error, warn, info"),
+        (json!({ "level": "x=info,".repeat(200) }), 400, "error, warn, info"),
+        (json!({ "level": 7 }), 400, "level must be a string"),
+        (json!({ "niveau": "info" }), 400, "niveau should not exist"),
+        (json!({ "level": "x".repeat(3000) }), 413, "Payload Too Large"),
+    ] {
+        let answer = set_level(&node, &body).await;
+        assert!(answer.status == status && answer.body.contains(word), "{body}: {answer:?}");
+    }
+    assert_eq!(level().await, debug, "the former one holds");
+    set_level(&node, &json!({ "level": "off" })).await.expect(200);
+    line(&node, "the last line", |line| line["new"] == "off").await;
+    let lines = node.log().len();
+    crm.publish("lead.created", &json!({})).await;
+    receiver.arrived("/", 3).await;
+    assert_eq!(node.log().len(), lines, "nothing is said any more");
+}
+
+/// Everything that the node and its parts know and nobody may read.
+struct Planted {
+    words: Vec<(&'static str, String)>,
+}
+
+impl Planted {
+    #[track_caller]
+    fn is_absent_from(&self, place: &str, text: &str) {
+        for (what, word) in &self.words {
+            assert!(!text.contains(word.as_str()), "{what} in {place}: {text}");
+        }
+    }
+}
+
+/// Uses what is secret in all the ways there are: creates, publishes, delivers, fails, tests, resends, is refused.
+async fn live(node: &TestNode, ann: &Client, crm: &Client, receiver: &Receiver) -> Planted {
+    let own = json!({ "headers": { "Authorization": "Bearer planted-header" }, "retrySchedule": [0] });
+    receiver
+        .script("/hook?key=planted-query", &[Reply::status(500).body("planted-answer"), Reply::status(200)]);
+    let webhook = ann.create(&receiver.url("/hook?key=planted-query"), &["*"], &own).await;
+    let id = text(&webhook["id"]);
+    let body = json!({ "type": "lead.created", "data": { "name": "planted-payload" } });
+    let call = crm
+        .call(Method::POST, "/api/events?token=planted-parameter")
+        .header("Idempotency-Key", "planted-key");
+    call.json(&body).send().await.expect(202);
+    let got = receiver.arrived("/hook?key=planted-query", 2).await;
+    ann.post_empty(&format!("/api/webhooks/{id}/test")).await.expect(200);
+    let row = eventually("the log has both", SOON, async || {
+        let mut rows = ann.log(&id, "event=lead.created").await;
+        (rows.len() == 2).then(|| rows.remove(0))
+    })
+    .await;
+    ann.post_empty(&format!("/api/webhooks/{id}/deliveries/{}/retry", text(&row["id"]))).await.expect(202);
+    receiver.arrived("/hook?key=planted-query", 4).await;
+    let stranger = node.client(&Token::user("eve").org("acme")).with_text("planted.bad.token");
+    stranger.get("/api/webhooks").await.error(401);
+    let signed = Token::user("ann").org("acme").sign();
+    let mut words: Vec<(&'static str, String)> = vec![
+        ("the key of tokens", SECRET.to_owned()),
+        ("a token", signed.rsplit('.').next().expect("a signature").to_owned()),
+        ("a webhook's secret", text(&webhook["secret"]).trim_start_matches("whsec_").to_owned()),
+        ("something planted", "planted-".to_owned()),
+        ("a bad token", "planted.bad".to_owned()),
+    ];
+    for name in ["x-webhook-signature", "webhook-signature"] {
+        words.extend(got.iter().map(|request| ("a signature", request.header(name).to_owned())));
+    }
+    Planted { words }
+}
+
+#[tokio::test]
+async fn no_secret_is_logged_traced_or_measured_at_any_level() {
+    let (redis, collector, receiver) =
+        (TestRedis::start(), Collector::start().await, Receiver::start().await);
+    let url = collector.url();
+    let everything = "trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,redis=trace,actix_http=trace,\
+                      salesos_webhooks=trace";
+    let settings = [("TELEMETRY__OTLP_ENDPOINT", url.as_str()), ("TELEMETRY__LOG_LEVEL", everything)];
+    let node = TestNode::start_with(&redis, &settings).await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let planted = live(&node, &ann, &crm, &receiver).await;
+    let last = crm.publish("quote.sent", &json!({})).await;
+    collector.spans_of(&last, 3).await;
+    line(&node, "the last attempt", |line| line["message"] == "attempted" && line["event"] == last.as_str())
+        .await;
+    let log = node.log_text();
+    assert!(
+        log.contains("\"level\":\"DEBUG\"") && log.contains("\"message\":\"listening\""),
+        "the whole log is seen"
+    );
+    let is_ours =
+        |line: &Value| line["target"].as_str().is_some_and(|target| target.starts_with("salesos_webhooks"));
+    let is_deep = |line: &Value| ["DEBUG", "TRACE"].contains(&line["level"].as_str().unwrap_or_default());
+    let of_libraries: Vec<Value> =
+        node.log().into_iter().filter(|line| is_deep(line) && !is_ours(line)).collect();
+    assert!(of_libraries.is_empty(), "libraries are held to info: {of_libraries:?}");
+    planted.is_absent_from("the log", &log);
+    planted.is_absent_from("a trace", &format!("{:?}", collector.spans()));
+    let metrics = node.management().get("/metrics").await.body;
+    planted.is_absent_from("a metric", &metrics);
+}
