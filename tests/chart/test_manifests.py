@@ -126,6 +126,15 @@ def test_the_network_policy_closes_what_the_address_guard_closes(chart):
         assert any(wall.version == network.version and network.subnet_of(wall) for wall in excepted), network
 
 
+@pytest.mark.parametrize("endpoint, port", [("http://c:4318", 4318), ("https://c.example/v1/traces", 443), ("http://[fd00::1]", 80), ("", None)])
+def test_traces_get_through_the_network_policy(chart, endpoint, port):
+    minimal = [file for file in CI if "minimal" in file.name]
+    values = merged(minimal, {"config": {"telemetry": {"otlp_endpoint": endpoint}}})
+    policy = one(HELMS[0].render(chart, values), "NetworkPolicy", "trial-salesos-webhooks")
+    opened = {entry["port"] for rule in policy["spec"]["egress"] for entry in rule.get("ports", [])}
+    assert opened == {53, 6379} | ({port} if port else set())
+
+
 def test_alerts_and_dashboards_are_taken_as_they_are(chart):
     objects = HELMS[0].render(chart, merged([file for file in CI if "production" in file.name], {}))
     rules = yaml.safe_load((ROOT / "charts/salesos-webhooks/rules/alerts.yaml").read_text())

@@ -59,12 +59,14 @@ def test_the_rendered_settings_are_taken(chart, program, report, tmp_path, file)
 
 
 def test_a_setting_arrives(chart, program, tmp_path):
-    """And it is the rendered file that was read."""
+    """And it is the rendered file that was read: numbers as they were given, whole or not."""
     minimal = [file for file in CI if "minimal" in file.name]
-    objects = HELMS[0].render(chart, merged(minimal, {"config": {"server": {"base_path": "/elsewhere"}, "delivery": {"max_in_flight": 7}}}))
+    objects = HELMS[0].render(chart, merged(minimal, {"config": {"server": {"base_path": "/elsewhere"}, "delivery": {"max_in_flight": 7},
+                            "queue": {"max_pending_bytes_per_tenant": 1099511627776}, "telemetry": {"otlp_sample_ratio": 0.25}}}))
     settings = write_settings(objects, tmp_path, "trial-salesos-webhooks")
     text = settings.read_text()
-    assert "max_in_flight = 7\n" in text
+    for line in ("max_in_flight = 7", "max_pending_bytes_per_tenant = 1099511627776", "otlp_sample_ratio = 0.25"):
+        assert f"{line}\n" in text
     env = {"WEBHOOKS_AUTH__JWT_SECRET": "k" * 32}
     done = subprocess.run([program, "check-config", "--config", settings], env=env, capture_output=True, text=True, timeout=60)
     assert "/elsewhere" in done.stdout, done.stderr

@@ -104,4 +104,4 @@ def test_every_number_of_the_settings_has_its_range_in_the_schema():
     config = json.loads((CHART / "values.schema.json").read_text())["properties"]["config"]["properties"]
     for section, keys in config.items():
         for key, schema in keys["properties"].items():
-            assert schema["type"] != "integer" or {"minimum", "maximum"} <= schema.keys(), f"{section}.{key}"
+            assert schema["type"] not in ("integer", "number") or {"minimum", "maximum"} <= schema.keys(), f"{section}.{key}"

@@ -1,4 +1,4 @@
-{{/* One value as TOML. Numbers from a values file are floating: they are whole, as the schema says. */}}
+{{/* One value as TOML. All numbers of a values file are floating here; whole ones are written so, and taken where others may be. */}}
 {{- define "salesos-webhooks.toml" -}}
 {{- if kindIs "bool" . -}}
 {{- . -}}
@@ -6,8 +6,10 @@
 {{- toJson . -}}
 {{- else if kindIs "slice" . -}}
 [{{- range $index, $entry := . -}}{{- if $index }}, {{ end -}}{{- toJson $entry -}}{{- end -}}]
-{{- else -}}
+{{- else if eq (float64 .) (floor .) -}}
 {{- int64 . -}}
+{{- else -}}
+{{- . -}}
 {{- end -}}
 {{- end -}}
 
