@@ -4,12 +4,13 @@ import copy
 import ipaddress
 import re
 
+import helm_python
 import pytest
 import yaml
 
 import manifests
 from conftest import CI
-from helm import HELMS, ROOT, Refused, merged
+from helm import HELMS, NAMESPACE, RELEASE, ROOT, Refused, merged
 from manifests import one
 
 CASES = [pytest.param(file, helm, id=f"{file.stem.removesuffix('-values')}-{helm.name.replace(' ', '')}") for file in CI for helm in HELMS]
@@ -143,6 +144,15 @@ def test_alerts_and_dashboards_are_taken_as_they_are(chart):
     maps = [found for found in manifests.of_kind(objects, "ConfigMap") if found["metadata"]["labels"].get("grafana_dashboard") == "1"]
     shown = {name: text for found in maps for name, text in found["data"].items()}
     assert files and {name: text.strip() for name, text in shown.items()} == {name: text.strip() for name, text in files.items()}
+
+
+def test_the_notes_tell_what_to_do_next(chart):
+    """Only the newer Helm shows them without a cluster."""
+    with helm_python.Chart.load(chart) as loaded:
+        files = loaded.render(values=merged([CI[0]], {}), name=RELEASE, namespace=NAMESPACE)
+    notes = files["salesos-webhooks/templates/NOTES.txt"]
+    for command in (f"helm -n {NAMESPACE} test {RELEASE}", "salesos-webhooks token", "/api/events", "cluster status"):
+        assert command in notes
 
 
 def test_names_leave_room_for_a_node_id(chart):

@@ -23,8 +23,10 @@ VALUES = Path(__file__).parent / "rollout-values.yaml"
 NAME = f"{RELEASE}-salesos-webhooks"
 # Events a second, over all publishers, while the pods are replaced.
 RATE = 120
+# So many that every pod has partitions with work.
+ORGANIZATIONS = [f"org-{number}" for number in range(12)]
 # Seconds that the receiver takes, so that attempts are on their way whenever a pod goes.
-THINKS = 0.1
+THINKS = 0.5
 PUBLISHERS = 3
 
 
@@ -140,8 +142,8 @@ class Installation:
 class Load:
     """Publishes at a steady rate until it is stopped. What is not taken is noted and repeated with the same id."""
 
-    def __init__(self, installation, token):
-        self.installation, self.token = installation, token
+    def __init__(self, installation, tokens):
+        self.installation, self.tokens = installation, tokens
         self.taken, self.refusals, self.stopped = set(), [], threading.Event()
         self.threads = [threading.Thread(target=self.publish, args=(number,)) for number in range(PUBLISHERS)]
         for thread in self.threads:
@@ -151,7 +153,8 @@ class Load:
         begun, count = time.monotonic(), 0
         while not self.stopped.is_set():
             event = {"type": "lead.created", "data": {"n": count}, "id": f"evt_roll_{number}_{count}"}
-            status, answer = self.installation.call("POST", "/api/events", self.token, event)
+            token = self.tokens[count % len(self.tokens)]
+            status, answer = self.installation.call("POST", "/api/events", token, event)
             if status == 202:
                 self.taken.add(answer["id"])
                 count += 1
@@ -166,15 +169,21 @@ class Load:
             thread.join(timeout=SOON)
 
 
-def test_an_update_loses_nothing(installation, report):
-    receiver = Receiver()
+def subscribe(installation, organization, receiver):
+    """Makes a webhook of that organization and gives the token to publish its events with."""
     scopes = "webhooks:read webhooks:write events:publish"
-    token = installation.command(["token", "--sub", "roll", "--org", "roll", "--scope", scopes])
+    token = installation.command(["token", "--sub", "roll", "--org", organization, "--scope", scopes])
     webhook = {"name": "roll", "url": f"http://127.0.0.1:{receiver.server_port}/", "events": ["*"]}
     status, answer = installation.call("POST", "/api/webhooks", token, webhook)
     assert status == 201, answer
+    return token
+
+
+def test_an_update_loses_nothing(installation, report):
+    receiver = Receiver()
+    tokens = [subscribe(installation, organization, receiver) for organization in ORGANIZATIONS]
     begun, ends = time.monotonic(), []
-    load = Load(installation, token)
+    load = Load(installation, tokens)
     try:
         eventually("the load runs", lambda: len(receiver.seen) > 50)
         for number, old in enumerate(list(installation.pods)):

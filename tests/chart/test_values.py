@@ -27,6 +27,7 @@ NAMES = {
     "two-redis": ["valkey.enabled", "give one"],
     "sentinel-without-master": ["redis.sentinelMaster"],
     "loopback": ["config.server.bind", "0.0.0.0"],
+    "https-only": ["tests.privateReceiver", "config.delivery.require_https"],
     "no-image": ["image.repository", "docker build"],
 }
 # Those that the schema alone refuses, before any template.

@@ -12,6 +12,9 @@
 {{- include "salesos-webhooks.checkRedis" . -}}
 {{- end -}}
 {{- include "salesos-webhooks.checkTimes" . -}}
+{{- if and .Values.tests.privateReceiver .Values.config.delivery.require_https -}}
+{{- fail "tests.privateReceiver receives over http, which config.delivery.require_https forbids: set one of them to false" -}}
+{{- end -}}
 {{- with .Values.autoscaling -}}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
 {{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
