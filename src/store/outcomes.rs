@@ -12,7 +12,7 @@ use super::{Error, Keys, Redis, stats};
 use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Partition, Receipt, WebhookId};
 
 static OUTCOME: LazyLock<Script> =
-    LazyLock::new(|| Script::new(Called::Outcome, include_str!("scripts/outcome.lua")));
+    LazyLock::new(|| Script::counting(Called::Outcome, include_str!("scripts/outcome.lua")));
 
 /// Where a delivery waited when its attempt started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,6 +30,7 @@ mod redis_faults;
 mod redis_modes;
 mod retries;
 mod smoke;
+mod statistics;
 mod survival;
 mod switching;
 mod traces;
