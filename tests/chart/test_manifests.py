@@ -146,6 +146,14 @@ def test_alerts_and_dashboards_are_taken_as_they_are(chart):
     assert files and {name: text.strip() for name, text in shown.items()} == {name: text.strip() for name, text in files.items()}
 
 
+def test_runbooks_are_found_from_an_alert(chart):
+    objects = HELMS[0].render(chart, merged([file for file in CI if "everything" in file.name], {}))
+    alerts = [rule for group in one(objects, "PrometheusRule")["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+    assert alerts
+    for alert in alerts:
+        assert alert["annotations"]["runbook_url"].startswith("https://git.example/webhooks/blob/main/docs/runbooks.md#"), alert["alert"]
+
+
 def test_the_notes_tell_what_to_do_next(chart):
     """Only the newer Helm shows them without a cluster."""
     with helm_python.Chart.load(chart) as loaded:
