@@ -3,10 +3,10 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-all lint bench redis
+.PHONY: help run demo test test-all test-chart test-observability chart lint bench redis
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The development profile: it builds in a fraction of the time, and is fast enough to try things out.
 run: redis ## Start one node in development settings, prove a delivery, print lines to paste
@@ -20,8 +20,18 @@ demo: redis ## Three nodes, a thousand events, one node killed in the middle: co
 test: redis ## Run every test that needs nothing but Rust and redis-server
 	$(CARGO) test --locked --all-targets
 
-test-all: test ## Run every test, foreign signature verifiers included (installs them under target/tools)
+test-all: test test-observability ## Run every test, with foreign verifiers, Prometheus and the chart (their tools under target/tools)
 	tests/foreign/run.sh
+	tests/chart/run.sh
+
+test-chart: redis ## Check the Helm chart and the image without a cluster (as root; installs its tools under target/tools)
+	tests/chart/run.sh
+
+chart: ## Carry config/default.toml into the chart's values, schema and README
+	scripts/chart-values
+
+test-observability: redis ## Dashboards, alerts and numbers on a real Prometheus (unpacks it under target/tools)
+	tests/observability/run.sh
 
 lint: ## Check the format, the lints and the documentation
 	$(CARGO) fmt --check

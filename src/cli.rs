@@ -4,7 +4,7 @@
 //! or with 1 and the reason.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::policy::lease::{LOOK_EVERY, TERM};
 use crate::serve::{Addresses, ServeOptions};
 use crate::telemetry::metrics::METRICS;
 use crate::token::{self, Bearer};
-use crate::{clock, demo, development, listen, operator, serve, telemetry};
+use crate::{clock, demo, development, listen, operator, serve, smoke, telemetry};
 
 /// The settings file when `--config` names none; it need not exist.
 const DEFAULT_FILE: &str = "config/default.toml";
@@ -56,11 +56,19 @@ enum Command {
     CheckConfig,
     /// Receive, verify and print deliveries on this machine; the webhook is deleted at the end
     Listen(ListenArgs),
+    /// Ask a running installation to deliver one event, through its API; the webhook is deleted at the end
+    SmokeTest(SmokeArgs),
     /// Watch a cluster lose a node and no event: three nodes, one killed in the middle. Needs redis-server, leaves nothing
     Demo(DemoArgs),
     /// Look at the cluster and move partitions off a node
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Wait and end: for a `preStop` hook in an image without a shell
+    Sleep {
+        /// A number and s, m, h or d
+        #[arg(value_parser = ttl)]
+        span: Duration,
+    },
     /// Print the reference of all metrics, as docs/metrics.md has it
     Metrics,
     /// Print the version
@@ -132,6 +140,30 @@ struct ListenArgs {
     bind: SocketAddr,
 }
 
+#[derive(Debug, Args)]
+struct SmokeArgs {
+    /// The base URL of the API
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// The base URL of the management port; without it readiness is not asked for
+    #[arg(long, value_name = "URL")]
+    management: Option<String>,
+    /// Receive the event at this address of this machine, on any free port; the nodes must reach it, and allow it
+    /// (delivery.allowed_networks) if it is private. Without it the event goes to a name that does not exist
+    #[arg(long, value_name = "IP")]
+    receive: Option<IpAddr>,
+    /// The longest wait for readiness, and again for the attempt: a number and s, m, h or d
+    #[arg(long, default_value = "60s", value_parser = ttl)]
+    wait: Duration,
+}
+
+impl SmokeArgs {
+    fn options(self) -> smoke::Options {
+        let Self { url, management, receive, wait } = self;
+        smoke::Options { api: url, management, receive, limit: wait }
+    }
+}
+
 /// Does what was asked. Needs an actix system around it.
 ///
 /// # Errors
@@ -143,6 +175,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::CheckConfig => say(&summary(&cli.settings.load(development::secret_or_any)?)),
         Command::Listen(ListenArgs { token, events, url, bind }) => {
             listen::listen(listen::Options { token, events, api: url, bind }).await
+        }
+        Command::SmokeTest(args) => {
+            smoke::run(&cli.settings.load(development::kept_secret)?, args.options()).await
         }
         Command::Demo(DemoArgs { events }) => demo::run(demo::Options { events: events as usize }).await,
         Command::Cluster(command) => {
@@ -158,6 +193,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
                     operator::drain(&config, &node, others, wait).await?
                 }
             })
+        }
+        Command::Sleep { span } => {
+            tokio::time::sleep(span).await;
+            Ok(())
         }
         Command::Metrics => say(telemetry::metrics::reference::markdown().trim_end()),
         Command::Version => say(concat!("salesos-webhooks ", env!("CARGO_PKG_VERSION"))),

@@ -1,4 +1,4 @@
-//! A client of the service's own API, as small as `listen`, the proof of `make run` and the demo need it.
+//! A client of the service's own API, as small as `listen`, the smoke test, the proof of `make run` and the demo need it.
 //!
 //! It talks to one node, follows no redirect, uses no proxy, and reads no more of an answer than [`MOST_ANSWER_BYTES`].
 
@@ -154,6 +154,14 @@ impl Client {
         }
     }
 
+    /// Whether the node whose management port this client speaks to takes work.
+    ///
+    /// # Errors
+    /// It does not, or see [`Error`].
+    pub async fn is_ready(&self) -> Result<(), Error> {
+        self.call(Method::GET, "/health/ready", None).await.map(drop)
+    }
+
     /// One request; an empty answer is `null`.
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
@@ -187,12 +195,13 @@ impl Client {
     }
 }
 
-/// The `message` of an error body: one text, or one for each fault.
+/// The `message` of an error body: one text, or one for each fault; the `status` of a node that is not ready.
 fn message_of(answer: &Value) -> String {
     match &answer["message"] {
         Value::String(message) => message.clone(),
         Value::Array(messages) => messages.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "),
-        _ => "no message".into(),
+        // The health routes have a state instead.
+        _ => answer["status"].as_str().unwrap_or("no message").to_owned(),
     }
 }
 
@@ -204,6 +213,7 @@ mod tests {
     fn every_form_of_an_error_body_is_read() {
         assert_eq!(message_of(&json!({"message": "no"})), "no");
         assert_eq!(message_of(&json!({"message": ["a is bad", "b too"]})), "a is bad; b too");
+        assert_eq!(message_of(&json!({"status": "draining"})), "draining");
         assert_eq!(message_of(&Value::Null), "no message");
     }
 }

@@ -19,7 +19,7 @@
 //! | [`api`] | the routes, authentication, limits, errors |
 //! | [`config`] | settings, checked as a whole |
 //! | [`telemetry`] | metrics and log lines, written together |
-//! | [`serve`], [`cli`] | the program; [`operator`] looks at the cluster; [`development`], [`demo`], [`listen`], [`receiver`], [`client`], [`token`], [`stop`] help to try it |
+//! | [`serve`], [`cli`] | the program; [`operator`] looks at the cluster; [`development`], [`demo`], [`listen`], [`smoke`], [`receiver`], [`client`], [`token`], [`stop`] help to try it |
 
 #![cfg_attr(test, allow(missing_docs, reason = "what only tests see is not part of the documentation"))]
 
@@ -39,6 +39,7 @@ pub mod operator;
 pub mod policy;
 pub mod receiver;
 pub mod serve;
+pub mod smoke;
 pub mod stop;
 pub mod store;
 pub mod telemetry;

@@ -25,6 +25,7 @@ use crate::api::Shared;
 use crate::api::health::Readiness;
 use crate::api::server::{self, Servers};
 use crate::clock;
+use crate::cluster::figures;
 use crate::cluster::fitness::{self, Scarcity};
 use crate::cluster::membership::{self, Live, Membership};
 use crate::config::Config;
@@ -119,7 +120,7 @@ async fn serve(
     METRICS.partitions.set(i64::from(layout.partitions));
     let readiness = Arc::new(Readiness::default());
     let (live, lives) = watch::channel(Live::default());
-    let servers = server::bind(&Shared::new(config.clone(), address, layout, lives), &readiness)?;
+    let servers = server::bind(&Shared::new(config.clone(), address, layout, lives.clone()), &readiness)?;
     let addresses = Addresses { api: servers.api_address, management: servers.management_address };
     let (stop, stopping) = watch::channel(false);
     let keys = Keys::new(&config.redis.prefix);
@@ -131,6 +132,7 @@ async fn serve(
     facts::listening(addresses.api, addresses.management);
     let probe = actix::spawn(probe(redis.clone(), readiness.clone(), options.on_ready, addresses));
     let fitness = actix::spawn(fitness::watch(redis.clone(), config.clone(), scarcity));
+    let figures = actix::spawn(figures::tell(redis.clone(), keys.clone(), config.node_id.clone(), lives));
     let running = Running::new(servers);
     let ended = tokio::select! {
         () = told_to_stop(options.stop) => Ok(()),
@@ -148,6 +150,7 @@ async fn serve(
     let _ = stop.send(true);
     let drained = running.drain(arbiters, config.server.drain_of_work()).await;
     membership.abort();
+    figures.abort();
     membership::leave(&redis, &keys, &config.node_id).await;
     probe.abort();
     fitness.abort();

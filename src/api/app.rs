@@ -64,6 +64,8 @@ pub struct App {
     pub guard: Guard,
     /// Looks where a URL leads and sends tests; belongs to this thread.
     pub sender: Sender,
+    /// The nodes that live.
+    pub live: watch::Receiver<Arc<BTreeSet<NodeId>>>,
 }
 
 /// A worker cannot work.
@@ -92,6 +94,7 @@ impl App {
             layout: shared.layout,
             authenticator: shared.authenticator.clone(),
             rate_limits: shared.rate_limits.clone(),
+            live: shared.live.clone(),
         })
     }
 }

@@ -42,6 +42,7 @@ table! {
     "/webhooks/{id}" => { get: webhooks::show, patch: webhooks::update, delete: webhooks::delete }
     "/webhooks/{id}/regenerate-secret" => { post: webhooks::regenerate_secret }
     "/webhooks/{id}/test" via request::traced => { post: trial::run }
+    "/webhooks/{id}/stats" => { get: stats::of_webhook }
     "/webhooks/{id}/deliveries" => { get: deliveries::list }
     "/webhooks/{id}/deliveries/{attemptId}" => { get: deliveries::show }
     "/webhooks/{id}/deliveries/{attemptId}/retry" => { post: deliveries::retry }

@@ -1,7 +1,8 @@
-//! `GET /api/webhooks/stats`: the caller's figures (contract, section 7).
+//! `GET /api/webhooks/stats`: the caller's figures (contract, section 7). `GET /api/webhooks/{id}/stats`: one webhook's.
 //!
 //! They are the caller's alone, in their own tenant, and include what deleted webhooks did. `timeline` has all of the last
-//! 168 hours, those without attempts too. `cluster` is null for everybody until nodes publish what it is made of.
+//! 168 hours, those without attempts too. `cluster` is what the nodes told of their last minute, for those who run it.
+//! Neither costs more the more was delivered.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -9,12 +10,14 @@ use std::collections::BTreeMap;
 use actix_web::web::{Data, Json};
 use serde::Serialize;
 
-use super::access::webhooks_of;
-use super::auth::Reader;
+use super::access::{Id, Purpose, find, webhooks_of};
+use super::auth::{Caller, Reader};
 use super::webhooks::view::status_of;
 use super::{App, Error};
 use crate::clock;
 use crate::domain::{Status, Webhook, WebhookId};
+use crate::policy::last_minute::{self, ClusterFigures};
+use crate::store;
 use crate::store::event_status::partitions_of;
 use crate::store::stats::{self, Attempts, ResponseTimes};
 use crate::store::webhooks::{Figures, Whose};
@@ -27,6 +30,25 @@ const MOST_WEBHOOKS: usize = 100;
 #[serde(rename_all = "camelCase")]
 pub struct Statistics {
     webhooks: WebhookCounts,
+    #[serde(flatten)]
+    counted: Counted,
+    by_webhook: Vec<OfWebhook>,
+    cluster: Option<OfCluster>,
+}
+
+/// The answer for one webhook.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookStatistics {
+    webhook_id: WebhookId,
+    #[serde(flatten)]
+    counted: Counted,
+}
+
+/// What is counted of a user and of a webhook alike.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counted {
     #[serde(rename = "deliveriesLast24h")]
     deliveries_last_24h: u64,
     #[serde(rename = "last7dSuccessRate")]
@@ -34,9 +56,18 @@ pub struct Statistics {
     deliveries: Deliveries,
     response_time_ms: Times,
     by_event: BTreeMap<String, Counts>,
-    by_webhook: Vec<OfWebhook>,
     timeline: Vec<Hour>,
-    cluster: Option<()>,
+}
+
+/// All nodes together, in the last minute.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfCluster {
+    nodes: usize,
+    deliveries_per_second: f64,
+    in_flight: u64,
+    backlog: u64,
+    response_time_ms: Times,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -94,25 +125,67 @@ pub async fn show(app: Data<App>, caller: Reader) -> Result<Json<Statistics>, Er
     let (whose, store) = (Whose::Of(&caller.user), webhooks_of(&app, &caller));
     let webhooks = store.read(&store.list(whose).await?, whose, now).await?;
     let of_webhooks = store.figures(webhooks.iter().map(|webhook| &webhook.id)).await?;
-    Ok(Json(Statistics::new(&figures, webhooks, of_webhooks)))
+    Ok(Json(Statistics {
+        webhooks: WebhookCounts::of(&webhooks, &of_webhooks),
+        counted: (&figures).into(),
+        by_webhook: by_webhook(webhooks, of_webhooks),
+        cluster: of_cluster(&app, &caller).await?,
+    }))
 }
 
-impl Statistics {
-    fn new(figures: &stats::Figures, webhooks: Vec<Webhook>, of_webhooks: Vec<Figures>) -> Self {
+/// The handler for one webhook.
+pub async fn of_webhook(
+    app: Data<App>,
+    caller: Reader,
+    Id(id): Id,
+) -> Result<Json<WebhookStatistics>, Error> {
+    find(&app, &caller, &id, Purpose::Read).await?;
+    let partition = app.layout.partition_of(&caller.tenant, id.shard());
+    let figures = stats::read_webhook(&app.redis, &app.keys, partition, &id, clock::now()).await?;
+    Ok(Json(WebhookStatistics { webhook_id: id, counted: (&figures).into() }))
+}
+
+/// What all nodes did in the last minute, if the caller may know.
+async fn of_cluster(app: &App, caller: &Caller) -> Result<Option<OfCluster>, Error> {
+    if !(caller.is_admin || caller.is_publisher) {
+        return Ok(None);
+    }
+    let told = store::last_minute::read(&app.redis, &app.keys).await?;
+    let live = app.live.borrow().clone();
+    Ok(Some(last_minute::merge(&told, &live).into()))
+}
+
+impl From<&stats::Figures> for Counted {
+    fn from(figures: &stats::Figures) -> Self {
         let (successful, failed, pending) = (figures.delivered, figures.dead, figures.pending);
+        let count = |(name, attempts): (&str, Attempts)| (name.to_owned(), attempts.into());
         Self {
-            webhooks: WebhookCounts::of(&webhooks, &of_webhooks),
             deliveries_last_24h: figures.attempts_last_24h(),
             last_7d_success_rate: figures.success_rate_last_7d(),
             deliveries: Deliveries { total: successful + failed + pending, successful, failed, pending },
             response_time_ms: figures.response_times().into(),
-            by_event: figures.by_event.iter().map(|(name, count)| (name.clone(), (*count).into())).collect(),
-            by_webhook: by_webhook(webhooks, of_webhooks),
+            by_event: figures.events().into_iter().map(count).collect(),
             timeline: figures
                 .timeline()
                 .map(|(hour, attempts)| Hour { hour: hour.to_string(), attempts: attempts.into() })
                 .collect(),
-            cluster: None,
+        }
+    }
+}
+
+impl From<ClusterFigures> for OfCluster {
+    fn from(figures: ClusterFigures) -> Self {
+        Self {
+            nodes: figures.nodes,
+            deliveries_per_second: figures.deliveries_per_second,
+            in_flight: figures.in_flight,
+            backlog: figures.backlog,
+            response_time_ms: Times {
+                avg: figures.times.average_ms(),
+                p50: figures.times.percentile_ms(50),
+                p95: figures.times.percentile_ms(95),
+                p99: figures.times.percentile_ms(99),
+            },
         }
     }
 }

@@ -3,8 +3,10 @@
 pub mod address;
 pub mod breaker;
 pub mod due;
+pub mod histogram;
 pub mod json;
 pub mod lane;
+pub mod last_minute;
 pub mod lease;
 pub mod matching;
 pub mod pace;

@@ -18,7 +18,7 @@ use crate::domain::{EntryId, Event, EventId, Millis, Partition, Tenant, WebhookI
 use crate::policy::trace;
 
 static DISPATCH: LazyLock<Script> =
-    LazyLock::new(|| Script::new(Called::Dispatch, include_str!("scripts/dispatch.lua")));
+    LazyLock::new(|| Script::counting(Called::Dispatch, include_str!("scripts/dispatch.lua")));
 
 /// What awaits dispatch in a partition.
 #[derive(Clone, Debug)]

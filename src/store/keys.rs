@@ -6,7 +6,7 @@
 //! prefix, all in the same slot. Tenants, users and client keys are hashed into names with their lengths, so no two of
 //! them can be made to collide.
 //!
-//! What belongs to no partition (`cluster:nodes`, `cluster:meta`, …) carries the tag `{cluster}`: it shares a slot too, so
+//! What belongs to no partition (`cluster:nodes`, `cluster:metrics`, `cluster:meta`, …) carries the tag `{cluster}`: it shares a slot too, so
 //! that a heartbeat is one round trip to one server.
 //!
 //! | after the partition's prefix | type | holds |
@@ -28,7 +28,9 @@
 //! | `log:<webhook>` | stream | `r` = `AttemptRow` as JSON |
 //! | `answer:<webhook>` | stream | same ids as `log`: `b` = an answer's body too long for the row |
 //! | `dead:<webhook>` | stream | `e` event id, `t` type, `n` attempts |
-//! | `count:<webhook>` | hash | `ok`, `fail` (attempts), `delivered`, `dead` (deliveries), `row` (consecutive failures), `last`, `last_ok`, `last_fail` (ms), `paused` (the endpoint asked for it, until, ms); of the breaker: `failing` (the first failure since the last success, ms), `pauses` (since it flowed), `pause_ends` (ms), `turn` (how often it changed) |
+//! | `count:<webhook>` | hash | `ok`, `fail` (attempts), `delivered`, `dead` (deliveries), `row` (consecutive failures), `last`, `last_ok`, `last_fail` (ms), `paused` (the endpoint asked for it, until, ms); of the breaker: `failing` (the first failure since the last success, ms), `pauses` (since it flowed), `pause_ends` (ms), `turn` (how often it changed); `hour` (what `hours` was last changed for) |
+//! | `hours:<webhook>` | string | attempts and response times by hour (`store::stats::hours`) |
+//! | `types:<webhook>` | hash | attempts by event type: `e:<type>:ok`, `e:<type>:fail` |
 //! | `stats:<hash of tenant, user>` | hash | see `store::stats` |
 //! | `testing:<webhook>` | string | a test is running |
 //! | `quarantine` | stream, capped | what could not be read: `id` = its place in `events`, or `mbox:<webhook>`, `retry:<webhook>`; `entry` = what is known of it |
@@ -61,7 +63,8 @@ impl Keys {
         format!("{}{{{partition}}}:{name}", self.prefix)
     }
 
-    /// A key of one webhook: `kind` is `mbox`, `retry`, `log`, `answer`, `dead`, `count` or `testing`.
+    /// A key of one webhook: `kind` is `mbox`, `retry`, `log`, `answer`, `dead`, `count`, `hours`, `types` or
+    /// `testing`.
     pub fn of_webhook(&self, partition: Partition, kind: &str, id: &WebhookId) -> String {
         format!("{}{{{partition}}}:{kind}:{id}", self.prefix)
     }

@@ -72,6 +72,10 @@ calls! {
     LeaseRelease = "lease_release",
     /// What a dead node left is removed.
     NodeForget = "node_forget",
+    /// A node's figures of the last minute are told.
+    MetricsTell = "metrics_tell",
+    /// All nodes' figures of the last minute are read.
+    MetricsRead = "metrics_read",
 }
 
 struct Meter {

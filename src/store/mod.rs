@@ -9,6 +9,7 @@ pub mod connection;
 pub mod event_status;
 pub mod events;
 pub mod keys;
+pub mod last_minute;
 pub mod leases;
 pub mod mailboxes;
 pub mod meter;

@@ -121,12 +121,16 @@ fn read_nodes(value: Value) -> Result<Vec<Listed>, Error> {
     Ok(pairs.into_iter().filter_map(read).collect())
 }
 
-/// Removes the entry of a node that leaves.
+/// Removes the entry of a node that leaves, and what it told of itself.
 ///
 /// # Errors
 /// As [`Redis::query`].
 pub async fn leave(redis: &Redis, keys: &Keys, id: &NodeId) -> Result<(), Error> {
-    redis.query::<u64>(redis::cmd("HDEL").arg(keys.cluster("nodes")).arg(id.as_str())).await.map(drop)
+    let mut commands = redis::pipe();
+    for name in ["nodes", "metrics"] {
+        commands.cmd("HDEL").arg(keys.cluster(name)).arg(id.as_str()).ignore();
+    }
+    redis.pipeline(&commands).await
 }
 
 /// Removes what a dead node left, unless it has changed since it was seen.
@@ -134,8 +138,9 @@ pub async fn leave(redis: &Redis, keys: &Keys, id: &NodeId) -> Result<(), Error>
 /// # Errors
 /// As [`Redis::query`].
 pub async fn forget(redis: &Redis, keys: &Keys, seen: &Listed) -> Result<(), Error> {
-    let nodes = keys.cluster("nodes");
-    FORGET.on(&nodes).arg("").arg(seen.id.as_str()).arg(&seen.text).run::<u64>(redis).await.map(drop)
+    let mut call = FORGET.on(&keys.cluster("nodes"));
+    call.arg("").arg(seen.id.as_str()).arg(&seen.text).arg(keys.cluster("metrics"));
+    call.run::<u64>(redis).await.map(drop)
 }
 
 /// Whether the node `id` shall own partitions (`true` = it shall not). Holds until it is said otherwise, restarts of the
@@ -154,11 +159,11 @@ pub async fn ask_to_drain(redis: &Redis, keys: &Keys, id: &NodeId, drain: bool) 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::store::testing::TestRedis;
 
-    fn entry(joined: u64, beat: u64) -> NodeEntry {
+    pub fn entry(joined: u64, beat: u64) -> NodeEntry {
         NodeEntry {
             joined,
             beat,

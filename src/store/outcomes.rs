@@ -13,7 +13,7 @@ use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Partiti
 use crate::policy::breaker::{Change, Signal};
 
 static OUTCOME: LazyLock<Script> =
-    LazyLock::new(|| Script::new(Called::Outcome, include_str!("scripts/outcome.lua")));
+    LazyLock::new(|| Script::counting(Called::Outcome, include_str!("scripts/outcome.lua")));
 
 /// Where a delivery waited when its attempt started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,10 @@ use super::{Error, Redis};
 /// The functions that several scripts share, put before each script's own text.
 const SHARED: &str = include_str!("scripts/shared.lua");
 
+/// The functions that count attempts, put after those. They are made anew at each call of a script, so only those have
+/// them that use them.
+const COUNTING: &str = include_str!("scripts/counting.lua");
+
 /// One script: its text and the SHA-1 that names it.
 #[derive(Debug)]
 pub struct Script {
@@ -26,11 +30,20 @@ pub struct Script {
 impl Script {
     /// The script of `text`, which may begin with a `#!lua flags=…` line; the shared functions are put after that line.
     pub fn new(called: Called, text: &str) -> Self {
+        Self::after(called, SHARED, text)
+    }
+
+    /// As [`Self::new`], of a script that counts attempts.
+    pub fn counting(called: Called, text: &str) -> Self {
+        Self::after(called, &[SHARED, COUNTING].concat(), text)
+    }
+
+    fn after(called: Called, shared: &str, text: &str) -> Self {
         let (shebang, body) = match text.split_once('\n') {
             Some((first, rest)) if first.starts_with("#!") => (first, rest),
             _ => ("#!lua", text),
         };
-        let text = format!("{shebang}\n{SHARED}\n{body}");
+        let text = format!("{shebang}\n{shared}\n{body}");
         let digest = redis::Script::new(&text).get_hash().to_owned();
         Self { called, text, digest }
     }

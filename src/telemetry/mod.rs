@@ -1,6 +1,7 @@
 //! What the node tells about itself: log lines, metrics and spans, written together so that they cannot disagree.
 
 pub mod events;
+pub mod last_minute;
 pub mod logging;
 pub mod metrics;
 pub mod partitions;

@@ -30,6 +30,8 @@ mod publishing;
 mod redis_faults;
 mod redis_modes;
 mod retries;
+mod smoke;
+mod statistics;
 mod survival;
 mod switching;
 mod traces;

@@ -19,7 +19,8 @@ use salesos_webhooks::store::connection::Address;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, Receiver, RedisCluster, RedisSentinel, Reply, SECRET, TestNode, TestRedis, eventually, text,
+    Client, Receiver, RedisCluster, RedisSentinel, Reply, SECRET, TestNode, TestRedis, Token, eventually,
+    text,
 };
 
 /// Far more than a fail-over takes: two seconds to notice, the vote, and leases that must be seen to stand still.
@@ -53,6 +54,10 @@ async fn all_of_it_works(node: &TestNode) {
 
     let log = ann.log(&flaky, "").await;
     assert_eq!(log.len(), 2 * 52, "each failed once");
+    let of_flaky = ann.get(&format!("/api/webhooks/{flaky}/stats")).await.expect(200);
+    assert_eq!((&of_flaky["deliveriesLast24h"], &of_flaky["last7dSuccessRate"]), (&json!(104), &json!(50.0)));
+    let admin = node.client(&Token::user("root").org("acme").role("ADMIN"));
+    assert_eq!(admin.stats().await["cluster"]["nodes"], 1);
     let status = crm.get(&format!("/api/events/{one}")).await.expect(200);
     assert_eq!(status["id"], one.as_str(), "{status}");
     let list = ann.get("/api/webhooks").await.expect(200);

@@ -348,6 +348,15 @@ async fn statistics_are_the_caller_s_and_complete() {
     assert_eq!(nothing["webhooks"], json!({"total": 0, "active": 0, "inactive": 0, "failing": 0}));
     assert_eq!(nothing["responseTimeMs"], json!({"avg": null, "p50": null, "p95": null, "p99": null}));
     assert_eq!((&nothing["last7dSuccessRate"], &nothing["cluster"]), (&json!(100.0), &Value::Null));
+    let none = json!({"nodes": 0, "deliveriesPerSecond": 0.0, "inFlight": 0, "backlog": 0, "responseTimeMs": nothing["responseTimeMs"]});
+    let service = token(json!({"sub": "crm", "organizationId": "acme", "role": "service"}));
+    for privileged in [admin("root"), service] {
+        // Nobody has told anything yet, and nobody is known to live.
+        assert_eq!(bench.get(&privileged, "/api/webhooks/stats").await.json()["cluster"], none);
+    }
+    let scoped =
+        token(json!({"sub": "crm", "organizationId": "acme", "scope": "events:publish webhooks:read"}));
+    assert_eq!(bench.get(&scoped, "/api/webhooks/stats").await.json()["cluster"], Value::Null);
     let hour = clock::now().as_hours();
     let stats = bench.key(&format!("stats:{}", owner_hash(&bench.tenant, &"ann".parse().unwrap())));
     let (week, day) = (hour % 168, hour % 24);

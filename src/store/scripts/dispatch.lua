@@ -36,6 +36,7 @@ local function overflow(webhook, owner, id, kind)
   redis.call('XADD', P .. 'log:' .. webhook, 'MAXLEN', '~', log_max, '*', 'r', row)
   redis.call('XADD', P .. 'dead:' .. webhook, 'MAXLEN', '~', dead_max, '*', 'e', id, 't', kind, 'n', 0)
   count_attempt(webhook, owner, kind, 'fail', now, 0, '')
+  add(P .. 'count:' .. webhook, 'fail', 1)
   add(P .. 'count:' .. webhook, 'dead', 1)
   add(P .. 'stats:' .. owner, 'dead', 1)
 end
@@ -132,7 +133,7 @@ function handle.deleted()
   redis.call('XDEL', P .. 'events', entry)
   redis.call('ZREM', P .. 'wake', webhook)
   redis.call('ZREM', P .. 'breakers', webhook)
-  for _, kind in ipairs({ 'mbox', 'retry', 'log', 'answer', 'dead', 'count', 'testing' }) do
+  for _, kind in ipairs({ 'mbox', 'retry', 'log', 'answer', 'dead', 'count', 'hours', 'types', 'testing' }) do
     redis.call('UNLINK', P .. kind .. ':' .. webhook)
   end
   return 1
@@ -174,6 +175,6 @@ while at <= #ARGV do
   local _, answer = guarded('events ', entry, kind, handle[kind])
   answers[#answers + 1] = answer or 0
 end
-write_sums()
+write_counts()
 answers[#answers + 1] = set_aside
 return answers

@@ -1,4 +1,6 @@
 #!lua flags=allow-oom
 -- Removes what a dead node left, unless it has changed since it was seen.
-if redis.call('HGET', KEYS[1], ARGV[2]) ~= ARGV[3] then return 0 end
-return redis.call('HDEL', KEYS[1], ARGV[2])
+local _, id, seen, metrics = unpack(ARGV)
+if redis.call('HGET', KEYS[1], id) ~= seen then return 0 end
+redis.call('HDEL', metrics, id)
+return redis.call('HDEL', KEYS[1], id)

@@ -5,23 +5,35 @@
 -- Answers for each item: 1 recorded, 0 not ours to record, 2 there is no such webhook; then how much was set aside.
 local _, token, now, log_max, dead_max, closed_ttl, dead_ttl = unpack(ARGV, 1, 7)
 if fenced(token) then return redis.error_reply(FENCED) end
+local now_text = now
 now = tonumber(now)
+local this_hour = math.floor(now / 3600000)
 
+-- What is read of a webhook's `count:` before, and written once after, all of its items.
+local TOTALS = { 'ok', 'fail', 'delivered', 'dead' }
+local KEPT = { 'row', 'paused', 'failing', 'pauses', 'pause_ends', 'hour', unpack(TOTALS) }
 local webhooks = {}
+local function kept_of(webhook)
+  local _, values = guarded('count:', webhook, 'read', redis.call, 'HMGET', P .. 'count:' .. webhook, unpack(KEPT))
+  local kept = {}
+  for i, name in ipairs(KEPT) do kept[name] = values and tonumber(values[i] or 0) or 0 end
+  return kept
+end
+
 local function state_of(webhook)
   local state = webhooks[webhook]
   if not state then
-    local record = redis.call('HGET', P .. 'webhooks', webhook)
-    local _, kept = guarded('count:', webhook, 'read', redis.call, 'HMGET', P .. 'count:' .. webhook,
-      'row', 'paused', 'failing', 'pauses', 'pause_ends')
-    kept = kept or {}
-    local function number(i) return tonumber(kept[i] or 0) or 0 end
-    state = { exists = record ~= false, row = number(1), paused = number(2), failing = number(3), pauses = number(4),
-      pause_ends = number(5), turns = 0, active = record and string.match(record, '^%d+ 1 ') ~= nil }
-    state.was_failing = state.failing > 0
+    local record, kept = redis.call('HGET', P .. 'webhooks', webhook), kept_of(webhook)
+    state = { exists = record ~= false, row = kept.row, paused = kept.paused, kept = kept, more = {},
+      failing = kept.failing, pauses = kept.pauses, pause_ends = kept.pause_ends, turns = 0,
+      active = record and string.match(record, '^%d+ 1 ') ~= nil }
     webhooks[webhook] = state
   end
   return state
+end
+
+local function count_in(state, name)
+  state.more[name] = (state.more[name] or 0) + 1
 end
 
 local function remove(webhook, from, entry)
@@ -44,12 +56,12 @@ local function disable(webhook, reason)
   redis.call('XADD', P .. 'events', '*', 'k', 'changed', 'w', webhook)
 end
 
-local function ended(item, how)
+local function ended(item, state, how)
   local stats = P .. 'stats:' .. item.owner
   count_pending(item.owner, -1)
   add(stats, how, 1)
-  add(P .. 'count:' .. item.webhook, how, 1)
-  close_delivery(item.event, item.tenant, item.webhook, how, now, item.attempt, closed_ttl, dead_ttl)
+  count_in(state, how)
+  close_delivery(item.event, item.tenant, item.webhook, how, now_text, item.attempt, closed_ttl, dead_ttl)
   if how == 'dead' then
     redis.call('XADD', P .. 'dead:' .. item.webhook, 'MAXLEN', '~', dead_max, '*',
       'e', item.id, 't', item.kind, 'n', item.attempt)
@@ -70,7 +82,7 @@ end
 -- A delivery that can wait nowhere is over.
 local function drop(item)
   count_pending(item.owner, -1)
-  close_delivery(item.event, item.tenant, item.webhook, 'dropped', now, item.attempt, closed_ttl, dead_ttl)
+  close_delivery(item.event, item.tenant, item.webhook, 'dropped', now_text, item.attempt, closed_ttl, dead_ttl)
 end
 
 local function record(item)
@@ -81,14 +93,15 @@ local function record(item)
   if not found or removed == 0 then return 0 end
   local word = item.then_what == 'delivered' and 'ok' or 'fail'
   if item.then_what ~= 'retry' then
-    part(item, 'end:', ended, item, item.then_what)
+    part(item, 'end:', ended, item, state, item.then_what)
   elseif not part(item, 'retry:', retry, item) then
     part(item, 'end:', drop, item)
   end
   part(item, 'log:', write_row, item.webhook, item.row, item.answer)
-  local elapsed = tonumber(item.elapsed)
-  part(item, 'stats:', count_attempt, item.webhook, item.owner, item.kind, word, now, elapsed, item.bucket)
-  state.touched, state['last_' .. word] = true, now
+  part(item, 'stats:', count_attempt, item.webhook, item.owner, item.kind, word, now, item.elapsed, item.bucket)
+  count_in(state, word)
+  if hours[item.webhook] then hours[item.webhook].begun = state.kept.hour == this_hour end
+  state.touched, state['last_' .. word] = true, now_text
   if item.signal == 'good' then state.row, state.failing = 0, 0 end
   if item.signal == 'bad' then
     state.row = state.row + 1
@@ -118,11 +131,11 @@ local function write_breaker(webhook, state)
 end
 
 local function write_state(webhook, state)
-  local fields = { 'row', state.row, 'last', now }
-  if state.failing > 0 and not state.was_failing then
+  local fields = { 'row', state.row, 'last', now_text }
+  if state.failing > 0 and state.kept.failing == 0 then
     fields[#fields + 1] = 'failing'
-    fields[#fields + 1] = string.format('%.0f', state.failing)
-  elseif state.was_failing and state.failing == 0 then
+    fields[#fields + 1] = now_text
+  elseif state.failing == 0 and state.kept.failing > 0 then
     redis.call('HDEL', P .. 'count:' .. webhook, 'failing')
   end
   for _, word in ipairs({ 'last_ok', 'last_fail' }) do
@@ -130,6 +143,14 @@ local function write_state(webhook, state)
       fields[#fields + 1] = word
       fields[#fields + 1] = state[word]
     end
+  end
+  for name, n in pairs(state.more) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = state.kept[name] + n
+  end
+  if state.kept.hour ~= this_hour then
+    fields[#fields + 1] = 'hour'
+    fields[#fields + 1] = this_hour
   end
   if state.paused > now then
     fields[#fields + 1] = 'paused'
@@ -150,6 +171,6 @@ end
 for webhook, state in pairs(webhooks) do
   if state.touched then guarded('count:', webhook, 'state', write_state, webhook, state) end
 end
-write_sums()
+write_counts()
 answers[#answers + 1] = set_aside
 return answers

@@ -37,49 +37,15 @@ local function guarded(place, name, text, part, ...)
   return false
 end
 
+-- Redis writes a number of Lua's as a text at some cost; most that are added are these.
+local TEXT = { [1] = '1', [-1] = '-1' }
+
 local function write_sums()
   for key, fields in pairs(sums) do
     for field, n in pairs(fields) do
-      if n ~= 0 then guarded(key, '', field, redis.call, 'HINCRBY', key, field, n) end
+      if n ~= 0 then guarded(key, '', field, redis.call, 'HINCRBY', key, field, TEXT[n] or n) end
     end
   end
-end
-
--- Empties a slot of an hour ring that still stands for an earlier hour.
-local turned = {}
-local function turn_ring(key, mark, hour, fields)
-  local memo = key .. mark
-  if turned[memo] then return end
-  turned[memo] = true
-  if redis.call('HGET', key, mark) ~= hour then
-    redis.call('HDEL', key, unpack(fields))
-    redis.call('HSET', key, mark, hour)
-  end
-end
-
-local BUCKETS = 28 -- 0..28: as store::stats::BOUNDS_MS, and one for what is slower
-local function latency_fields(slot)
-  local fields = { slot .. ':sum', slot .. ':n' }
-  for i = 0, BUCKETS do fields[#fields + 1] = slot .. ':b' .. i end
-  return fields
-end
-
--- One attempt in the counters of its webhook and of its owner. `bucket` is '' when no request was made.
-local function count_attempt(webhook, owner, event_type, word, now, elapsed, bucket)
-  local stats = P .. 'stats:' .. owner
-  add(P .. 'count:' .. webhook, word, 1)
-  add(stats, word, 1)
-  add(stats, 'e:' .. event_type .. ':' .. word, 1)
-  local hour = math.floor(now / 3600000)
-  local week = hour % 168
-  turn_ring(stats, week .. ':h', tostring(hour), { week .. ':ok', week .. ':fail' })
-  add(stats, week .. ':' .. word, 1)
-  if bucket == '' then return end
-  local day = hour % 24
-  turn_ring(stats, day .. ':lh', tostring(hour), latency_fields(day))
-  add(stats, day .. ':sum', elapsed)
-  add(stats, day .. ':n', 1)
-  add(stats, day .. ':b' .. bucket, 1)
 end
 
 -- `n` more deliveries of an owner's webhooks are queued.

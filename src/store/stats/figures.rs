@@ -1,14 +1,19 @@
-//! Adding up the hashes of a user's partitions, and what the sums say. Pure.
+//! Adding up what Redis keeps, of a user's partitions or of one webhook, and what the sums say. Pure.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::BOUNDS_MS;
+use super::hours::Hours;
 use crate::domain::Millis;
+use crate::policy::histogram::{percentile, rounded};
 
 /// Hours in the ring of attempts.
-const WEEK: usize = 168;
+pub(super) const WEEK: usize = 168;
 /// Hours in the ring of response times.
-const DAY: usize = 24;
+pub(super) const DAY: usize = 24;
+/// Event types told: as many as a catalogue may have. Former catalogues had others.
+const MOST_EVENTS: usize = 1000;
 /// The upper bound of the last bucket, in ms: no webhook's timeout is longer.
 const SLOWEST_MS: f64 = 60_000.0;
 
@@ -28,7 +33,7 @@ impl Attempts {
     }
 }
 
-/// The figures of one user, added up over partitions as seen at one moment.
+/// The figures of one user, added up over partitions, or of one webhook, as seen at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figures {
     /// Deliveries that wait, for their first attempt or the next.
@@ -38,7 +43,7 @@ pub struct Figures {
     /// Deliveries that failed for good, all time.
     pub dead: u64,
     /// Attempts of each event type, all time.
-    pub by_event: BTreeMap<String, Attempts>,
+    by_event: BTreeMap<String, Attempts>,
     /// The hour that the moment lies in, counted from the epoch.
     this_hour: u64,
     /// Attempts of the last 168 hours, oldest first.
@@ -61,7 +66,7 @@ impl Figures {
         }
     }
 
-    /// Adds one partition's hash. Fields that are not numbers count as 0.
+    /// Adds one partition's hash of a user. Fields that are not numbers count as 0.
     pub fn add(&mut self, hash: &BTreeMap<String, String>) {
         let number = |field: &str| hash.get(field).and_then(|text| text.parse().ok()).unwrap_or(0);
         self.pending += number("pending");
@@ -77,12 +82,29 @@ impl Figures {
         }
         for slot in 0..DAY {
             if self.age(number(&format!("{slot}:lh")), DAY).is_some() {
-                self.times.add(|name| number(&format!("{slot}:{name}")));
+                let bucket = |i| number(&format!("{slot}:b{i}"));
+                self.times.add(number(&format!("{slot}:sum")), number(&format!("{slot}:n")), bucket);
             }
         }
     }
 
-    fn add_events(&mut self, hash: &BTreeMap<String, String>) {
+    /// Adds the hours of one webhook.
+    pub fn add_hours(&mut self, hours: Hours<'_>) {
+        for (hour, attempts) in hours.week() {
+            if let Some(age) = self.age(hour, WEEK) {
+                self.hours[WEEK - 1 - age].add(attempts);
+            }
+        }
+        for day in hours.day() {
+            if self.age(day.hour, DAY).is_some() {
+                // A request lies in one bucket.
+                self.times.add(day.sum_ms, day.buckets.iter().sum(), |i| day.buckets[i]);
+            }
+        }
+    }
+
+    /// Adds the attempts of each event type: the fields `e:<type>:ok` and `e:<type>:fail` among others.
+    pub fn add_events(&mut self, hash: &BTreeMap<String, String>) {
         let of_events = hash.range("e:".to_owned()..).take_while(|(field, _)| field.starts_with("e:"));
         for (field, value) in of_events {
             let Some((name, word)) = field["e:".len()..].rsplit_once(':') else { continue };
@@ -100,6 +122,20 @@ impl Figures {
     fn age(&self, hour: u64, span: usize) -> Option<usize> {
         let age = usize::try_from(self.this_hour.saturating_sub(hour)).ok()?;
         (age < span).then_some(age)
+    }
+
+    /// Adds figures seen at the same moment.
+    #[cfg(test)]
+    pub fn merge(&mut self, other: &Self) {
+        self.pending += other.pending;
+        self.delivered += other.delivered;
+        self.dead += other.dead;
+        for (name, attempts) in &other.by_event {
+            self.by_event.entry(name.clone()).or_default().add(*attempts);
+        }
+        self.hours.iter_mut().zip(other.hours).for_each(|(hour, more)| hour.add(more));
+        let times = &other.times;
+        self.times.add(times.sum_ms, times.count, |bucket| times.buckets[bucket]);
     }
 
     /// Attempts of this hour and the 23 before.
@@ -120,6 +156,15 @@ impl Figures {
         (first..).map(|hour| Millis(hour * 3_600_000)).zip(self.hours)
     }
 
+    /// Attempts of each event type; of more types than a catalogue may have, those with the most attempts.
+    pub fn events(&self) -> BTreeMap<&str, Attempts> {
+        let mut events: Vec<(&str, Attempts)> =
+            self.by_event.iter().map(|(name, attempts)| (name.as_str(), *attempts)).collect();
+        events.sort_by_key(|(_, attempts)| Reverse(attempts.ok + attempts.fail));
+        events.truncate(MOST_EVENTS);
+        events.into_iter().collect()
+    }
+
     /// Response times of this hour and the 23 before.
     pub fn response_times(&self) -> &ResponseTimes {
         &self.times
@@ -135,11 +180,11 @@ pub struct ResponseTimes {
 }
 
 impl ResponseTimes {
-    fn add(&mut self, field: impl Fn(&str) -> u64) {
-        self.sum_ms += field("sum");
-        self.count += field("n");
-        for (i, bucket) in self.buckets.iter_mut().enumerate() {
-            *bucket += field(&format!("b{i}"));
+    fn add(&mut self, sum_ms: u64, count: u64, bucket: impl Fn(usize) -> u64) {
+        self.sum_ms += sum_ms;
+        self.count += count;
+        for (i, total) in self.buckets.iter_mut().enumerate() {
+            *total += bucket(i);
         }
     }
 
@@ -151,26 +196,9 @@ impl ResponseTimes {
     /// The time that `percent` (0..=100) of the requests did not exceed, in ms: exact to its bucket, and in it as if its
     /// requests lay evenly. `None` when there were no requests.
     pub fn percentile_ms(&self, percent: u8) -> Option<f64> {
-        let total: u64 = self.buckets.iter().sum();
-        // Multiplied before it is divided: a whole rank must not come out a little more, in the next bucket.
-        let rank = (total * u64::from(percent)) as f64 / 100.0;
-        let (mut below, mut lower) = (0_u64, 0.0);
-        for (i, count) in self.buckets.iter().copied().enumerate() {
-            let upper = BOUNDS_MS.get(i).map_or(SLOWEST_MS, |bound| f64::from(*bound));
-            if count > 0 && rank <= (below + count) as f64 {
-                let share = ((rank - below as f64) / count as f64).max(0.0);
-                return Some(rounded(lower + (upper - lower) * share, 1));
-            }
-            (below, lower) = (below + count, upper);
-        }
-        None
+        let upper = |i: usize| BOUNDS_MS.get(i).map_or(SLOWEST_MS, |bound| f64::from(*bound));
+        percentile(&self.buckets, upper, percent).map(|ms| rounded(ms, 1))
     }
-}
-
-/// `value` with that many digits after the point: more would be noise in the answer.
-fn rounded(value: f64, digits: i32) -> f64 {
-    let scale = 10_f64.powi(digits);
-    (value * scale).round() / scale
 }
 
 #[cfg(test)]
@@ -255,9 +283,44 @@ mod tests {
         ]));
         figures.add(&BTreeMap::from([("pending".to_owned(), "-1".to_owned())]));
         assert_eq!((figures.pending, figures.delivered, figures.dead), (5, 10, 2));
-        assert_eq!(figures.by_event["lead.created"], Attempts { ok: 6, fail: 2 });
-        assert_eq!(figures.by_event["test:x"], Attempts { ok: 0, fail: 3 });
-        assert_eq!(figures.by_event.len(), 2);
+        assert_eq!(figures.events()["lead.created"], Attempts { ok: 6, fail: 2 });
+        assert_eq!(figures.events()["test:x"], Attempts { ok: 0, fail: 3 });
+        assert_eq!(figures.events().len(), 2);
+    }
+
+    #[test]
+    fn event_types_without_end_are_cut_to_those_with_most_attempts() {
+        let mut figures = Figures::new(NOW);
+        let types = (0..MOST_EVENTS as u64 + 5).map(|n| (format!("e:lead.n{n:04}:ok"), (n + 1).to_string()));
+        figures.add_events(&types.collect());
+        let events = figures.events();
+        assert_eq!((events.len(), events.contains_key("lead.n0004")), (MOST_EVENTS, false));
+        assert_eq!(events["lead.n0005"], Attempts { ok: 6, fail: 0 });
+    }
+
+    #[test]
+    fn a_webhook_s_hours_count_as_a_user_s_do() {
+        let (week, day) = (500_000 % 168, 500_000 % 24);
+        let slot = |name: &str| (format!("{week}:{name}"), format!("{day}:{name}"));
+        let mut user = Figures::new(NOW);
+        user.add(&hash(&[
+            (&slot("h").0, 500_000),
+            (&slot("ok").0, 2),
+            (&slot("fail").0, 3),
+            (&slot("lh").1, 500_000),
+            (&slot("sum").1, 40),
+            (&slot("n").1, 5),
+            (&slot("b6").1, 5),
+        ]));
+        let mut bytes = crate::store::stats::hours::tests::empty();
+        crate::store::stats::hours::tests::fill(&mut bytes, 500_000, (2, 3), 40, (6, 5));
+        // Hours that are over in the same rings.
+        crate::store::stats::hours::tests::fill(&mut bytes, 499_900, (7, 7), 70, (1, 7));
+        let mut webhook = Figures::new(NOW);
+        webhook.add_hours(Hours(&bytes));
+        assert_eq!(webhook.response_times(), user.response_times());
+        assert_eq!(webhook.timeline().last(), user.timeline().last());
+        assert_eq!((webhook.attempts_last_24h(), webhook.success_rate_last_7d()), (5, 47.37));
     }
 
     #[test]

@@ -174,6 +174,11 @@ impl TestNode {
         &self.api
     }
 
+    /// Where its management port listens.
+    pub fn management_address(&self) -> &Address {
+        &self.management
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
         let ended = tokio::time::timeout(limit, self.child.wait()).await;

@@ -1,0 +1,124 @@
+-- Functions that count attempts; put after the shared ones before the text of the scripts that do.
+local BUCKETS = 28 -- 0..28: as store::stats::BOUNDS_MS, and one for what is slower
+
+-- The hours of a webhook: a string of binary numbers (layout: store::stats::hours), changed by one command however many
+-- attempts a call has. Summed here as `sums` are; all of a call fall into the hour of its `now`.
+local WEEK_SLOT, DAY_SLOT = 12, 12 + 4 * (BUCKETS + 1)
+local DAYS_AT = 168 * WEEK_SLOT
+local HOURS_SIZE = DAYS_AT + 24 * DAY_SLOT
+local hours, slots = {}, nil
+
+-- The hour of this call and where its numbers lie, made once: in the string, bytes for the slots and bits (as texts) for the
+-- rest; in the owner's hash, the names of fields.
+local function slots_of(now)
+  if not slots then
+    local hour = math.floor(now / 3600000)
+    local in_week, in_day = hour % 168, hour % 24
+    local week, day = in_week * WEEK_SLOT, DAYS_AT + in_day * DAY_SLOT
+    slots = { hour = hour, week = week, day = day, ok = tostring((week + 4) * 8), fail = tostring((week + 8) * 8),
+      sum = tostring((day + 4) * 8), buckets = {},
+      fields = { week = in_week .. ':', ok = in_week .. ':ok', fail = in_week .. ':fail', day = in_day .. ':',
+        sum = in_day .. ':sum', n = in_day .. ':n' } }
+  end
+  return slots
+end
+
+local function bucket_at(bucket)
+  local at = slots.buckets[bucket]
+  if not at then
+    at = tostring((slots.day + 12 + 4 * bucket) * 8)
+    slots.buckets[bucket] = at
+  end
+  return at
+end
+
+local function sum_hour(webhook, word, elapsed, bucket)
+  local of = hours[webhook]
+  if not of then
+    of = { ok = 0, fail = 0 }
+    hours[webhook] = of
+  end
+  of[word] = of[word] + 1
+  if bucket == '' then return end
+  -- What is the only one of its call stays the text that it came as.
+  of.sum = of.sum and of.sum + elapsed or elapsed
+  of.buckets = of.buckets or {}
+  of.buckets[bucket] = (of.buckets[bucket] or 0) + 1
+end
+
+-- Empties the slots of an hour if they stand for an earlier one. The end is written first: so the string has its full size from
+-- the start, and Redis never grows it, which would take twice the room.
+local function begin_hour(key)
+  if redis.call('STRLEN', key) < HOURS_SIZE then redis.call('SETRANGE', key, HOURS_SIZE - 1, '\0') end
+  local mark = struct.pack('>I4', slots.hour)
+  for at, size in pairs({ [slots.week] = WEEK_SLOT, [slots.day] = DAY_SLOT }) do
+    if redis.call('GETRANGE', key, at, at + 3) ~= mark then
+      redis.call('SETRANGE', key, at, mark .. string.rep('\0', size - 4))
+    end
+  end
+end
+
+local bits = { 'BITFIELD' }
+local function add_bits(at, kind, offset, n)
+  bits[at], bits[at + 1], bits[at + 2], bits[at + 3] = 'INCRBY', kind, offset, TEXT[n] or n
+  return at + 4
+end
+
+local function write_hours(webhook, of)
+  local at = 3
+  bits[2] = P .. 'hours:' .. webhook
+  if not of.begun then begin_hour(bits[2]) end
+  if of.ok > 0 then at = add_bits(at, 'u32', slots.ok, of.ok) end
+  if of.fail > 0 then at = add_bits(at, 'u32', slots.fail, of.fail) end
+  if of.buckets then
+    at = add_bits(at, 'i64', slots.sum, of.sum)
+    for bucket, n in pairs(of.buckets) do at = add_bits(at, 'u32', bucket_at(bucket), n) end
+  end
+  redis.call(unpack(bits, 1, at - 1))
+end
+
+-- As `write_sums`, with the hours of webhooks.
+local function write_counts()
+  write_sums()
+  for webhook, of in pairs(hours) do guarded('hours:', webhook, 'hour', write_hours, webhook, of) end
+end
+
+-- Empties a slot of an owner's ring of hours that still stands for an earlier one, once a call.
+local turned = {}
+local function turn_ring(key, slot, mark, fields_of)
+  local memo = key .. slot .. mark
+  if turned[memo] then return end
+  turned[memo] = true
+  local hour = tostring(slots.hour)
+  if redis.call('HGET', key, slot .. mark) ~= hour then
+    redis.call('HDEL', key, unpack(fields_of(slot)))
+    redis.call('HSET', key, slot .. mark, hour)
+  end
+end
+
+local function attempt_fields(slot)
+  return { slot .. 'ok', slot .. 'fail' }
+end
+
+local function latency_fields(slot)
+  local fields = { slot .. 'sum', slot .. 'n' }
+  for i = 0, BUCKETS do fields[#fields + 1] = slot .. 'b' .. i end
+  return fields
+end
+
+-- One attempt in the statistics of its webhook and of its owner. `bucket` is '' when no request was made.
+local function count_attempt(webhook, owner, event_type, word, now, elapsed, bucket)
+  local stats, type_field = P .. 'stats:' .. owner, 'e:' .. event_type .. ':' .. word
+  local fields = slots_of(now).fields
+  add(stats, word, 1)
+  add(stats, type_field, 1)
+  add(P .. 'types:' .. webhook, type_field, 1)
+  sum_hour(webhook, word, elapsed, bucket)
+  turn_ring(stats, fields.week, 'h', attempt_fields)
+  add(stats, fields[word], 1)
+  if bucket == '' then return end
+  turn_ring(stats, fields.day, 'lh', latency_fields)
+  add(stats, fields.sum, elapsed)
+  add(stats, fields.n, 1)
+  add(stats, fields.day .. 'b' .. bucket, 1)
+end
