@@ -170,7 +170,11 @@ impl SmokeArgs {
 /// What kept it from being done, in words for the person who asked.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve_node(cli.settings.load(development::secret)?, cli.settings.development).await,
+        Command::Serve => {
+            let ended = serve_node(cli.settings.load(development::secret)?, cli.settings.development).await;
+            telemetry::logging::finish();
+            ended
+        }
         Command::Token(args) => say(&args.issue(&cli.settings.load(development::kept_secret)?)?),
         Command::CheckConfig => say(&summary(&cli.settings.load(development::secret_or_any)?)),
         Command::Listen(ListenArgs { token, events, url, bind }) => {

@@ -185,7 +185,9 @@ fn tell(response: &ServiceResponse<BoxBody>, id: &RequestId, elapsed: Duration) 
         event: extensions.get::<Concerns>().map(|Concerns(event)| event),
         cause: extensions.get::<Cause>().map(|Cause(cause)| cause.as_str()),
     };
-    facts::answered(&answered, extensions.get::<Traced>().map(|Traced(span)| *span));
+    // Who is not let in does not fill the queue of spans either.
+    let is_let_in = ![401, 403, 429].contains(&answered.status);
+    facts::answered(&answered, extensions.get::<Traced>().map(|Traced(span)| *span).filter(|_| is_let_in));
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use crate::domain::{AttemptResult, Millis};
 
 /// The largest part of a pause that jitter adds: endpoints that went down together are not probed together.
 const JITTER: f64 = 0.1;
+/// Probes that must have failed before a webhook is switched off.
+const PROBES_BEFORE_HOPELESS: u32 = 3;
 /// No pause is doubled more often; that is far past any limit.
 const MOST_DOUBLINGS: u32 = 20;
 
@@ -224,9 +226,11 @@ impl Breaker {
         Change::Opened { pauses: self.pauses, until }
     }
 
-    /// Whether there has been nothing but failure for so long that the webhook is to be switched off.
+    /// Whether there has been nothing but failure for so long that the webhook is to be switched off. A long silence
+    /// between two failures is none: the endpoint must have failed its probes too.
     pub fn is_hopeless(&self, now: Millis, policy: &Policy) -> bool {
-        self.is_open() && self.failing_since.is_some_and(|since| now.since(since) >= policy.disable_after)
+        let for_long = self.failing_since.is_some_and(|since| now.since(since) >= policy.disable_after);
+        self.is_open() && for_long && self.pauses > PROBES_BEFORE_HOPELESS
     }
 
     /// What is kept was read again, and says `standing`. What was read before this breaker's last change, recorded or

@@ -73,7 +73,8 @@ pub fn published(result: Result<&Published, &store::Error>) {
         Ok(Published::New) => "new",
         Ok(Published::Duplicate(..)) => "duplicate",
         Ok(Published::Conflict) => "conflict",
-        Ok(Published::PartitionFull | Published::TenantFull | Published::PartlyStored) => "full",
+        Ok(Published::PartitionFull | Published::PartlyStored) => "full",
+        Ok(Published::TenantFull) => "tenant_full",
         Err(_) => "unavailable",
     };
     METRICS.events_published.with_label_values(&[label]).inc();
@@ -224,7 +225,10 @@ pub fn webhook_is_gone(outcome: &Outcome) {
 pub fn overflowed(event: &EventId, webhook: &WebhookId) {
     METRICS.attempts.with_label_values(&[ErrorKind::Overflow.as_str()]).inc();
     METRICS.deliveries_ended.with_label_values(&["dead"]).inc();
-    tracing::warn!(%event, %webhook, "the queue of a webhook is full");
+    // Each has a row in the log of its webhook.
+    if let Some(times) = QUIET.let_through("overflow", clock::monotonic()) {
+        tracing::warn!(%event, %webhook, times, "the queue of a webhook is full");
+    }
 }
 
 /// The service switched a webhook off.
@@ -389,6 +393,13 @@ pub fn redis_failed(partition: Partition, step: &'static str, error: &store::Err
     let Some(times) = QUIET.let_through(step, clock::monotonic()) else { return };
     let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     tracing::warn!(%partition, step, %error, cause, times, "redis call failed");
+}
+
+/// What the nodes tell of themselves could not be read: whoever asked gets the rest.
+pub fn cluster_figures_missing(error: &store::Error) {
+    if let Some(times) = QUIET.let_through("cluster figures", clock::monotonic()) {
+        tracing::warn!(%error, times, "the cluster's figures could not be read");
+    }
 }
 
 /// A call that keeps leases failed; it is made again. Told now and then, as [`redis_failed`] is.

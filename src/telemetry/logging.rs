@@ -7,6 +7,7 @@
 
 use std::io::{IsTerminal, stderr};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::filter_fn;
@@ -16,6 +17,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::events as facts;
+use super::writer::Lines;
 use crate::config::{self, LogFormat, Telemetry};
 
 /// What the targets of our own lines begin with.
@@ -27,6 +29,7 @@ const MOST_OF_LIBRARIES: Level = Level::INFO;
 static SWITCH: OnceLock<Switch> = OnceLock::new();
 
 struct Switch {
+    lines: Lines,
     filter: reload::Handle<EnvFilter, Registry>,
     level: Mutex<String>,
 }
@@ -34,23 +37,47 @@ struct Switch {
 /// Starts the log as `telemetry` says, for the whole process.
 ///
 /// # Errors
-/// It has been started before.
-pub fn start(telemetry: &Telemetry) -> Result<(), TryInitError> {
+/// It has been started before, or its thread cannot be.
+pub fn start(telemetry: &Telemetry) -> Result<(), NotStarted> {
+    let lines = Lines::into_sink(stderr())?;
     // Checked with the configuration; a filter that cannot be read would log errors only.
     let (filter, handle) = reload::Layer::new(EnvFilter::new(&telemetry.log_level));
-    let lines = lines(telemetry.log_format);
-    Registry::default().with(filter).with(filter_fn(may_be_said)).with(lines).try_init()?;
+    let layer = layer(telemetry.log_format, lines.clone());
+    Registry::default().with(filter).with(filter_fn(may_be_said)).with(layer).try_init()?;
     let level = Mutex::new(telemetry.log_level.clone());
     // It has not been started before.
-    let _ = SWITCH.set(Switch { filter: handle, level });
+    let _ = SWITCH.set(Switch { lines, filter: handle, level });
     Ok(())
 }
 
-fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
-    let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
+/// The log could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStarted {
+    /// It has been started before.
+    #[error(transparent)]
+    Before(#[from] TryInitError),
+    /// The operating system gives no thread for it.
+    #[error("the thread that writes the log cannot be started")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Waits a moment for lines that have not been written yet; for the end of the process.
+pub fn finish() {
+    /// A reader that stalls is not waited for any longer.
+    const MOMENT: Duration = Duration::from_secs(1);
+    if let Some(switch) = SWITCH.get() {
+        switch.lines.flush_within(MOMENT);
+    }
+}
+
+fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(
+    format: LogFormat,
+    lines: Lines,
+) -> Box<dyn Layer<S> + Send + Sync> {
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || lines.clone());
     match format {
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).boxed(),
-        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(true).boxed(),
+        LogFormat::Text => layer.with_ansi(stderr().is_terminal()).boxed(),
     }
 }
 

@@ -34,7 +34,8 @@ const REVISION: &str = match option_env!("SALESOS_WEBHOOKS_REVISION") {
 };
 
 /// How a publication ended, as a label.
-const PUBLISH_RESULTS: [&str; 6] = ["new", "duplicate", "conflict", "full", "invalid", "unavailable"];
+const PUBLISH_RESULTS: [&str; 7] =
+    ["new", "duplicate", "conflict", "full", "tenant_full", "invalid", "unavailable"];
 /// What keeps a due delivery from starting, as a label.
 const HELD_BY: [&str; 2] = ["node", "webhook"];
 /// The states of a webhook's breaker, as a label.
@@ -85,6 +86,7 @@ pub struct Metrics {
     pub redis_errors: IntCounter,
     pub trace_spans_exported: IntCounter,
     pub trace_spans_dropped: IntCounter,
+    pub log_lines_dropped: IntCounter,
     api_requests: IntCounterVec,
     api_request_duration: HistogramVec,
     build_info: IntGaugeVec,
@@ -110,9 +112,9 @@ impl Metrics {
             events_published: set.counters(
                 "events_published_total",
                 vec![of("result", PUBLISH_RESULTS)],
-                "Publications by result: `new` and `duplicate` were answered with 202; `conflict` (409), `full` (429, or \
-                 503 of a full queue), `invalid` (400, a batch counts once) and `unavailable` (503, Redis did not answer: \
-                 it may have been stored) were refused.",
+                "Publications by result: `new` and `duplicate` were answered with 202; `conflict` (409), `full` (503, a \
+                 partition's queue), `tenant_full` (429, one organization's), `invalid` (400, a batch counts once) and \
+                 `unavailable` (503, Redis did not answer: it may have been stored) were refused.",
             ),
             events_dispatched: set.counter(
                 "events_dispatched_total",
@@ -195,6 +197,10 @@ impl Metrics {
                 "Redis calls of the delivery path, and of keeping leases, that failed and were repeated.",
             ),
             trace_spans_exported: set.counter("trace_spans_exported_total", "Spans that the collector took."),
+            log_lines_dropped: set.counter(
+                "log_lines_dropped_total",
+                "Log lines that were lost because whoever reads the log did not keep up.",
+            ),
             trace_spans_dropped: set.counter(
                 "trace_spans_dropped_total",
                 "Spans that were lost: their queue was full, or the collector did not take them.",

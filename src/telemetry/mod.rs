@@ -6,3 +6,4 @@ pub mod logging;
 pub mod metrics;
 pub mod partitions;
 pub mod traces;
+mod writer;

@@ -184,3 +184,23 @@ async fn no_secret_is_logged_traced_or_measured_at_any_level() {
     let metrics = node.management().get("/metrics").await.body;
     planted.is_absent_from("a metric", &metrics);
 }
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_deliveries() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    ann.create(&receiver.url("/"), &["*"], &json!({})).await;
+    node.stall_log();
+    // Far more than a pipe holds, and more than the queue in front of it.
+    for _ in 0..100 {
+        let asked = (0..100).map(|_| ann.get("/api/webhooks/events"));
+        for answer in futures_util::future::join_all(asked).await {
+            answer.expect(200);
+        }
+    }
+    assert!(node.metrics().await.sum("log_lines_dropped_total", &[]) > 0.0, "what is lost is counted");
+    crm.publish("lead.created", &json!({})).await;
+    ann.settled(1).await;
+}

@@ -133,6 +133,12 @@ fn jitter_adds_up_to_a_tenth_also_to_the_longest_pause() {
 fn only_an_open_breaker_without_any_success_for_long_is_hopeless() {
     let mut breaker = Breaker::of(Standing { failing_since: Some(NOW), failures: 1, ..Standing::default() });
     assert!(!breaker.is_hopeless(after_secs(9999), &policy()), "two failures a year apart are none");
+    breaker.ended(Term::default(), Signal::Failed, Millis(0), 0.0, after_secs(9999), &policy());
+    breaker.ended(Term::default(), Signal::Failed, Millis(0), 0.0, after_secs(9999), &policy());
+    assert!(breaker.is_open(), "failures enough, long after the first");
+    assert!(!breaker.is_hopeless(after_secs(9999), &policy()), "no probe has failed yet");
+    assert!(!open(3, after_secs(3600)).is_hopeless(after_secs(3600), &policy()), "two probes have");
+    assert!(open(4, after_secs(3600)).is_hopeless(after_secs(3600), &policy()), "three have");
     breaker = open(7, after_secs(3600));
     assert!(!breaker.is_hopeless(after_secs(3599), &policy()));
     assert!(breaker.is_hopeless(after_secs(3600), &policy()));

@@ -1,7 +1,7 @@
 //! Dispatch against a real Redis: what it counts, and how long the record of an event lives.
 
 use super::*;
-use crate::domain::{Receipt, Shard};
+use crate::domain::{DisabledReason, Receipt, Shard};
 use crate::policy::breaker::{Change, Signal};
 use crate::store::outcomes::{Disposition, Outcome, OutcomeLimits, Recorded, Source, record};
 use crate::store::testing::TestRedis;
@@ -367,4 +367,25 @@ async fn a_breaker_leaves_the_index_with_its_webhook() {
     let entry = EntryId { ms: 5, seq: 1 };
     fixture.dispatch(10, Instruction::Deleted { entry, webhook: fixture.webhook.clone() }).await;
     assert_eq!(fixture.breaker().await[5], "");
+}
+
+#[tokio::test]
+async fn a_webhook_whose_failures_were_forgotten_is_not_switched_off_for_them() {
+    let fixture = Fixture::new().await;
+    let hopeless = |outcome| Outcome {
+        disposition: Disposition::Retry(Millis(3000)),
+        signal: Signal::Failed,
+        disable: Some(DisabledReason::Failing),
+        ..outcome
+    };
+    let record = async || fixture.run(&["HGET", "sw:{p03}:webhooks", fixture.webhook.as_str()]).await;
+    fixture.dispatch_event(10).await;
+    assert_eq!(fixture.record_this(hopeless).await.receipts, [Receipt::Recorded]);
+    assert!(record().await.starts_with("1 1 0 -\n"), "{}", record().await);
+    assert_eq!(fixture.run(&["XLEN", "sw:{p03}:events"]).await, "1", "whoever decided it reads it again");
+
+    // That failure is kept: the next one has something to go by.
+    let again = |outcome| Outcome { source: Source::Retries, attempt: 2, ..hopeless(outcome) };
+    assert_eq!(fixture.record_this(again).await.receipts, [Receipt::Recorded]);
+    assert!(record().await.starts_with("2 0 "), "{}", record().await);
 }

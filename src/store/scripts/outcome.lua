@@ -102,6 +102,7 @@ local function record(item)
   count_in(state, word)
   if hours[item.webhook] then hours[item.webhook].begun = state.kept.hour == this_hour end
   state.touched, state['last_' .. word] = true, now_text
+  local was_failing = state.failing > 0
   if item.signal == 'good' then state.row, state.failing = 0, 0 end
   if item.signal == 'bad' then
     state.row = state.row + 1
@@ -111,8 +112,15 @@ local function record(item)
     state.pauses, state.pause_ends, state.turns = tonumber(item.pauses), tonumber(item.pause_ends), state.turns + 1
   end
   if item.paused ~= '' then state.paused = tonumber(item.paused) end
-  if item.disable ~= '' then part(item, 'disable:', disable, item.webhook, item.disable) end
-  state.active = state.active and item.disable == ''
+  -- Its failures were forgotten since that was decided: it is switched on, or was just meant to be.
+  local void = item.disable == 'failing' and not was_failing
+  if void then
+    -- Whoever decided it holds the webhook for switched off, and reads it again.
+    redis.call('XADD', P .. 'events', '*', 'k', 'changed', 'w', item.webhook)
+  elseif item.disable ~= '' then
+    part(item, 'disable:', disable, item.webhook, item.disable)
+  end
+  state.active = state.active and (item.disable == '' or void)
   return 1
 end
 
@@ -132,11 +140,13 @@ end
 
 local function write_state(webhook, state)
   local fields = { 'row', state.row, 'last', now_text }
-  if state.failing > 0 and state.kept.failing == 0 then
-    fields[#fields + 1] = 'failing'
-    fields[#fields + 1] = now_text
-  elseif state.failing == 0 and state.kept.failing > 0 then
-    redis.call('HDEL', P .. 'count:' .. webhook, 'failing')
+  if state.failing ~= state.kept.failing then
+    if state.failing > 0 then
+      fields[#fields + 1] = 'failing'
+      fields[#fields + 1] = now_text
+    else
+      redis.call('HDEL', P .. 'count:' .. webhook, 'failing')
+    end
   end
   for _, word in ipairs({ 'last_ok', 'last_fail' }) do
     if state[word] then

@@ -192,3 +192,18 @@ async fn hours_that_are_none_cost_themselves_alone() {
     assert_eq!(fixture.of_user(START).await.attempts_last_24h(), 2);
     assert_eq!(fixture.run(&["HGET", &fixture.key("count", 0), "delivered"]).await, "1");
 }
+
+#[tokio::test]
+async fn a_success_between_two_failures_of_one_call_begins_the_failing_anew() {
+    let mut fixture = Fixture::new().await;
+    let count = fixture.key("count", 0);
+    fixture.run(&["HSET", &count, "failing", "5"]).await;
+    let batch = [
+        fixture.attempt(0, "lead.created", Disposition::Delivered, Some(12)).await,
+        fixture.attempt(0, "lead.created", Disposition::Dead, Some(12)).await,
+    ];
+    fixture.record(START, &batch).await;
+    let since: String =
+        fixture.server.redis.query(redis::cmd("HGET").arg(&count).arg("failing")).await.unwrap();
+    assert_eq!(since, START.to_string());
+}

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub struct TestNode {
     api: Address,
     management: Address,
     log: Arc<Mutex<VecDeque<String>>>,
+    log_stalls: Arc<AtomicBool>,
     dir: TempDir,
 }
 
@@ -97,8 +99,8 @@ impl TestNode {
             .map(|(name, value)| (format!("WEBHOOKS_{name}"), (*value).to_owned()))
             .collect();
         let child = spawn(&settings, dir.path());
-        let (api, management, log) = Default::default();
-        let mut node = Self { settings, child, api, management, log, dir };
+        let (api, management, log, log_stalls) = Default::default();
+        let mut node = Self { settings, child, api, management, log, log_stalls, dir };
         node.await_ready().await;
         node
     }
@@ -129,6 +131,11 @@ impl TestNode {
         answer.header("content-type").expect("a type");
         assert_eq!(answer.status, 200);
         Metrics(answer.body)
+    }
+
+    /// Reads its log no more, and leaves the pipe open.
+    pub fn stall_log(&self) {
+        self.log_stalls.store(true, Ordering::Relaxed);
     }
 
     /// `kill -9`.
@@ -201,7 +208,7 @@ impl TestNode {
         let lines = BufReader::new(self.child.stderr.take().expect("it is piped")).lines();
         let listening = tokio::time::timeout(SOON, self.await_listening(lines)).await;
         let lines = listening.expect("the node listens in time");
-        tokio::spawn(keep_log(lines, self.log.clone()));
+        tokio::spawn(keep_log(lines, self.log.clone(), self.log_stalls.clone()));
         eventually("the node is ready", SOON, async || self.is_ready().await.then_some(())).await;
     }
 
@@ -250,9 +257,17 @@ fn spawn(settings: &BTreeMap<String, String>, dir: &Path) -> Child {
         .expect("the binary is built")
 }
 
-async fn keep_log(mut lines: Lines<BufReader<ChildStderr>>, log: Arc<Mutex<VecDeque<String>>>) {
+async fn keep_log(
+    mut lines: Lines<BufReader<ChildStderr>>,
+    log: Arc<Mutex<VecDeque<String>>>,
+    stalls: Arc<AtomicBool>,
+) {
     while let Ok(Some(line)) = lines.next_line().await {
         keep(&log, &line);
+        if stalls.load(Ordering::Relaxed) {
+            // The pipe stays open and is not emptied.
+            std::future::pending::<()>().await;
+        }
     }
 }
 
