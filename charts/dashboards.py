@@ -20,6 +20,8 @@ from pathlib import Path
 HERE = Path(__file__).parent / "salesos-webhooks" / "dashboards"
 SELECTORS = 'namespace=~"$namespace",job=~"$job",instance=~"$instance"'
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+# Of the whole installation, whichever node is chosen.
+OF_ALL = 'namespace=~"$namespace",job=~"$job"'
 OURS = "and on (namespace, job, instance) :build_info{@}"
 WIDTH = 24
 GREEN, ORANGE, RED = "green", "orange", "red"
@@ -240,7 +242,7 @@ FLEET = Dashboard(
                 stat("Partitions without an owner",
                      "Configured partitions less those that nodes say they own. Above 0 for some seconds after a node died; longer "
                      "means that some webhooks get nothing.",
-                     "short", "max(:partitions{@}) - sum(:partitions_owned{@})", [(1, RED)]),
+                     "short", f"max(:partitions{{{OF_ALL}}}) - sum(:partitions_owned{{{OF_ALL}}})", [(1, RED)]),
                 stat("Oldest delivery held by a node",
                      "Age of the oldest delivery that is due and that nothing of its own webhook holds back.",
                      "s", 'max(:oldest_due_age_seconds{@,held_by="node"})', [(5, ORANGE), (30, RED)]),
@@ -347,6 +349,8 @@ FLEET = Dashboard(
                 Panel("Traces", "Spans that the collector took, and those that were dropped because it did not in time (telemetry.otlp_endpoint).",
                       "ops",
                       [total("trace_spans_exported_total", "sent"), total("trace_spans_dropped_total", "dropped")]),
+                Panel("Lost log lines", "Lines that were dropped because whoever reads the log did not keep up.", "ops",
+                      [total("log_lines_dropped_total", "dropped")]),
                 Panel("Time since the start", "By node. A saw tooth is a node that dies again and again.", "s",
                       [(f"time() - max by ({OF_NODE}) (process_start_time_seconds{{@}} {OURS})", NODE)]),
             ],

@@ -188,7 +188,8 @@ async fn no_secret_is_logged_traced_or_measured_at_any_level() {
 #[tokio::test]
 async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_deliveries() {
     let redis = TestRedis::start();
-    let node = TestNode::start(&redis).await;
+    let settings = [("API__RATE_LIMIT_PER_MINUTE", "10000000")];
+    let node = TestNode::start_with(&redis, &settings).await;
     let receiver = Receiver::start().await;
     let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
     ann.create(&receiver.url("/"), &["*"], &json!({})).await;

@@ -97,6 +97,17 @@
 {{- end -}}
 
 {{- define "salesos-webhooks.checkTimes" -}}
+{{- $config := .Values.config -}}
+{{- if ge (int $config.cluster.handover_seconds) (int $config.server.drain_seconds) -}}
+{{- fail (printf "config.cluster.handover_seconds (%d) must be less than config.server.drain_seconds (%d): a node would be killed while it hands over" (int $config.cluster.handover_seconds) (int $config.server.drain_seconds)) -}}
+{{- end -}}
+{{- if gt (int $config.breaker.pause_seconds) (int $config.breaker.max_pause_seconds) -}}
+{{- fail (printf "config.breaker.pause_seconds (%d) must be at most config.breaker.max_pause_seconds (%d)" (int $config.breaker.pause_seconds) (int $config.breaker.max_pause_seconds)) -}}
+{{- end -}}
+{{- $most := ternary (int .Values.autoscaling.maxReplicas) (int .Values.replicaCount) .Values.autoscaling.enabled -}}
+{{- if gt $most (int $config.cluster.partitions) -}}
+{{- fail (printf "%d nodes are more than config.cluster.partitions (%d): some would own nothing" $most (int $config.cluster.partitions)) -}}
+{{- end -}}
 {{- $grace := int (include "salesos-webhooks.gracePeriod" .) -}}
 {{- $sleep := int .Values.preStop.sleepSeconds -}}
 {{- $drain := int .Values.config.server.drain_seconds -}}
