@@ -3,32 +3,14 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use salesos_webhooks::clock;
-use salesos_webhooks::config::Auth;
-use salesos_webhooks::token::{self, Bearer};
 use serde_json::Value;
 
-/// What tokens for it are signed with.
-const SECRET: &str = "only-the-benchmark-signs-with-this-secret";
-/// How long they are good.
-const TOKEN_LIFE: Duration = Duration::from_secs(4 * 3600);
+#[path = "token.rs"]
+mod token;
 
-/// A token that may manage webhooks and publish.
-pub fn token(user: &str, organization: &str) -> String {
-    let scope = Some("webhooks:read webhooks:write events:publish");
-    let bearer = Bearer { user, organization: Some(organization), role: None, scope };
-    let auth = Auth {
-        jwt_secret: SECRET.into(),
-        issuer: None,
-        audience: None,
-        read_only_roles: vec![],
-        publisher_roles: vec![],
-        admin_roles: vec![],
-    };
-    token::issue(&auth, &bearer, clock::now(), TOKEN_LIFE).expect("a token")
-}
+use token::SECRET;
+pub use token::token;
 
 /// The binary with a private Redis, in a directory of its own; gone at the end.
 pub struct Node {

@@ -3,12 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use salesos_webhooks::clock;
-use salesos_webhooks::config::Auth;
-use salesos_webhooks::token::{self, Bearer};
 use serde_json::{Value, json};
 
-use crate::SECRET;
+use crate::token;
 
 /// Webhooks of one user, who is alone in an organization: what the default quota allows.
 const OF_ONE_USER: usize = 1000;
@@ -17,17 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A token of the organization with that number that may manage webhooks and publish.
 pub fn token(organization: usize) -> String {
-    let (organization, scope) = (format!("org{organization}"), "webhooks:read webhooks:write events:publish");
-    let bearer = Bearer { user: "bench", organization: Some(&organization), role: None, scope: Some(scope) };
-    let auth = Auth {
-        jwt_secret: SECRET.into(),
-        issuer: None,
-        audience: None,
-        read_only_roles: vec![],
-        publisher_roles: vec![],
-        admin_roles: vec![],
-    };
-    token::issue(&auth, &bearer, clock::now(), Duration::from_secs(4 * 3600)).expect("a token")
+    token::token("bench", &format!("org{organization}"))
 }
 
 /// A client of one node.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::SECRET;
+use crate::token::SECRET;
 
 /// A directory that is removed at the end.
 pub struct Directory(pub PathBuf);

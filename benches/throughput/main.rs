@@ -14,11 +14,10 @@ mod machine;
 mod percentiles;
 mod scenarios;
 mod sink;
+#[path = "../support/token.rs"]
+mod token;
 
 use serde_json::{Map, Value, json};
-
-/// What tokens are signed with.
-const SECRET: &str = "only-the-benchmark-signs-with-this-secret";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
