@@ -3,7 +3,8 @@
 //! It drives the functions of the store that a node uses over a private server with an append-only file, in as many
 //! partitions at once as a busy node has, so that commands arrive together as they do there. The server's own account of
 //! its main thread is read before and after each step, so a slow client or a busy machine changes little; the figures of
-//! two builds compare only when they are made in turns. `--commands` prints too which commands each step ran.
+//! two builds compare only when they are made in turns, and then by the lowest of several. A word such as `16/128/1` (batch,
+//! webhooks, fan-out) or `XREAD` chooses what is measured; `--commands` prints too which commands each step ran.
 //!
 //! Run with `cargo bench --profile dev --bench scripts`; it needs `redis-server`.
 
@@ -36,7 +37,12 @@ const LAYOUT: Layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_pe
 const TENANTS: usize = 8;
 /// Publications on their way at once, in all.
 const AT_ONCE: usize = 64;
-const EVENTS: usize = 512;
+/// Events of each tenant in a round.
+const EVENTS: usize = 128;
+/// What is printed is the median of so many.
+const ROUNDS: usize = 7;
+/// Commands of one measure of the machine.
+const YARD: usize = 10_000;
 const DAY: Duration = Duration::from_secs(86_400);
 const NOW: Millis = Millis(1_768_473_000_000);
 const DISPATCH: DispatchLimits =
@@ -84,7 +90,9 @@ fn main() {
 }
 
 async fn run() {
-    println!("batch webhooks fan-out | publish  dispatch an event | outcome a delivery | all a delivery");
+    println!(
+        "batch webhooks fan-out | publish  dispatch an event | outcome a delivery | all a delivery | yardstick"
+    );
     for (batch, webhooks, fan_out) in [
         (1, 1, 1),
         (16, 1, 1),
@@ -95,12 +103,22 @@ async fn run() {
         (16, 128, 10),
         (128, 128, 10),
     ] {
-        Bench::start().await.measure(batch, webhooks, fan_out).await;
+        if is_chosen(&format!("{batch}/{webhooks}/{fan_out}")) {
+            Bench::start().await.measure(batch, webhooks, fan_out).await;
+        }
+    }
+    if !is_chosen("XREAD") {
+        return;
     }
     let bench = Bench::start().await;
     for streams in [1, 32, 64] {
         bench.measure_reads(streams).await;
     }
+}
+
+fn is_chosen(name: &str) -> bool {
+    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--")).peekable();
+    words.peek().is_none() || words.any(|word| word == name)
 }
 
 /// One tenant, whose webhooks lie in one partition.
@@ -150,28 +168,35 @@ impl Bench {
                 break;
             }
         }
-        // A first round makes keys and slots, so that the second is the ordinary case.
-        for is_first in [true, false] {
-            let published = self.step(self.publish(&corners, if is_first { 128 } else { EVENTS })).await;
-            let read = self.read_all(&corners).await;
-            let events: usize = read.iter().map(Vec::len).sum();
-            let batches = dispatches(&corners, &read, fan_out, batch);
-            let dispatched = self.step(self.dispatch(&corners, &batches)).await;
-            let batches = ends(&corners, &batches, batch);
-            let ended = self.step(self.record(&corners, &batches)).await;
-            if !is_first {
-                self.print((batch, webhooks, fan_out), events, [published, dispatched, ended]);
-            }
+        // The first round makes keys and slots; the others are the ordinary case.
+        self.round(&corners, batch, fan_out).await;
+        let (mut rounds, mut yard) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            rounds.push(self.round(&corners, batch, fan_out).await);
+            yard.push(Some(self.step(self.yardstick()).await));
         }
+        let costs = std::array::from_fn(|step| median(rounds.iter_mut().map(|costs| costs[step].take())));
+        self.print((batch, webhooks, fan_out), costs, median(yard.into_iter()).micros / YARD as f64);
     }
 
-    fn print(&self, (batch, webhooks, fan_out): (usize, usize, usize), events: usize, costs: [Cost; 3]) {
+    async fn round(&self, corners: &[Corner], batch: usize, fan_out: usize) -> [Option<Cost>; 3] {
+        let published = self.step(self.publish(corners)).await;
+        let read = self.read_all(corners).await;
+        let batches = dispatches(corners, &read, fan_out, batch);
+        let dispatched = self.step(self.dispatch(corners, &batches)).await;
+        let batches = ends(corners, &batches, batch);
+        let ended = self.step(self.record(corners, &batches)).await;
+        [published, dispatched, ended].map(Some)
+    }
+
+    fn print(&self, (batch, webhooks, fan_out): (usize, usize, usize), costs: [Cost; 3], yard: f64) {
+        let events = TENANTS * EVENTS;
         let deliveries = events * fan_out;
         let parts = [events, events, deliveries];
         let of = |at: usize| costs[at].micros / parts[at] as f64;
         let all = costs.iter().map(|cost| cost.micros).sum::<f64>() / deliveries as f64;
         println!(
-            "{batch:5} {webhooks:8} {fan_out:7} | {:7.1} {:18.1} | {:18.1} | {all:14.1}",
+            "{batch:5} {webhooks:8} {fan_out:7} | {:7.1} {:18.1} | {:18.1} | {all:14.1} | {yard:9.2}",
             of(0),
             of(1),
             of(2)
@@ -230,10 +255,17 @@ impl Bench {
         after
     }
 
-    async fn publish(&self, corners: &[Corner], events: usize) {
+    /// The same work whatever the scripts are: it tells how fast the machine is just now.
+    async fn yardstick(&self) {
+        let text = format!("for _ = 1, {YARD} do redis.call('HINCRBY', KEYS[1], 'field', '1') end");
+        let mut eval = redis::cmd("EVAL");
+        self.redis.query::<Value>(eval.arg(text).arg(1).arg("yard")).await.expect("redis answers");
+    }
+
+    async fn publish(&self, corners: &[Corner]) {
         let bounds = Bounds { max_undispatched: 1 << 30, max_pending_of_tenant: 1 << 30 };
         let publications: Vec<Publication> =
-            (0..events).flat_map(|_| corners.iter().map(publication)).collect();
+            (0..EVENTS).flat_map(|_| corners.iter().map(publication)).collect();
         for some in publications.chunks(AT_ONCE) {
             let publish = |publication| {
                 publications::publish(&self.redis, &self.keys, &LAYOUT, bounds, publication, |_, _| {
@@ -338,6 +370,12 @@ impl Bench {
             (blocked.micros - adds.micros) / READS as f64
         );
     }
+}
+
+fn median(costs: impl Iterator<Item = Option<Cost>>) -> Cost {
+    let mut costs: Vec<Cost> = costs.flatten().collect();
+    costs.sort_by(|a, b| a.micros.total_cmp(&b.micros));
+    costs.swap_remove(costs.len() / 2)
 }
 
 fn corner(n: usize, webhooks: usize) -> Corner {
