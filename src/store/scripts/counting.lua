@@ -60,7 +60,7 @@ end
 
 local bits = { 'BITFIELD' }
 local function add_bits(at, kind, offset, n)
-  bits[at], bits[at + 1], bits[at + 2], bits[at + 3] = 'INCRBY', kind, offset, TEXT[n] or n
+  bits[at], bits[at + 1], bits[at + 2], bits[at + 3] = 'INCRBY', kind, offset, text_of(tonumber(n))
   return at + 4
 end
 

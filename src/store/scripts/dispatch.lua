@@ -19,8 +19,17 @@ local function take(n)
   return unpack(ARGV, at - n, at - 1)
 end
 
-local function is_full(webhook)
-  return redis.call('XLEN', P .. 'mbox:' .. webhook) + redis.call('ZCARD', P .. 'retry:' .. webhook) >= max_pending
+-- What is known of the queues that this call puts entries into: how long each is, and whether it wakes its webhook.
+local queues = {}
+local function queue_of(webhook)
+  local queue = queues[webhook]
+  if not queue then
+    local mailbox = P .. 'mbox:' .. webhook
+    queue = { mailbox = mailbox, wakes = false,
+      length = redis.call('XLEN', mailbox) + redis.call('ZCARD', P .. 'retry:' .. webhook) }
+    queues[webhook] = queue
+  end
+  return queue
 end
 
 -- The queue is full: the delivery ends here, in the log and among the dead.
@@ -41,25 +50,30 @@ local function overflow(webhook, owner, id, kind)
   add(P .. 'stats:' .. owner, 'dead', 1)
 end
 
-local function enqueue(entry, webhook, owner, id)
-  local added = redis.pcall('XADD', P .. 'mbox:' .. webhook, entry, 'e', id)
+local function enqueue(queue, entry, webhook, owner, id)
+  local added = redis.pcall('XADD', queue.mailbox, entry, 'e', id)
   if type(added) == 'table' and added.err then
     -- A mailbox takes larger ids only. None of ours is ever smaller, but the entry is out of the stream by now: whatever
     -- another hand has put there must not lose it. It waits among the retries, which have no such order.
     if not string.find(added.err, 'equal or smaller', 1, true) then error(added.err) end
     redis.call('ZADD', P .. 'retry:' .. webhook, now, entry .. ' 1 ' .. id)
   end
-  redis.call('ZADD', P .. 'wake', 0, webhook)
+  queue.length = queue.length + 1
+  if not queue.wakes then
+    redis.call('ZADD', P .. 'wake', '0', webhook)
+    queue.wakes = true
+  end
   count_pending(owner, 1)
 end
 
 -- Queues an entry for one webhook; whether it was full.
 local function put(entry, webhook, owner, id, kind)
-  if is_full(webhook) then
+  local queue = queue_of(webhook)
+  if queue.length >= max_pending then
     overflow(webhook, owner, id, kind)
     return true
   end
-  enqueue(entry, webhook, owner, id)
+  enqueue(queue, entry, webhook, owner, id)
   return false
 end
 
@@ -74,13 +88,15 @@ function handle.event()
   if mode ~= 'part' then add(P .. 'usage', 'undispatched', -#body) end
   if #targets == 0 and keep == '0' then return 1 end
   local key, opened, full = P .. 'event:' .. event, 0, {}
+  -- It has one where an earlier chunk made it, or where the same id was published again after all that tells a repeat is gone.
+  local has_record = redis.call('EXISTS', key) == 1
   local fields = { 'body', body, 'type', kind, 'at', string.match(entry, '^%d+') }
   if trace ~= '' then
     fields[7], fields[8] = 'trace', trace
   end
   for i = 1, #targets, 2 do
     local webhook, owner = targets[i], targets[i + 1]
-    if mode == 'whole' or redis.call('HEXISTS', key, 'to:' .. webhook) == 0 then
+    if mode == 'whole' or not has_record or redis.call('HEXISTS', key, 'to:' .. webhook) == 0 then
       fields[#fields + 1] = 'to:' .. webhook
       local whole, was_full = guarded('mbox:', webhook, id, put, entry, webhook, owner, id, kind)
       if whole and not was_full then
@@ -92,10 +108,16 @@ function handle.event()
       end
     end
   end
+  if #full > 0 then
+    fields[#fields + 1], fields[#fields + 2] = 'dead', '1'
+  end
+  if opened > 0 and not has_record then
+    fields[#fields + 1], fields[#fields + 2] = 'open', text_of(opened)
+    add(P .. 'usage', 't:' .. tenant, #body)
+  end
   redis.call('HSET', key, unpack(fields))
-  if #full > 0 then redis.call('HSET', key, 'dead', 1) end
   if opened > 0 then
-    open_deliveries(event, tenant, opened)
+    if has_record then open_deliveries(event, tenant, opened) end
   elseif tonumber(redis.call('HGET', key, 'open') or 0) <= 0 then
     let_expire(key, closed_ttl, dead_ttl)
   end
