@@ -21,6 +21,7 @@ use redis::Value;
 use salesos_webhooks::domain::{
     AttemptRow, EntryId, Event, EventId, Millis, Partition, Shard, Tenant, UserId, WebhookId,
 };
+use salesos_webhooks::policy::breaker::Signal;
 use salesos_webhooks::policy::partition::Layout;
 use salesos_webhooks::store::attempts::encode;
 use salesos_webhooks::store::connection::Address;
@@ -451,6 +452,8 @@ fn delivered(corner: &Corner, instruction: &Instruction) -> Vec<Outcome> {
         row: encode(row(event), Some("ok".into())),
         elapsed: Some(Duration::from_millis(entry.seq % 40)),
         paused_until: None,
+        signal: Signal::Succeeded,
+        change: None,
         disable: None,
     };
     targets.iter().map(outcome).collect()

@@ -221,6 +221,8 @@ pub fn outcome(
         row: attempts::encode(row, response_body),
         elapsed: result.map(|result| result.elapsed),
         paused_until: verdict.paused_until,
+        signal: verdict.signal,
+        change: verdict.change,
         disable: verdict.disable,
     }
 }
@@ -249,7 +251,7 @@ fn row(webhook: &Webhook, event_type: &str, verdict: &Verdict, result: Option<&A
         status: result.and_then(|result| result.status),
         error_kind: failure.as_ref().map(|failure| failure.kind),
         error_message: failure.map(|failure| failure.message),
-        next_retry_at: if let Next::Retry(due) = verdict.next { Some(due) } else { None },
+        next_retry_at: verdict.retries_at(),
         response_body: None,
         body_beside: false,
         custom_headers: webhook.settings.headers.keys().cloned().collect(),

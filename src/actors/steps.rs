@@ -7,6 +7,7 @@ use super::local::{Backoff, Local};
 use crate::clock;
 use crate::cluster::tenure::Tenure;
 use crate::domain::{EntryId, Millis, Partition, Receipt, Tenant, Webhook, WebhookId};
+use crate::policy::breaker::Standing;
 use crate::store::events::{self, Chunk, Dispatched, Instruction};
 use crate::store::mailboxes::{self, Queue, Queued, Retry};
 use crate::store::outcomes::{self, Outcome};
@@ -194,7 +195,7 @@ async fn set_aside(
     Ok(!items.is_empty())
 }
 
-/// The raw record of a webhook and until when it rests.
+/// The raw record of a webhook, and what is kept of its failures.
 ///
 /// # Errors
 /// See the module's page.
@@ -202,9 +203,9 @@ pub async fn read_record(
     local: &Local,
     partition: Partition,
     id: &WebhookId,
-) -> Result<(Option<String>, Option<Millis>), Error> {
+) -> Result<(Option<String>, Standing), Error> {
     until_answered(partition, "read a record", async || {
-        mailboxes::record_and_pause(&local.redis, &local.keys, partition, id).await
+        mailboxes::record_and_standing(&local.redis, &local.keys, partition, id).await
     })
     .await
 }
@@ -216,6 +217,8 @@ pub struct Loaded {
     pub webhooks: Vec<Webhook>,
     /// Those with something queued, and when they want attention.
     pub wake: Vec<(WebhookId, Millis)>,
+    /// Those whose breaker is open, and when its pause ends.
+    pub breakers: Vec<(WebhookId, Millis)>,
 }
 
 /// Reads what a partition holds.
@@ -225,7 +228,12 @@ pub struct Loaded {
 pub async fn load(local: &Local, partition: Partition) -> Result<Loaded, Error> {
     until_answered(partition, "load", async || {
         let webhooks = load_webhooks(local, partition).await?;
-        Ok(Loaded { webhooks, wake: load_wake(local, partition).await? })
+        let wake = async |skip| {
+            mailboxes::wake(&local.redis, &local.keys, partition, Millis::MAX, skip, CHUNK).await
+        };
+        let breakers =
+            async |skip| mailboxes::breakers(&local.redis, &local.keys, partition, skip, CHUNK).await;
+        Ok(Loaded { webhooks, wake: in_chunks(wake).await?, breakers: in_chunks(breakers).await? })
     })
     .await
 }
@@ -247,16 +255,21 @@ async fn load_webhooks(local: &Local, partition: Partition) -> Result<Vec<Webhoo
     }
 }
 
-async fn load_wake(local: &Local, partition: Partition) -> Result<Vec<(WebhookId, Millis)>, Error> {
-    const CHUNK: usize = 1000;
-    let (mut wake, mut skip) = (Vec::new(), 0);
+/// Webhooks read in one call.
+const CHUNK: usize = 1000;
+
+/// All that `read` finds, of which each call skips what the ones before it have covered.
+async fn in_chunks(
+    mut read: impl AsyncFnMut(usize) -> Result<Vec<(WebhookId, Millis)>, Error>,
+) -> Result<Vec<(WebhookId, Millis)>, Error> {
+    let (mut all, mut skip) = (Vec::new(), 0);
     loop {
-        let found = mailboxes::wake(&local.redis, &local.keys, partition, Millis::MAX, skip, CHUNK).await?;
+        let found = read(skip).await?;
         // A short answer is not the end: names that are none of ours are left out of it.
         if found.is_empty() {
-            return Ok(wake);
+            return Ok(all);
         }
         skip += CHUNK;
-        wake.extend(found);
+        all.extend(found);
     }
 }

@@ -12,7 +12,7 @@ use super::local::Local;
 use super::steps;
 use crate::clock;
 use crate::cluster::tenure::Tenure;
-use crate::domain::{EntryId, EventId, Millis, Partition, Receipt, Webhook};
+use crate::domain::{EntryId, Millis, Partition, Receipt, Webhook};
 use crate::policy::lane::{Next, Verdict};
 use crate::store::outcomes::Outcome;
 use crate::store::{Error, attempts, keys, mailboxes, record};
@@ -93,13 +93,10 @@ async fn overdue(
     let retries = steps::read_retries(local, tenure, &queue, CHUNK).await?;
     let queued = queued.into_iter().take_while(|queued| queued.entry.ms < before.0);
     let retries = retries.into_iter().take_while(|retry| retry.due < before);
-    let first = queued.map(|queued| expired(queued.entry, queued.event, 1, false));
-    Ok(first.chain(retries.map(|retry| expired(retry.entry, retry.event, retry.attempt, true))).collect())
-}
-
-fn expired(entry: EntryId, event: EventId, attempt: u32, was_retry: bool) -> Verdict {
-    let next = Next::Expired;
-    Verdict { entry, event, was_retry, attempt, next, paused_until: None, disable: None }
+    let first = queued.map(|queued| Verdict::unsent(queued.entry, queued.event, 1, false, Next::Expired));
+    let again =
+        retries.map(|retry| Verdict::unsent(retry.entry, retry.event, retry.attempt, true, Next::Expired));
+    Ok(first.chain(again).collect())
 }
 
 async fn outcome(

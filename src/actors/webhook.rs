@@ -19,7 +19,9 @@ use super::partition::{PartitionActor, Rested};
 use super::steps;
 use crate::clock;
 use crate::cluster::tenure::Tenure;
+use crate::config::Config;
 use crate::domain::{EntryId, Millis, Receipt, Webhook, WebhookId};
+use crate::policy::breaker::{self, Standing};
 use crate::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Round, Verdict};
 use crate::policy::waiting::Waiting;
 use crate::store::mailboxes;
@@ -70,8 +72,8 @@ pub struct Recorded {
 pub struct Changed {
     /// What it says now.
     pub webhook: Arc<Webhook>,
-    /// The webhook rests until then.
-    pub paused: Option<Millis>,
+    /// What is kept of its failures.
+    pub standing: Standing,
 }
 
 /// Starts nothing new; answers when nothing is in flight.
@@ -158,14 +160,14 @@ impl WebhookActor {
 
     fn loaded(&mut self, loaded: Loaded, ctx: &mut Context<Self>) {
         match loaded {
-            Loaded::Found(webhook, paused) => self.changed(webhook, paused, ctx),
+            Loaded::Found(webhook, standing) => self.changed(webhook, standing, ctx),
             Loaded::Missing => self.rest(None, None, ctx),
             Loaded::Failed => drop(ctx.run_later(LOAD_AGAIN, |actor, ctx| actor.load(ctx))),
         }
     }
 
-    fn begin(&mut self, webhook: Arc<Webhook>, paused: Option<Millis>, ctx: &mut Context<Self>) {
-        let lane = Lane::new(self.limits_of(&webhook), paused.unwrap_or_default(), self.start.known);
+    fn begin(&mut self, webhook: Arc<Webhook>, standing: Standing, ctx: &mut Context<Self>) {
+        let lane = Lane::new(self.limits_of(&webhook), standing, self.start.known);
         let (tenant, owner) = (&webhook.settings.tenant, &webhook.settings.owner);
         let owner_hash = Arc::from(keys::owner_hash(tenant, owner));
         let tenant_hash = Arc::from(keys::tenant_hash(tenant));
@@ -175,8 +177,14 @@ impl WebhookActor {
     }
 
     fn limits_of(&self, webhook: &Webhook) -> Limits {
-        let delivery = &self.start.local.config.delivery;
-        Limits::of(webhook, delivery.default_rate_limit_per_second, delivery.max_age)
+        let Config { delivery, breaker, .. } = &*self.start.local.config;
+        let breaker = breaker::Policy {
+            failure_threshold: breaker.failure_threshold,
+            pause: breaker.pause,
+            max_pause: breaker.max_pause,
+            disable_after: breaker.disable_after,
+        };
+        Limits::of(webhook, delivery.default_rate_limit_per_second, delivery.max_age, breaker)
     }
 
     fn step(&mut self, input: Input<Body>, ctx: &mut Context<Self>) {
@@ -209,14 +217,14 @@ impl WebhookActor {
     }
 
     /// The record is known, for the first time or anew.
-    fn changed(&mut self, webhook: Arc<Webhook>, paused: Option<Millis>, ctx: &mut Context<Self>) {
+    fn changed(&mut self, webhook: Arc<Webhook>, standing: Standing, ctx: &mut Context<Self>) {
         let Some(ready) = &self.ready else {
-            self.begin(webhook, paused, ctx);
+            self.begin(webhook, standing, ctx);
             return;
         };
         let limits = self.limits_of(&webhook);
         ready.webhook.replace(webhook);
-        self.step(Input::Changed { limits, paused_until: paused.unwrap_or_default() }, ctx);
+        self.step(Input::Changed { limits, standing }, ctx);
     }
 
     fn settle(&mut self) {
@@ -231,6 +239,7 @@ impl WebhookActor {
     fn perform(&mut self, effect: Effect<Body>, ctx: &mut Context<Self>) {
         match effect {
             Effect::Start(delivery) => self.attempt(delivery, ctx),
+            Effect::Probes => facts::breaker_probes(&self.start.id),
             Effect::Record(verdict) => self.record_unsent(verdict, ctx),
             Effect::ReadMailbox { round, after, count } => self.read_mailbox(round, after, count, ctx),
             Effect::ReadRetries { round, count } => self.read_retries(round, count, ctx),
@@ -381,8 +390,8 @@ impl WebhookActor {
 
 /// What came of reading a webhook's record.
 enum Loaded {
-    /// The record, and until when the webhook rests.
-    Found(Arc<Webhook>, Option<Millis>),
+    /// The record, and what is kept of the webhook's failures.
+    Found(Arc<Webhook>, Standing),
     /// There is no such webhook, or its record cannot be read: when it is written, a message tells.
     Missing,
     /// Redis rejected the reading, and nothing tells when that is over.
@@ -392,8 +401,8 @@ enum Loaded {
 async fn load(start: Start) -> Loaded {
     let Start { local, tenure, id, .. } = start;
     match steps::read_record(&local, tenure.partition, &id).await {
-        Ok((text, paused)) => match text.and_then(|text| record::decode(&id, &text).ok()) {
-            Some(webhook) => Loaded::Found(Arc::new(webhook), paused),
+        Ok((text, standing)) => match text.and_then(|text| record::decode(&id, &text).ok()) {
+            Some(webhook) => Loaded::Found(Arc::new(webhook), standing),
             None => Loaded::Missing,
         },
         Err(error) => {
@@ -458,9 +467,9 @@ impl Handler<Recorded> for WebhookActor {
 impl Handler<Changed> for WebhookActor {
     type Result = ();
 
-    fn handle(&mut self, Changed { webhook, paused }: Changed, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Changed { webhook, standing }: Changed, ctx: &mut Context<Self>) {
         self.changes += 1;
-        self.changed(webhook, paused, ctx);
+        self.changed(webhook, standing, ctx);
     }
 }
 

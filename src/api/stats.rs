@@ -12,9 +12,10 @@ use serde::Serialize;
 
 use super::access::{Id, Purpose, find, webhooks_of};
 use super::auth::{Caller, Reader};
+use super::webhooks::view::status_of;
 use super::{App, Error};
 use crate::clock;
-use crate::domain::{Webhook, WebhookId};
+use crate::domain::{Status, Webhook, WebhookId};
 use crate::policy::last_minute::{self, ClusterFigures};
 use crate::store;
 use crate::store::event_status::partitions_of;
@@ -125,7 +126,7 @@ pub async fn show(app: Data<App>, caller: Reader) -> Result<Json<Statistics>, Er
     let webhooks = store.read(&store.list(whose).await?, whose, now).await?;
     let of_webhooks = store.figures(webhooks.iter().map(|webhook| &webhook.id)).await?;
     Ok(Json(Statistics {
-        webhooks: WebhookCounts::of(&webhooks),
+        webhooks: WebhookCounts::of(&webhooks, &of_webhooks),
         counted: (&figures).into(),
         by_webhook: by_webhook(webhooks, of_webhooks),
         cluster: of_cluster(&app, &caller).await?,
@@ -190,10 +191,13 @@ impl From<ClusterFigures> for OfCluster {
 }
 
 impl WebhookCounts {
-    /// `failing` are the active ones that the breaker pauses: none, while there is no breaker.
-    fn of(webhooks: &[Webhook]) -> Self {
+    /// `failing` are the active ones that the breaker holds back.
+    fn of(webhooks: &[Webhook], figures: &[Figures]) -> Self {
         let active = webhooks.iter().filter(|webhook| webhook.is_active).count();
-        Self { total: webhooks.len(), active, inactive: webhooks.len() - active, failing: 0 }
+        let fails =
+            |(webhook, figures): &(&Webhook, &Figures)| status_of(webhook, **figures) == Status::Failing;
+        let failing = webhooks.iter().zip(figures).filter(fails).count();
+        Self { total: webhooks.len(), active, inactive: webhooks.len() - active, failing }
     }
 }
 

@@ -76,6 +76,12 @@ pub fn config() -> Config {
             max_age: 30 * day,
             memory_budget_bytes: 1 << 20,
         },
+        breaker: Breaker {
+            failure_threshold: 10,
+            pause: Duration::from_secs(30),
+            max_pause: Duration::from_secs(900),
+            disable_after: 5 * day,
+        },
         queue: Queue {
             max_pending_per_webhook: 100,
             max_undispatched_bytes: 1 << 20,

@@ -55,6 +55,7 @@ pub(super) fn check(
         redis: check.redis(raw.redis),
         cluster: check.cluster(&raw.cluster, machine),
         delivery: check.delivery(&raw.delivery),
+        breaker: check.breaker(&raw.breaker),
         queue: check.queue(&raw.queue),
         limits: check.limits(&raw.limits),
         log: check.log(&raw.log),
@@ -246,6 +247,16 @@ impl Check<'_> {
         }
     }
 
+    fn breaker(&mut self, raw: &raw::Breaker) -> Breaker {
+        let day = 86_400;
+        Breaker {
+            failure_threshold: self.within("breaker.failure_threshold", raw.failure_threshold, 1..=1_000_000),
+            pause: self.seconds("breaker.pause_seconds", raw.pause_seconds, 1..=day),
+            max_pause: self.seconds("breaker.max_pause_seconds", raw.max_pause_seconds, 1..=day),
+            disable_after: self.days("breaker.disable_after_days", raw.disable_after_days, 1..=365),
+        }
+    }
+
     fn networks(&mut self, texts: &[String]) -> Vec<IpNet> {
         let networks: Vec<IpNet> = texts.iter().filter_map(|text| text.parse().ok()).collect();
         let all = networks.len() == texts.len();
@@ -338,6 +349,12 @@ impl Check<'_> {
                 "at most",
                 "limits.webhooks_per_tenant",
                 limits.webhooks_per_user <= limits.webhooks_per_tenant,
+            ),
+            (
+                "breaker.pause_seconds",
+                "at most",
+                "breaker.max_pause_seconds",
+                config.breaker.pause <= config.breaker.max_pause,
             ),
             ("delivery.memory_budget_bytes", "at least", "api.max_event_bytes", memory >= max_event),
             (

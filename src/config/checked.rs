@@ -27,6 +27,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// `[delivery]`
     pub delivery: Delivery,
+    /// `[breaker]`
+    pub breaker: Breaker,
     /// `[queue]`
     pub queue: Queue,
     /// `[limits]`
@@ -191,6 +193,19 @@ pub struct Delivery {
     pub max_age: Duration,
     /// `delivery.memory_budget_bytes`: bodies kept in memory, per node.
     pub memory_budget_bytes: usize,
+}
+
+/// How a webhook that keeps failing is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// `breaker.failure_threshold`: failures in a row.
+    pub failure_threshold: u32,
+    /// `breaker.pause_seconds`: the first pause.
+    pub pause: Duration,
+    /// `breaker.max_pause_seconds`: the longest pause.
+    pub max_pause: Duration,
+    /// `breaker.disable_after_days`
+    pub disable_after: Duration,
 }
 
 /// Bounds of what waits.

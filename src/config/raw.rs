@@ -22,6 +22,7 @@ sections! {
         redis: Redis,
         cluster: Cluster,
         delivery: Delivery,
+        breaker: Breaker,
         queue: Queue,
         limits: Limits,
         log: Log,
@@ -75,6 +76,7 @@ sections! {
         max_age_days: i64,
         memory_budget_bytes: i64,
     }
+    Breaker { failure_threshold: i64, pause_seconds: i64, max_pause_seconds: i64, disable_after_days: i64 }
     Queue { max_pending_per_webhook: i64, max_undispatched_bytes: i64, max_pending_bytes_per_tenant: i64 }
     Limits { webhooks_per_user: i64, webhooks_per_tenant: i64 }
     Log { max_attempts: i64, retention_days: i64, payload_retention_days: i64 }

@@ -83,6 +83,11 @@ impl ErrorKind {
         Self::Overflow,
     ];
 
+    /// Whether the cause lies with us: it tells nothing of the endpoint.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Expired | Self::Overflow)
+    }
+
     /// The word for it in the API, the log and the metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -220,6 +220,8 @@ impl fmt::Debug for Secret {
 pub enum DisabledReason {
     /// The endpoint answered 410 Gone.
     Gone,
+    /// Every attempt failed, for `breaker.disable_after_days`.
+    Failing,
 }
 
 impl DisabledReason {
@@ -227,12 +229,13 @@ impl DisabledReason {
     pub fn code(self) -> &'static str {
         match self {
             Self::Gone => "gone",
+            Self::Failing => "failing",
         }
     }
 
     /// The reason of that stored word.
     pub fn from_code(code: &str) -> Option<Self> {
-        (code == "gone").then_some(Self::Gone)
+        [Self::Gone, Self::Failing].into_iter().find(|reason| reason.code() == code)
     }
 }
 
@@ -240,6 +243,7 @@ impl fmt::Display for DisabledReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone => f.write_str("the endpoint answered 410 Gone"),
+            Self::Failing => f.write_str("every attempt has failed for days"),
         }
     }
 }
@@ -250,6 +254,8 @@ impl fmt::Display for DisabledReason {
 pub enum Status {
     /// Events are queued and sent.
     Active,
+    /// As active, but the circuit breaker holds back what is queued.
+    Failing,
     /// Switched off by its owner.
     Inactive,
     /// Switched off by the service; see `disabledReason`.
@@ -257,7 +263,7 @@ pub enum Status {
 }
 
 impl Webhook {
-    /// The state a person sees (contract, section 5).
+    /// The state a person sees (contract, section 5), apart from what its breaker makes of it.
     pub fn status(&self) -> Status {
         match (self.disabled_reason, self.is_active) {
             (Some(_), _) => Status::Disabled,

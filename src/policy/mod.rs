@@ -1,6 +1,7 @@
 //! The decisions, pure: values in, values out. Time, randomness and load arrive as arguments.
 
 pub mod address;
+pub mod breaker;
 pub mod due;
 pub mod histogram;
 pub mod json;
@@ -10,6 +11,7 @@ pub mod lease;
 pub mod matching;
 pub mod pace;
 pub mod partition;
+pub mod pauses;
 pub mod placement;
 pub mod retake;
 pub mod retry;

@@ -10,7 +10,7 @@ use crate::domain::Millis;
 pub struct Waiting {
     /// Nothing of its webhook's own holds it back.
     pub on_node: Option<Millis>,
-    /// Its webhook's rate limit, concurrency or order does.
+    /// Its webhook's rate limit, concurrency or order does, or the probe that its breaker waits for.
     pub on_webhook: Option<Millis>,
 }
 

@@ -24,10 +24,11 @@
 //! | `mbox:<webhook>` | stream | `e` = event id; the entry has the id that its events entry had |
 //! | `retry:<webhook>` | sorted set | due ms → `<entry id> <attempt> <event id>` |
 //! | `wake` | sorted set | webhook → when it wants attention next (ms, 0 = now) |
+//! | `breakers` | sorted set | webhook with an open breaker → end of its pause (ms) |
 //! | `log:<webhook>` | stream | `r` = `AttemptRow` as JSON |
 //! | `answer:<webhook>` | stream | same ids as `log`: `b` = an answer's body too long for the row |
 //! | `dead:<webhook>` | stream | `e` event id, `t` type, `n` attempts |
-//! | `count:<webhook>` | hash | `ok`, `fail` (attempts), `delivered`, `dead` (deliveries), `row` (consecutive failures), `last`, `last_ok`, `last_fail` (ms), `paused` (until, ms), `hour` (what `hours` was last changed for) |
+//! | `count:<webhook>` | hash | `ok`, `fail` (attempts), `delivered`, `dead` (deliveries), `row` (consecutive failures), `last`, `last_ok`, `last_fail` (ms), `paused` (the endpoint asked for it, until, ms); of the breaker: `failing` (the first failure since the last success, ms), `pauses` (since it flowed), `pause_ends` (ms), `turn` (how often it changed); `hour` (what `hours` was last changed for) |
 //! | `hours:<webhook>` | string | attempts and response times by hour (`store::stats::hours`) |
 //! | `types:<webhook>` | hash | attempts by event type: `e:<type>:ok`, `e:<type>:fail` |
 //! | `stats:<hash of tenant, user>` | hash | see `store::stats` |

@@ -17,6 +17,7 @@ use super::script::{Call, Script};
 use super::unreadable::{self, Unreadable};
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, EventBody, EventId, Millis, Partition, Tenant, WebhookId};
+use crate::policy::breaker::Standing;
 
 static PURGE: LazyLock<Script> =
     LazyLock::new(|| Script::of_queues(Called::Purge, include_str!("scripts/purge.lua")));
@@ -181,8 +182,33 @@ pub async fn wake(
     skip: usize,
     count: usize,
 ) -> Result<Vec<(WebhookId, Millis)>, Error> {
+    times(redis, &keys.key(partition, "wake"), until, skip, count).await
+}
+
+/// The webhooks of a partition whose breaker is open, with the end of its pause, a chunk at a time.
+///
+/// # Errors
+/// As [`Redis::query`].
+pub async fn breakers(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    skip: usize,
+    count: usize,
+) -> Result<Vec<(WebhookId, Millis)>, Error> {
+    times(redis, &keys.key(partition, "breakers"), Millis::MAX, skip, count).await
+}
+
+/// A part of a sorted set of webhooks by time.
+async fn times(
+    redis: &Redis,
+    key: &str,
+    until: Millis,
+    skip: usize,
+    count: usize,
+) -> Result<Vec<(WebhookId, Millis)>, Error> {
     let mut command = redis::cmd("ZRANGE");
-    command.arg(keys.key(partition, "wake")).arg("-inf").arg(until.0).arg("BYSCORE");
+    command.arg(key).arg("-inf").arg(until.0).arg("BYSCORE");
     let found: Vec<(String, f64)> =
         redis.query(command.arg("LIMIT").arg(skip).arg(count).arg("WITHSCORES")).await?;
     let readable = |(id, due): (String, f64)| Some((id.parse().ok()?, Millis(due.max(0.0) as u64)));
@@ -257,21 +283,38 @@ pub async fn purge(
     Ok(Purged { more: true, set_aside })
 }
 
-/// The raw record of a webhook and until when it is paused.
+/// The fields of `count:<webhook>` that make a [`Standing`], in the order that [`standing_of`] expects.
+pub(super) const STANDING: [&str; 6] = ["paused", "row", "failing", "pauses", "pause_ends", "turn"];
+
+/// The standing that those fields tell of.
+pub(super) fn standing_of(fields: &[Option<u64>]) -> Standing {
+    let field = |index: usize| fields.get(index).copied().flatten();
+    let small = |index| u32::try_from(field(index).unwrap_or(0)).unwrap_or(u32::MAX);
+    Standing {
+        asked_until: Millis(field(0).unwrap_or(0)),
+        failures: small(1),
+        failing_since: field(2).map(Millis),
+        pauses: small(3),
+        pause_ends: Millis(field(4).unwrap_or(0)),
+        turn: field(5).unwrap_or(0),
+    }
+}
+
+/// The raw record of a webhook, and what is kept of its failures.
 ///
 /// # Errors
 /// As [`Redis::query`].
-pub async fn record_and_pause(
+pub async fn record_and_standing(
     redis: &Redis,
     keys: &Keys,
     partition: Partition,
     webhook: &WebhookId,
-) -> Result<(Option<String>, Option<Millis>), Error> {
+) -> Result<(Option<String>, Standing), Error> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("HGET").arg(keys.key(partition, "webhooks")).arg(webhook.as_str());
-    pipeline.cmd("HGET").arg(keys.of_webhook(partition, "count", webhook)).arg("paused");
-    let (record, paused): (Option<String>, Option<u64>) = redis.pipeline(&pipeline).await?;
-    Ok((record, paused.map(Millis)))
+    pipeline.cmd("HMGET").arg(keys.of_webhook(partition, "count", webhook)).arg(&STANDING);
+    let (record, kept): (Option<String>, Vec<Option<u64>>) = redis.pipeline(&pipeline).await?;
+    Ok((record, standing_of(&kept)))
 }
 
 /// The records of a partition, a chunk at a time: answers the next cursor, 0 at the end.

@@ -10,6 +10,7 @@ use super::meter::Called;
 use super::script::{Call, Script};
 use super::{Error, Keys, Redis, stats};
 use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Partition, Receipt, WebhookId};
+use crate::policy::breaker::{Change, Signal};
 
 static OUTCOME: LazyLock<Script> =
     LazyLock::new(|| Script::counting(Called::Outcome, include_str!("scripts/outcome.lua")));
@@ -63,8 +64,12 @@ pub struct Outcome {
     pub row: (String, Option<String>),
     /// How long the request took; `None` when none was made.
     pub elapsed: Option<Duration>,
-    /// The webhook rests until then.
+    /// The endpoint asked to be left alone until then.
     pub paused_until: Option<Millis>,
+    /// What it tells of the endpoint.
+    pub signal: Signal,
+    /// What it changed of the breaker.
+    pub change: Option<Change>,
     /// The webhook is switched off.
     pub disable: Option<DisabledReason>,
 }
@@ -145,4 +150,14 @@ fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {
     };
     call.arg(outcome.paused_until.map(|until| until.0.to_string()).unwrap_or_default());
     call.arg(outcome.disable.map(DisabledReason::code).unwrap_or_default());
+    call.arg(match outcome.signal {
+        Signal::Succeeded => "good",
+        Signal::Failed => "bad",
+        Signal::Nothing => "",
+    });
+    match outcome.change {
+        Some(Change::Opened { pauses, until }) => call.arg(pauses).arg(until.0),
+        Some(Change::Closed) => call.arg(0).arg(0),
+        None => call.arg("").arg(""),
+    };
 }

@@ -12,12 +12,15 @@ use std::time::Duration;
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
 
 use super::meter::Called;
-use super::{Error, Keys, Redis, Script, keys, record};
+use super::{Error, Keys, Redis, Script, keys, mailboxes, record};
 use crate::domain::{Millis, Shard, Tenant, UserId, Webhook, WebhookId};
+use crate::policy::breaker::Standing;
 use crate::policy::partition::Layout;
 
 /// Webhooks read in one round trip.
 const CHUNK: usize = 200;
+/// The fields of `count:<webhook>` that are figures; those of its standing follow them.
+const COUNTS: [&str; 5] = ["ok", "fail", "last", "last_ok", "last_fail"];
 /// Older index entries without a record are left-overs; younger ones may still be about to get it.
 const SWEEP_AFTER: Duration = Duration::from_secs(60);
 
@@ -72,7 +75,7 @@ pub enum Created {
     TenantFull,
 }
 
-/// What a change of the record does to the failures in a row and the pause that they led to.
+/// What a change of the record does to the failures in a row and the pauses that they led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failures {
     /// They stay.
@@ -97,8 +100,8 @@ pub struct Figures {
     pub succeeded: u64,
     /// Attempts that failed.
     pub failed: u64,
-    /// Failures since the last success.
-    pub in_a_row: u64,
+    /// What is kept of its failures.
+    pub standing: Standing,
     /// When the last attempt ended.
     pub last_at: Option<Millis>,
     /// When the last success ended.
@@ -253,12 +256,11 @@ impl Webhooks<'_> {
     }
 
     fn figure_reads(&self, id: &WebhookId) -> [Cmd; 3] {
-        const COUNTS: [&str; 6] = ["ok", "fail", "row", "last", "last_ok", "last_fail"];
         let partition = self.layout.partition_of(self.tenant, id.shard());
         let read =
             |command, kind| redis::cmd(command).arg(self.keys.of_webhook(partition, kind, id)).to_owned();
         let mut counts = read("HMGET", "count");
-        counts.arg(&COUNTS);
+        counts.arg(&COUNTS).arg(&mailboxes::STANDING);
         [counts, read("XLEN", "mbox"), read("ZCARD", "retry")]
     }
 
@@ -302,10 +304,10 @@ fn read_figures(counts: Value, queued: Value, retried: Value) -> Result<Figures,
     Ok(Figures {
         succeeded: count(0).unwrap_or(0),
         failed: count(1).unwrap_or(0),
-        in_a_row: count(2).unwrap_or(0),
-        last_at: count(3).map(Millis),
-        last_success_at: count(4).map(Millis),
-        last_failure_at: count(5).map(Millis),
+        last_at: count(2).map(Millis),
+        last_success_at: count(3).map(Millis),
+        last_failure_at: count(4).map(Millis),
+        standing: mailboxes::standing_of(counts.get(COUNTS.len()..).unwrap_or_default()),
         pending: queued + retried,
     })
 }

@@ -10,7 +10,9 @@ use crate::clock;
 use crate::domain::{
     AttemptResult, ErrorKind, EventId, Millis, NodeId, Partition, TraceId, Webhook, WebhookId,
 };
+use crate::policy::breaker::Change;
 use crate::policy::lease::Renewal;
+use crate::policy::pauses::Counts;
 use crate::store::leases::Renewed;
 use crate::store::outcomes::{Disposition, Outcome};
 use crate::store::{self, publications::Published};
@@ -205,6 +207,11 @@ pub fn recorded(outcome: &Outcome) {
             );
         }
     }
+    match outcome.change {
+        Some(Change::Opened { pauses, until }) => breaker_opened(&outcome.webhook, pauses, until),
+        Some(Change::Closed) => breaker_closed(&outcome.webhook),
+        None => {}
+    }
 }
 
 /// An attempt ended for a webhook that was deleted meanwhile: nothing is recorded of it, and no more is sent.
@@ -223,6 +230,30 @@ pub fn overflowed(event: &EventId, webhook: &WebhookId) {
 /// The service switched a webhook off.
 pub fn disabled(webhook: &WebhookId, reason: crate::domain::DisabledReason) {
     tracing::warn!(%webhook, reason = reason.code(), "webhook disabled");
+}
+
+/// The breaker of a webhook opened, or its probe failed.
+pub fn breaker_opened(webhook: &WebhookId, pauses: u32, until: Millis) {
+    if pauses == 1 {
+        tracing::warn!(%webhook, %until, "breaker opened: a webhook keeps failing and is left alone for a while");
+    } else {
+        tracing::info!(%webhook, %until, pauses, "breaker stays open: the probe of a webhook failed");
+    }
+}
+
+/// A webhook whose breaker is open is tried with one attempt.
+pub fn breaker_probes(webhook: &WebhookId) {
+    tracing::info!(%webhook, "breaker probes: one attempt shows whether a webhook is back");
+}
+
+/// The probe of a webhook succeeded.
+pub fn breaker_closed(webhook: &WebhookId) {
+    tracing::info!(%webhook, "breaker closed: a webhook is back");
+}
+
+/// The webhooks of a partition by the state of their breakers.
+pub fn breakers(partition: Partition, counts: Counts) {
+    partitions::breakers(partition, counts);
 }
 
 /// Partitions that this node wants are held by another, which may be dead.

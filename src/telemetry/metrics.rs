@@ -22,6 +22,7 @@ use self::set::{Described, Kind, Set, of, told_later};
 use super::partitions;
 use crate::clock;
 use crate::domain::ErrorKind;
+use crate::policy::pauses::Counts;
 use crate::store::meter::{self, Called};
 
 /// The version of the program.
@@ -36,6 +37,8 @@ const REVISION: &str = match option_env!("SALESOS_WEBHOOKS_REVISION") {
 const PUBLISH_RESULTS: [&str; 6] = ["new", "duplicate", "conflict", "full", "invalid", "unavailable"];
 /// What keeps a due delivery from starting, as a label.
 const HELD_BY: [&str; 2] = ["node", "webhook"];
+/// The states of a webhook's breaker, as a label.
+const BREAKER_STATES: [&str; 3] = ["flowing", "paused", "probing"];
 /// The status codes that the API answers with; any other is counted as `other`.
 const STATUSES: [&str; 17] = [
     "200", "201", "202", "204", "400", "401", "403", "404", "405", "409", "412", "413", "415", "429", "500",
@@ -62,6 +65,7 @@ pub struct Metrics {
     backlog_deliveries: IntGauge,
     undispatched_events: IntGauge,
     oldest_due_age: GaugeVec,
+    breakers: IntGaugeVec,
     pub actors_active: IntGauge,
     pub actors_restarted: IntCounter,
     pub partitions: IntGauge,
@@ -147,8 +151,15 @@ impl Metrics {
                 "oldest_due_age_seconds",
                 of("held_by", HELD_BY),
                 "Age of the oldest delivery that is due and has not been started, 0 when there is none. `node`: nothing of \
-                 the webhook's own holds it back. `webhook`: its rate limit, concurrency or order does. While a webhook is \
+                 the webhook's own holds it back. `webhook`: its rate limit, concurrency or order does, or it waits for the probe of its breaker. While a webhook is \
                  inactive, or paused by its failures or by `Retry-After`, nothing of it is due.",
+            ),
+            breakers: set.gauges(
+                "breakers",
+                vec![of("state", BREAKER_STATES)],
+                "Active webhooks of the partitions that the node owns, by their circuit breaker: `flowing` = nothing holds \
+                 them back; `paused` = left alone until their pause is over; `probing` = it is over, and the next \
+                 attempt, or the one on its way, decides.",
             ),
             actors_active: set.gauge("actors_active", "Webhook actors alive."),
             actors_restarted: set.counter("actors_restarted_total", "Actors rebuilt from Redis after a panic."),
@@ -244,6 +255,10 @@ impl Metrics {
         for (held_by, since) in HELD_BY.into_iter().zip([sum.waiting.on_node, sum.waiting.on_webhook]) {
             let age = since.map_or(Duration::ZERO, |since| now.since(since));
             self.oldest_due_age.with_label_values(&[held_by]).set(age.as_secs_f64());
+        }
+        let Counts { flowing, paused, probing } = sum.breakers;
+        for (state, webhooks) in BREAKER_STATES.into_iter().zip([flowing, paused, probing]) {
+            self.breakers.with_label_values(&[state]).set(count(webhooks as u64));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::domain::{Millis, Partition};
+use crate::policy::pauses::Counts;
 use crate::policy::waiting::Waiting;
 
 /// What Redis holds of a partition, as the last renewal of its lease said.
@@ -29,40 +30,60 @@ pub struct Sum {
     pub undispatched: u64,
     /// The oldest of all; what awaits matching waits on the node.
     pub waiting: Waiting,
+    /// The webhooks by the state of their breakers.
+    pub breakers: Counts,
+}
+
+/// What is known of one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    queued: Queued,
+    waiting: Waiting,
+    breakers: Counts,
 }
 
 #[derive(Debug, Default)]
-struct Partitions(BTreeMap<Partition, (Queued, Waiting)>);
+struct Partitions(BTreeMap<Partition, Known>);
 
 impl Partitions {
     fn sum(&self) -> Sum {
-        self.0.values().fold(Sum::default(), |sum, (queued, waiting)| Sum {
+        self.0.values().fold(Sum::default(), |sum, Known { queued, waiting, breakers }| Sum {
             pending: sum.pending + queued.pending,
             undispatched: sum.undispatched + queued.undispatched,
             waiting: sum
                 .waiting
                 .or(*waiting)
                 .or(Waiting { on_node: queued.oldest_undispatched, on_webhook: None }),
+            breakers: sum.breakers.plus(*breakers),
         })
     }
 }
 
 static OWNED: Mutex<Partitions> = Mutex::new(Partitions(BTreeMap::new()));
 
-fn with<T>(work: impl FnOnce(&mut BTreeMap<Partition, (Queued, Waiting)>) -> T) -> T {
+fn with<T>(work: impl FnOnce(&mut BTreeMap<Partition, Known>) -> T) -> T {
     work(&mut OWNED.lock().unwrap_or_else(PoisonError::into_inner).0)
 }
 
 /// A renewal of its lease said so; from here on the partition counts.
 pub fn queued(partition: Partition, queued: Queued) {
-    with(|all| all.entry(partition).or_default().0 = queued);
+    with(|all| all.entry(partition).or_default().queued = queued);
 }
 
 /// Its webhooks' actors said so. Of one that is not ours any more it changes nothing.
 pub fn waiting(partition: Partition, waiting: Waiting) {
     with(|all| {
         if let Some(known) = all.get_mut(&partition) {
-            known.1 = waiting;
+            known.waiting = waiting;
+        }
+    });
+}
+
+/// Its actor said so; likewise.
+pub fn breakers(partition: Partition, breakers: Counts) {
+    with(|all| {
+        if let Some(known) = all.get_mut(&partition) {
+            known.breakers = breakers;
         }
     });
 }
@@ -94,10 +115,15 @@ mod tests {
         };
         assert_eq!(Partitions::default().sum(), Sum::default());
         let mut all = Partitions::default();
-        all.0.insert(Partition(0), (queued(3, 0, None), waiting(Some(50), None)));
-        all.0.insert(Partition(1), (queued(4, 2, Some(40)), waiting(None, Some(60))));
-        all.0.insert(Partition(2), (queued(0, 0, None), waiting(Some(45), Some(70))));
-        let sum = Sum { pending: 7, undispatched: 2, waiting: waiting(Some(40), Some(60)) };
+        let mut insert = |n, queued, waiting, flowing| {
+            let breakers = Counts { flowing, paused: 1, probing: 0 };
+            all.0.insert(Partition(n), Known { queued, waiting, breakers });
+        };
+        insert(0, queued(3, 0, None), waiting(Some(50), None), 5);
+        insert(1, queued(4, 2, Some(40)), waiting(None, Some(60)), 0);
+        insert(2, queued(0, 0, None), waiting(Some(45), Some(70)), 2);
+        let breakers = Counts { flowing: 7, paused: 3, probing: 0 };
+        let sum = Sum { pending: 7, undispatched: 2, waiting: waiting(Some(40), Some(60)), breakers };
         assert_eq!(all.sum(), sum, "what awaits matching waits on the node");
     }
 
@@ -110,7 +136,7 @@ mod tests {
         assert!(with(|all| !all.contains_key(&partition)));
         queued(partition, Queued::default());
         waiting(partition, since);
-        assert_eq!(with(|all| all[&partition].1), since);
+        assert_eq!(with(|all| all[&partition].waiting), since);
         gone(partition);
         waiting(partition, since);
         assert!(with(|all| !all.contains_key(&partition)));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, MOST_IN_FLIGHT, Receiver, Reply, TestNode, TestRedis, text};
+use crate::harness::{Client, MOST_IN_FLIGHT, NEVER_LEFT_ALONE, Receiver, Reply, TestNode, TestRedis, text};
 
 const EVENTS: usize = 1000;
 
@@ -51,7 +51,7 @@ fn by_event(log: &[Value]) -> BTreeMap<String, (u64, u64)> {
 #[tokio::test]
 async fn every_count_adds_up_in_the_log_the_counters_the_statistics_and_the_metrics() {
     let redis = TestRedis::start();
-    let node = TestNode::start(&redis).await;
+    let node = TestNode::start_with(&redis, &[NEVER_LEFT_ALONE]).await;
     let receiver = Receiver::start().await;
     let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
     let ids = subscribe(&ann, &receiver).await;
@@ -94,7 +94,7 @@ async fn every_count_adds_up_in_the_log_the_counters_the_statistics_and_the_metr
 #[tokio::test]
 async fn a_kill_in_the_middle_changes_nothing_but_duplicates_of_what_was_in_flight() {
     let redis = TestRedis::start();
-    let mut node = TestNode::start(&redis).await;
+    let mut node = TestNode::start_with(&redis, &[NEVER_LEFT_ALONE]).await;
     let receiver = Receiver::start().await;
     let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
     let ids = subscribe(&ann, &receiver).await;

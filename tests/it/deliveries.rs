@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Gate, Receiver, Reply, SOON, TestNode, TestRedis, eventually, is_time, text};
+use crate::harness::{
+    Gate, NEVER_LEFT_ALONE, Receiver, Reply, SOON, TestNode, TestRedis, eventually, is_time, text,
+};
 
 #[tokio::test]
 async fn a_row_of_the_log_tells_everything_about_its_attempt() {
@@ -64,7 +66,7 @@ async fn a_row_of_the_log_tells_everything_about_its_attempt() {
 #[tokio::test]
 async fn the_log_can_be_filtered_and_paged() {
     let redis = TestRedis::start();
-    let node = TestNode::start(&redis).await;
+    let node = TestNode::start_with(&redis, &[NEVER_LEFT_ALONE]).await;
     let receiver = Receiver::start().await;
     let ann = node.user("ann", "acme");
     receiver.script_each_event("/", &[Reply::status(500), Reply::status(200)]);

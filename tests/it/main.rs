@@ -15,6 +15,7 @@ mod harness;
 mod adding_up;
 mod auth;
 mod bounds;
+mod breaker;
 mod cluster;
 mod deliveries;
 mod demo;

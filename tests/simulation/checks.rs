@@ -45,6 +45,10 @@ pub struct Sending<'a> {
     pub known_since: Ms,
     /// How many requests of this webhook they have in flight with this one, and how many it may have.
     pub in_flight: (usize, usize),
+    /// When the attempt was started.
+    pub started_at: Ms,
+    /// How many requests they have in flight with this one that were started since the breaker opened.
+    pub since_opened: usize,
     /// Whether the endpoint takes it.
     pub taken: bool,
 }
@@ -148,7 +152,21 @@ impl Checks {
         });
         let (in_flight, most) = sending.in_flight;
         self.that(in_flight <= most, || format!("{in_flight} requests to {webhook} at once, of {most}"));
+        self.leaves_alone(sending, queue, now);
         self.sends_once(sending, queue, now);
+    }
+
+    /// While a breaker is open nothing is sent but, after each pause, one probe.
+    fn leaves_alone(&mut self, sending: Sending<'_>, queue: &Queue, now: Ms) {
+        let (webhook, entry, _) = sending.request;
+        let from_before = sending.started_at <= queue.opened_at;
+        if !queue.standing.is_open() || from_before || self.has_failed_over_since(sending.known_since) {
+            return;
+        }
+        let until = queue.standing.pause_ends.0 - crate::model::EPOCH;
+        self.that(until <= now, || format!("{entry} is sent to {webhook}, which pauses until {until}"));
+        let beside = sending.since_opened;
+        self.that(beside <= 1, || format!("{entry} is sent to {webhook}, whose probe is out"));
     }
 
     /// A request may be repeated only where its end was not recorded, and for a reason.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use salesos_webhooks::domain::{EntryId, Millis, Partition};
+use salesos_webhooks::policy::breaker::{Change, Signal, Standing};
 use salesos_webhooks::policy::lane::Next;
 use salesos_webhooks::policy::lease::Seen;
 use salesos_webhooks::policy::roster::Sign;
@@ -59,8 +60,10 @@ pub struct Queue {
     pub active: bool,
     /// When the record was last written.
     pub changed_at: Ms,
-    /// It rests until then.
-    pub paused: Millis,
+    /// What is kept of its failures.
+    pub standing: Standing,
+    /// When its breaker opened last.
+    pub opened_at: Ms,
     /// What waits for its first attempt.
     pub mailbox: BTreeMap<EntryId, usize>,
     last: EntryId,
@@ -95,6 +98,10 @@ pub struct Outcome {
     pub next: Next,
     /// A pause that the endpoint asked for.
     pub paused_until: Option<Millis>,
+    /// What it tells of the endpoint.
+    pub signal: Signal,
+    /// What it changed of the breaker.
+    pub change: Option<Change>,
     /// Whether the webhook is to be switched off.
     pub disable: bool,
     /// When what its owner knew at its start was read at the earliest.
@@ -161,12 +168,12 @@ pub enum Answer {
     Renewed(Vec<bool>),
     Looked(Vec<Seen>),
     Taken(bool),
-    /// The active webhooks, and those that want attention.
-    Loaded(Vec<usize>, Vec<(usize, Millis)>),
+    /// The active webhooks, those that want attention, and those whose breaker is open.
+    Loaded(Vec<usize>, Vec<(usize, Millis)>, Vec<(usize, Millis)>),
     Entries(Vec<(EntryId, Entry)>),
     Dispatched(Vec<Dispatched>),
     Recorded(Vec<bool>),
-    Record(bool, Millis),
+    Record(bool, Standing),
     Mailbox(Vec<(EntryId, usize)>),
     Retries(Vec<Retry>),
     Body(bool),
@@ -242,7 +249,13 @@ impl Redis {
                 let of = |webhook: &usize| self.queues[*webhook].partition == *partition;
                 let active = |webhook: &usize| of(webhook) && self.queues[*webhook].active;
                 let all = 0..self.queues.len();
-                Answer::Loaded(all.filter(active).collect(), self.wakes(*partition, Millis::MAX))
+                let open = |webhook: &usize| of(webhook) && self.queues[*webhook].standing.is_open();
+                let pause = |webhook: usize| (webhook, self.queues[webhook].standing.pause_ends);
+                Answer::Loaded(
+                    all.clone().filter(active).collect(),
+                    self.wakes(*partition, Millis::MAX),
+                    all.filter(open).map(pause).collect(),
+                )
             }
             Command::ReadEvents { partition, after } => {
                 let events = &self.parts[usize::from(*partition)].events;
@@ -251,7 +264,7 @@ impl Redis {
             }
             Command::ReadRecord(webhook) => {
                 let queue = &self.queues[*webhook];
-                Answer::Record(queue.active, queue.paused)
+                Answer::Record(queue.active, queue.standing)
             }
             Command::ReadMailbox { webhook, after, count } => {
                 let mailbox = self.queues[*webhook].mailbox.iter().filter(|(entry, _)| **entry > *after);
@@ -332,6 +345,9 @@ impl Redis {
     fn switch(&mut self, webhook: usize, active: bool, now: Ms) -> Answer {
         let queue = &mut self.queues[webhook];
         (queue.active, queue.changed_at) = (active, now);
+        if active {
+            queue.standing = Standing { turn: queue.standing.turn + 1, ..Standing::default() };
+        }
         self.parts[usize::from(queue.partition)].append(Entry::Changed(webhook), now);
         Answer::Done
     }
@@ -351,7 +367,7 @@ impl Redis {
             Instruction::Changed { entry, webhook, active } => {
                 part.events.remove(entry);
                 let queue = &mut self.queues[*webhook];
-                let paused = queue.paused;
+                let paused = queue.standing.rests_until();
                 Dispatched::Wakes(queue.rewake(*active, Millis(EPOCH + now), paused))
             }
         }
@@ -417,9 +433,31 @@ impl Queue {
             self.counted[usize::from(!delivered)] += 1;
             self.ended.insert(item.entry, delivered);
         }
-        self.paused = item.paused_until.unwrap_or(self.paused);
-        let (active, paused) = (self.active && !item.disable, self.paused);
+        self.keep(item, now);
+        let (active, paused) = (self.active && !item.disable, self.standing.rests_until());
         self.rewake(active, now, paused);
+    }
+
+    fn keep(&mut self, item: &Outcome, now: Millis) {
+        let standing = &mut self.standing;
+        standing.asked_until = item.paused_until.unwrap_or(standing.asked_until);
+        match item.signal {
+            Signal::Succeeded => (standing.failures, standing.failing_since) = (0, None),
+            Signal::Failed => {
+                standing.failures += 1;
+                standing.failing_since = standing.failing_since.or(Some(now));
+            }
+            Signal::Nothing => {}
+        }
+        standing.turn += u64::from(item.change.is_some());
+        match item.change {
+            Some(Change::Opened { pauses, until }) => {
+                (standing.pauses, standing.pause_ends) = (pauses, until);
+                self.opened_at = now.0 - EPOCH;
+            }
+            Some(Change::Closed) => (standing.pauses, standing.pause_ends) = (0, Millis(0)),
+            None => {}
+        }
     }
 
     fn rewake(&mut self, active: bool, now: Millis, paused: Millis) -> Option<Millis> {

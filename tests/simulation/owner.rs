@@ -5,8 +5,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use salesos_webhooks::domain::{EntryId, EventId, Millis, Shard, WebhookId};
+use salesos_webhooks::policy::breaker::{Change, Standing};
 use salesos_webhooks::policy::due::DueTimes;
 use salesos_webhooks::policy::lane::{Delivery, Input, Known};
+use salesos_webhooks::policy::pauses::Pauses;
 
 use crate::checks::Life;
 use crate::model::{Answer, Command, Dispatched, Entry, Instruction, Outcome, Token};
@@ -48,6 +50,7 @@ pub struct Owner {
     pub gone: bool,
     table: Vec<usize>,
     due: DueTimes,
+    pauses: Pauses,
     unseen: BTreeSet<usize>,
     due_timer: u64,
     cursor: EntryId,
@@ -92,6 +95,7 @@ impl Owner {
             gone: false,
             table: Vec::new(),
             due: DueTimes::default(),
+            pauses: Pauses::default(),
             unseen: BTreeSet::new(),
             due_timer: 0,
             cursor: EntryId::ZERO,
@@ -170,7 +174,9 @@ impl Owner {
             (what, Answer::Fenced) => self.fenced(what, token, world),
             // Taken once more meanwhile: that load tells.
             (OwnerCall::Load { take }, _) if take != self.tenure.takes => {}
-            (OwnerCall::Load { .. }, Answer::Loaded(active, wake)) => self.loaded(active, wake, world),
+            (OwnerCall::Load { .. }, Answer::Loaded(active, wake, open)) => {
+                self.loaded(active, wake, open, world);
+            }
             (OwnerCall::Read { rewinds }, Answer::Entries(entries)) => self.arrived(rewinds, entries, world),
             (OwnerCall::Dispatch(batch), Answer::Dispatched(answers)) => {
                 self.dispatching = false;
@@ -180,8 +186,8 @@ impl Owner {
             (OwnerCall::Record(batch, lanes), Answer::Recorded(now)) => {
                 self.recorded(&batch, &lanes, &now, world);
             }
-            (OwnerCall::Changed { entry, webhook }, Answer::Record(active, paused)) => {
-                self.reread(entry, webhook, active, paused, world);
+            (OwnerCall::Changed { entry, webhook }, Answer::Record(active, standing)) => {
+                self.reread(entry, webhook, active, standing, world);
             }
             (OwnerCall::LookOver, Answer::Wake(found)) => {
                 self.note_due(found);
@@ -204,9 +210,17 @@ impl Owner {
         }
     }
 
-    fn loaded(&mut self, active: Vec<usize>, wake: Vec<(usize, Millis)>, world: &mut World) {
+    fn loaded(
+        &mut self,
+        active: Vec<usize>,
+        wake: Vec<(usize, Millis)>,
+        open: Vec<(usize, Millis)>,
+        world: &mut World,
+    ) {
         self.unseen = active.iter().copied().filter(|webhook| !self.slots.contains_key(webhook)).collect();
         self.table = active;
+        self.pauses = Pauses::default();
+        open.into_iter().for_each(|(webhook, until)| self.pauses.set(webhook_id(webhook), until));
         self.due = DueTimes::default();
         self.note_due(wake);
         self.loading = false;
@@ -221,9 +235,14 @@ impl Owner {
     fn note_due(&mut self, wake: Vec<(usize, Millis)>) {
         for (webhook, due) in wake {
             if !self.slots.contains_key(&webhook) {
-                self.due.set(webhook_id(webhook), due);
+                self.set_due(webhook, due);
             }
         }
+    }
+
+    fn set_due(&mut self, webhook: usize, due: Millis) {
+        let due = self.pauses.defer(&webhook_id(webhook), due);
+        self.due.set(webhook_id(webhook), due);
     }
 
     /// Taken anew: what was read is void.
@@ -327,7 +346,7 @@ impl Owner {
     fn done_before(&mut self, entry: EntryId, targets: &[usize], world: &mut World) {
         for webhook in targets {
             let Some(slot) = self.slots.get_mut(webhook) else {
-                self.due.set(webhook_id(*webhook), world.clock());
+                self.set_due(*webhook, world.clock());
                 continue;
             };
             slot.told = slot.told.max(entry);
@@ -340,6 +359,11 @@ impl Owner {
     fn deliver(&mut self, webhook: usize, deliveries: Vec<Delivery<()>>, world: &mut World) {
         let Some(last) = deliveries.last().map(|delivery| delivery.entry) else { return };
         if !self.slots.contains_key(&webhook) {
+            let soon = Millis(world.clock().0 + 1_000);
+            if self.pauses.defer(&webhook_id(webhook), soon) > soon {
+                self.set_due(webhook, soon);
+                return;
+            }
             let waits = self.due.remove(&webhook_id(webhook));
             let known = if waits { Known::Nothing } else { Known::EmptyUpTo(EntryId::ZERO) };
             self.activate(webhook, known, world);
@@ -366,12 +390,23 @@ impl Owner {
         self.step(webhook, input, world);
     }
 
-    fn reread(&mut self, entry: EntryId, webhook: usize, active: bool, paused: Millis, world: &mut World) {
+    fn reread(
+        &mut self,
+        entry: EntryId,
+        webhook: usize,
+        active: bool,
+        standing: Standing,
+        world: &mut World,
+    ) {
         self.table.retain(|other| *other != webhook);
         if active {
             self.table.push(webhook);
         }
-        self.change_lane(webhook, active, paused, world);
+        match standing.is_open() {
+            true => self.pauses.set(webhook_id(webhook), standing.pause_ends),
+            false => self.pauses.remove(&webhook_id(webhook)),
+        }
+        self.change_lane(webhook, active, standing, world);
         let instruction = Instruction::Changed { entry, webhook, active };
         self.call(OwnerCall::Dispatch(Rc::new(vec![instruction])), 0, world);
     }
@@ -381,7 +416,7 @@ impl Owner {
             return;
         }
         match due {
-            Some(due) => self.due.set(webhook_id(webhook), due),
+            Some(due) => self.set_due(webhook, due),
             None => drop(self.due.remove(&webhook_id(webhook))),
         }
         self.activate_due(world);
@@ -437,7 +472,7 @@ impl Owner {
         }
         self.slots.remove(&webhook);
         if let Some(next) = next {
-            self.due.set(webhook_id(webhook), next);
+            self.set_due(webhook, next);
         }
         self.activate_due(world);
     }
@@ -461,6 +496,11 @@ impl Owner {
     fn recorded(&mut self, batch: &[Outcome], lanes: &[u64], now: &[bool], world: &mut World) {
         self.recording = false;
         for ((outcome, lane), now) in batch.iter().zip(lanes).zip(now) {
+            match outcome.change.filter(|_| *now) {
+                Some(Change::Opened { until, .. }) => self.pauses.set(webhook_id(outcome.webhook), until),
+                Some(Change::Closed) => self.pauses.remove(&webhook_id(outcome.webhook)),
+                None => {}
+            }
             self.tell_recorded(outcome, *lane, *now, world);
         }
         self.record_next(world);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use salesos_webhooks::domain::{Backoff, Retries};
+use salesos_webhooks::policy::breaker;
 use salesos_webhooks::policy::lane::Limits;
 
 use crate::random::Random;
@@ -114,13 +115,26 @@ fn webhook(random: &mut Random, partitions: u64) -> Spec {
         rate_per_second: random.percent(25).then(|| random.between(10, 60) as u32),
         retries,
         max_age: Duration::from_secs(86_400),
+        breaker: breaker(random),
     };
     let moods = match random.index(3) {
         0 => [0; 5],
         1 => [5, 5, 1, 2, 1],
+        _ if random.percent(30) => [80, 5, 2, 4, 1],
         _ => [30, 5, 2, 4, 1],
     };
     Spec { partition: random.between(0, partitions - 1) as u16, limits, moods }
+}
+
+/// More easily opened than in production and shorter, so that it opens and is probed often.
+fn breaker(random: &mut Random) -> breaker::Policy {
+    let pause = random.between(500, 3_000);
+    breaker::Policy {
+        failure_threshold: random.between(1, 6) as u32,
+        pause: Duration::from_millis(pause),
+        max_pause: Duration::from_millis(pause * random.between(1, 6)),
+        disable_after: Duration::from_secs(random.between(5, 60)),
+    }
 }
 
 fn fault(random: &mut Random, nodes: usize, until: Ms) -> (Ms, Fault) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use salesos_webhooks::domain::{AttemptResult, EntryId, ErrorKind, Failure, Millis, Receipt};
+use salesos_webhooks::policy::breaker::Standing;
 use salesos_webhooks::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Verdict};
 
 use crate::checks::Sending;
@@ -113,6 +114,7 @@ impl Owner {
         let lane = slot.lane_id;
         match effect {
             Effect::Start(delivery) => self.start_attempt(webhook, delivery, world),
+            Effect::Probes => world.totals.probes += 1,
             Effect::Record(verdict) => {
                 let outcome = outcome(webhook, verdict, self.tenure.taken_at);
                 self.record(outcome, lane, world);
@@ -173,6 +175,10 @@ impl Owner {
         world.checks.that(!late, || format!("{entry} for {webhook} is started while its owner hands over"));
         let (attempt, flight_known_since, lane) = (flight.delivery.attempt, flight.known_since, slot.lane_id);
         let in_flight = slot.flights.values().filter(|flight| flight.sent_at.is_some()).count();
+        let started_at = slot.flights[&entry].started_at;
+        let opened_at = world.redis.queues[webhook].opened_at;
+        let beside = |flight: &&Flight| flight.sent_at.is_some() && flight.started_at > opened_at;
+        let since_opened = slot.flights.values().filter(beside).count();
         let spec = &world.specs[webhook];
         let limits = &spec.limits;
         let moods = if world.now < world.heals_at { spec.moods } else { [0; 5] };
@@ -184,6 +190,8 @@ impl Owner {
             token: &self.tenure.token,
             known_since: flight_known_since,
             in_flight: (in_flight, limits.max_concurrency),
+            started_at,
+            since_opened,
             taken: result.success(),
         };
         world.checks.sends(sending, &world.redis, world.now);
@@ -282,11 +290,11 @@ impl Owner {
     ) {
         let Some(slot) = self.slots.get_mut(&webhook).filter(|slot| slot.lane_id == lane) else { return };
         match (what, answer) {
-            (LaneCall::Record, Answer::Record(active, paused)) => {
+            (LaneCall::Record, Answer::Record(active, standing)) => {
                 if slot.lane.is_some() {
-                    self.change_lane(webhook, active, paused, world);
+                    self.change_lane(webhook, active, standing, world);
                 } else {
-                    self.lane_loaded(webhook, active, paused, world);
+                    self.lane_loaded(webhook, active, standing, world);
                 }
             }
             (LaneCall::Mailbox { round, .. }, Answer::Mailbox(found)) => {
@@ -327,9 +335,9 @@ impl Owner {
         }
     }
 
-    fn lane_loaded(&mut self, webhook: usize, active: bool, paused: Millis, world: &mut World) {
+    fn lane_loaded(&mut self, webhook: usize, active: bool, standing: Standing, world: &mut World) {
         let Some(slot) = self.slots.get_mut(&webhook) else { return };
-        slot.lane = Some(Lane::new(limits_of(&world.specs[webhook], active), paused, slot.known));
+        slot.lane = Some(Lane::new(limits_of(&world.specs[webhook], active), standing, slot.known));
         slot.active = active;
         let waiting = std::mem::take(&mut slot.inbox);
         self.step(webhook, Input::Tick, world);
@@ -337,13 +345,13 @@ impl Owner {
     }
 
     /// A webhook's record was read again.
-    pub fn change_lane(&mut self, webhook: usize, active: bool, paused: Millis, world: &mut World) {
+    pub fn change_lane(&mut self, webhook: usize, active: bool, standing: Standing, world: &mut World) {
         let Some(slot) = self.slots.get_mut(&webhook) else { return };
         if slot.lane.is_some() {
             slot.active = active;
         }
         let limits = limits_of(&world.specs[webhook], active);
-        self.step(webhook, Input::Changed { limits, paused_until: paused }, world);
+        self.step(webhook, Input::Changed { limits, standing }, world);
     }
 
     /// An outcome is recorded, or the delivery is gone: its lane hears of it, if it still lives.
@@ -365,10 +373,19 @@ impl Owner {
 }
 
 fn outcome(webhook: usize, verdict: Verdict, known_since: Ms) -> Outcome {
-    let Verdict { entry, event, was_retry, attempt, next, paused_until, disable } = verdict;
-    let event = event.as_str()[4..].parse().unwrap_or_default();
-    let disable = disable.is_some();
-    Outcome { webhook, entry, event, was_retry, attempt, next, paused_until, disable, known_since }
+    Outcome {
+        webhook,
+        entry: verdict.entry,
+        event: verdict.event.as_str()[4..].parse().unwrap_or_default(),
+        was_retry: verdict.was_retry,
+        attempt: verdict.attempt,
+        next: verdict.next,
+        paused_until: verdict.paused_until,
+        signal: verdict.signal,
+        change: verdict.change,
+        disable: verdict.disable.is_some(),
+        known_since,
+    }
 }
 
 /// How an endpoint answers, and after how long.

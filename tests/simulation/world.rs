@@ -229,6 +229,7 @@ totals! {
     events,
     events_lost,
     attempts,
+    probes,
     duplicates,
 }
 

@@ -20,6 +20,7 @@ use crate::cluster::tenure::Tenure;
 use crate::domain::{EntryId, Receipt, Webhook, WebhookId};
 use crate::policy::due::DueTimes;
 use crate::policy::matching::Subscriptions;
+use crate::policy::pauses::Pauses;
 use crate::store::events::Entry;
 use crate::store::keys;
 use crate::store::outcomes::Outcome;
@@ -44,6 +45,8 @@ pub struct PartitionActor {
     pub(super) table: Subscriptions,
     pub(super) slots: HashMap<WebhookId, Slot>,
     pub(super) due: DueTimes,
+    /// The open breakers.
+    pub(super) pauses: Pauses,
     /// Webhooks into whose queue nothing has looked since the partition was taken. The wake index alone does not tell
     /// that it is empty: it leaves out a webhook that was inactive until just before.
     pub(super) unseen: HashSet<WebhookId>,
@@ -75,6 +78,7 @@ impl PartitionActor {
             table: Subscriptions::default(),
             slots: HashMap::new(),
             due: DueTimes::default(),
+            pauses: Pauses::default(),
             unseen: HashSet::new(),
             arrived: VecDeque::new(),
             arrived_bytes: 0,
@@ -100,12 +104,17 @@ impl PartitionActor {
                 self.unseen.insert(webhook.id);
             }
         }
+        self.pauses = Pauses::default();
+        for (webhook, until) in loaded.breakers {
+            self.pauses.set(webhook, until);
+        }
         self.due = DueTimes::default();
         for (webhook, due) in loaded.wake {
             if !self.slots.contains_key(&webhook) {
-                self.due.set(webhook, due);
+                self.set_due(webhook, due);
             }
         }
+        self.tell_breakers();
         self.loading = false;
         if !self.draining {
             self.feed.open.set(true);
@@ -118,7 +127,11 @@ impl PartitionActor {
     fn begin(&mut self, ctx: &mut Context<Self>) {
         self.feeds.add(self.feed.clone(), ctx.address());
         ctx.run_interval(LOOK_OVER_EVERY, |actor, ctx| actor.look_over(ctx));
-        ctx.run_interval(NOTE_EVERY, |actor, _| actor.note_what_waits());
+        ctx.run_interval(NOTE_EVERY, |actor, _| {
+            actor.note_what_waits();
+            // Time alone ends a pause.
+            actor.tell_breakers();
+        });
         ctx.run_interval(SWEEP_EVERY, |actor, ctx| actor.sweep(ctx));
         // A partition that moves more often than that would never be swept; nor shall all of a node be so at once.
         ctx.run_later(FIRST_SWEEP.mul_f64(1.0 + rand::random::<f64>()), |actor, ctx| actor.sweep(ctx));

@@ -9,6 +9,7 @@ use super::webhooks::stop;
 use crate::actors::steps;
 use crate::actors::webhook::Changed;
 use crate::domain::{EntryId, EventId, Millis, Tenant, WebhookId};
+use crate::policy::breaker::Standing;
 use crate::store::events::{Entry, EntryKind, Instruction};
 use crate::store::{keys, record};
 
@@ -50,7 +51,7 @@ impl PartitionActor {
             (id, answer)
         };
         ctx.spawn(work.into_actor(self).map(move |(id, answer), actor, ctx| match answer {
-            Ok((record, paused)) => actor.reread_done(entry, id, record, paused, ctx),
+            Ok((record, standing)) => actor.reread_done(entry, id, record, standing, ctx),
             Err(error) => actor.give_up(&error, ctx),
         }));
     }
@@ -60,17 +61,18 @@ impl PartitionActor {
         entry: EntryId,
         id: WebhookId,
         record: Option<String>,
-        paused: Option<Millis>,
+        standing: Standing,
         ctx: &mut Context<Self>,
     ) {
         let webhook = record.and_then(|text| record::decode(&id, &text).ok());
         let instruction = match webhook {
             Some(webhook) => {
                 self.subscribe(&webhook);
+                self.note_standing(&id, standing);
                 let active = webhook.is_active;
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.changes += 1;
-                    let changed = slot.actor.send(Changed { webhook: Arc::new(webhook), paused });
+                    let changed = slot.actor.send(Changed { webhook: Arc::new(webhook), standing });
                     // Waits for room in the actor's mailbox: this message must not be lost.
                     ctx.spawn(changed.into_actor(self).map(|_, _, _| ()));
                 }
@@ -78,6 +80,8 @@ impl PartitionActor {
             }
             None => {
                 self.table.remove(&id);
+                self.pauses.remove(&id);
+                self.tell_breakers();
                 Instruction::Skip { entry }
             }
         };
@@ -90,7 +94,7 @@ impl PartitionActor {
             return;
         }
         match due {
-            Some(due) => self.due.set(webhook, due),
+            Some(due) => self.set_due(webhook, due),
             None => drop(self.due.remove(&webhook)),
         }
         self.activate_due(ctx);
@@ -106,6 +110,8 @@ impl PartitionActor {
     ) {
         self.table.remove(&id);
         self.due.remove(&id);
+        self.pauses.remove(&id);
+        self.tell_breakers();
         if let Some(slot) = self.slots.remove(&id) {
             stop(&slot.actor, ctx);
         }

@@ -195,7 +195,7 @@ impl PartitionActor {
         };
         for id in targets {
             let Some(slot) = self.slots.get_mut(&id) else {
-                self.due.set(id, clock::now());
+                self.set_due(id, clock::now());
                 continue;
             };
             slot.told = slot.told.max(entry);
@@ -227,6 +227,10 @@ impl PartitionActor {
         if !self.slots.contains_key(&id) {
             if self.draining {
                 // Nothing new is started: it lies in its mailbox, for the next owner.
+                return;
+            }
+            if self.is_paused(&id) {
+                self.set_due(id, clock::now());
                 return;
             }
             // Without a note of it nothing waits for it, unless the notes are just being read anew.

@@ -5,9 +5,11 @@
 //! webhook's actor with the body, and batches that form while a script is in flight.
 //!
 //! `actor`: its life, from the first reading to the hand-over. `dispatch`: events into mailboxes. `control`: entries that
-//! are not events. `webhooks`: which webhooks have an actor. `outcomes`: what came of attempts.
+//! are not events. `webhooks`: which webhooks have an actor. `outcomes`: what came of attempts. `breakers`: which webhooks
+//! are left alone, and how many.
 
 mod actor;
+mod breakers;
 mod control;
 mod dispatch;
 mod messages;

@@ -33,7 +33,7 @@ impl PartitionActor {
         ctx.spawn(work.into_actor(self).map(|(batch, waiting, result), actor, ctx| {
             actor.recording = false;
             match result {
-                Ok(recorded) => answer(&batch, waiting, &recorded),
+                Ok(recorded) => actor.answer(&batch, waiting, &recorded),
                 Err(error) => actor.give_up(&error, ctx),
             }
             actor.record_next(ctx);
@@ -57,18 +57,30 @@ impl PartitionActor {
             ctx.run_later(REFUSED_PAUSE, |_, ctx| ctx.stop());
         }
     }
-}
 
-fn answer(batch: &[Outcome], waiting: Vec<oneshot::Sender<Receipt>>, recorded: &Recorded) {
-    for ((outcome, waiting), receipt) in batch.iter().zip(waiting).zip(&recorded.receipts) {
-        match receipt {
-            Receipt::Recorded => facts::recorded(outcome),
-            // What a call without an answer recorded is counted with the call that found it done.
-            Receipt::Gone if recorded.repeated => facts::recorded(outcome),
-            Receipt::Gone => {}
-            Receipt::NoWebhook => facts::webhook_is_gone(outcome),
+    fn answer(
+        &mut self,
+        batch: &[Outcome],
+        waiting: Vec<oneshot::Sender<Receipt>>,
+        Recorded { receipts, repeated }: &Recorded,
+    ) {
+        for ((outcome, waiting), receipt) in batch.iter().zip(waiting).zip(receipts) {
+            match receipt {
+                Receipt::Recorded => self.recorded(outcome),
+                // What a call without an answer recorded is counted with the call that found it done.
+                Receipt::Gone if *repeated => self.recorded(outcome),
+                Receipt::Gone => {}
+                Receipt::NoWebhook => facts::webhook_is_gone(outcome),
+            }
+            // Who asked may be gone by now; the outcome is recorded all the same.
+            let _ = waiting.send(*receipt);
         }
-        // Who asked may be gone by now; the outcome is recorded all the same.
-        let _ = waiting.send(*receipt);
+    }
+
+    fn recorded(&mut self, outcome: &Outcome) {
+        facts::recorded(outcome);
+        if let Some(change) = outcome.change {
+            self.note_change(&outcome.webhook, change);
+        }
     }
 }

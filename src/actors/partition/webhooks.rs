@@ -20,6 +20,9 @@ use crate::telemetry::partitions;
 /// Webhooks with an actor; what is due beyond that waits for one of them to rest.
 const MAX_ACTIVE: usize = 4096;
 
+/// An actor is started that much before it has something to do.
+pub(super) const SOON: Duration = Duration::from_secs(1);
+
 /// A webhook that has an actor.
 pub(super) struct Slot {
     /// The actor.
@@ -68,7 +71,7 @@ impl PartitionActor {
     }
 
     pub(super) fn activate_due(&mut self, ctx: &mut Context<Self>) {
-        let soon = clock::now() + Duration::from_secs(1);
+        let soon = clock::now() + SOON;
         while !self.draining
             && self.slots.len() < MAX_ACTIVE
             && let Some(id) = self.due.take_due(soon)
@@ -88,8 +91,7 @@ impl PartitionActor {
         if self.slots.len() >= MAX_ACTIVE {
             return;
         }
-        let wait =
-            next.since(clock::now()).saturating_sub(Duration::from_secs(1)).max(Duration::from_millis(10));
+        let wait = next.since(clock::now()).saturating_sub(SOON).max(Duration::from_millis(10));
         self.due_timer = Some(ctx.run_later(wait, |actor, ctx| actor.activate_due(ctx)));
     }
 
@@ -106,7 +108,7 @@ impl PartitionActor {
         stop(&slot.actor, ctx);
         self.slots.remove(&webhook);
         if let Some(next) = next {
-            self.due.set(webhook, next);
+            self.set_due(webhook, next);
         }
         self.activate_due(ctx);
     }
@@ -140,7 +142,7 @@ impl PartitionActor {
         ctx.spawn(work.into_actor(self).map(|found, actor, ctx| {
             for (webhook, due) in found {
                 if !actor.slots.contains_key(&webhook) {
-                    actor.due.set(webhook, due);
+                    actor.set_due(webhook, due);
                 }
             }
             actor.activate_due(ctx);

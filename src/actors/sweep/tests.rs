@@ -7,6 +7,7 @@ use crate::actors::local::BodyMeter;
 use crate::actors::permits::Permits;
 use crate::config;
 use crate::delivery::Sender;
+use crate::domain::EventId;
 use crate::domain::WebhookId;
 use crate::policy::partition::Layout;
 use crate::store::Keys;

@@ -64,8 +64,10 @@ pub async fn list(app: Data<App>, caller: Reader, request: HttpRequest) -> Resul
         }
     };
     let figures = webhooks.figures(shown.iter().map(|webhook| &webhook.id)).await?;
+    let now = clock::now();
     let view = |(webhook, figures)| {
-        if all { View::of(webhook, figures).with_owner(webhook) } else { View::of(webhook, figures) }
+        let view = View::of(webhook, figures, now);
+        if all { view.with_owner(webhook) } else { view }
     };
     let views: Vec<View<'_>> = shown.iter().zip(figures).map(view).collect();
     Ok(HttpResponse::Ok().insert_header(("X-Total-Count", total)).json(views))
@@ -91,7 +93,7 @@ pub async fn create(app: Data<App>, caller: Writer, body: Body) -> Result<HttpRe
         Created::UserFull => return Err(full("user", limits.webhooks_per_user)),
         Created::TenantFull => return Err(full("organization", limits.webhooks_per_tenant)),
     }
-    let view = View::of(&webhook, Figures::default()).with_secret(&webhook.settings.secret);
+    let view = View::of(&webhook, Figures::default(), clock::now()).with_secret(&webhook.settings.secret);
     let location = format!("/api/webhooks/{}", webhook.id);
     Ok(tagged(HttpResponse::Created(), &webhook).insert_header((LOCATION, location)).json(view))
 }
@@ -190,14 +192,18 @@ pub async fn switch_off(
     shown(&app, &caller, &webhook).await
 }
 
-/// `POST /api/webhooks/{id}/reset-failures`: forgets the failures in a row and the pause that they led to.
+/// `POST /api/webhooks/{id}/reset-failures`: forgets the failures in a row, what they led to, and why it was switched off
+/// if the service did that. Switching it on again is another matter.
 pub async fn reset_failures(
     app: Data<App>,
     caller: Writer,
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
-    let forget = |_: &mut Webhook| Ok(Failures::Forget);
+    let forget = |webhook: &mut Webhook| {
+        webhook.disabled_reason = None;
+        Ok(Failures::Forget)
+    };
     let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, forget).await?;
     shown(&app, &caller, &webhook).await
 }
@@ -249,7 +255,7 @@ async fn change(
 
 async fn shown(app: &App, caller: &Caller, webhook: &Webhook) -> Result<HttpResponse, Error> {
     let figures = webhooks_of(app, caller).figures([&webhook.id]).await?;
-    let view = View::of(webhook, figures.first().copied().ok_or(NO_WEBHOOK)?);
+    let view = View::of(webhook, figures.first().copied().ok_or(NO_WEBHOOK)?, clock::now());
     let is_own = webhook.settings.owner == caller.user;
     let view = if is_own { view } else { view.with_owner(webhook) };
     Ok(tagged(HttpResponse::Ok(), webhook).json(view))

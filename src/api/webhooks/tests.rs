@@ -84,7 +84,7 @@ async fn a_new_webhook_has_the_contract_s_fields_and_defaults() {
         "name": "first", "description": null, "url": URL, "events": ["lead.created"], "headers": {},
         "isActive": true, "retryAttempts": 3, "retryDelaySeconds": 60, "retryBackoff": "fixed",
         "retrySchedule": null, "timeoutSeconds": 30, "rateLimitPerSecond": null, "maxConcurrency": 16,
-        "ordered": false, "status": "active", "disabledReason": null, "deliveryCount": 0, "successCount": 0,
+        "ordered": false, "status": "active", "disabledReason": null, "pausedUntil": null, "deliveryCount": 0, "successCount": 0,
         "failureCount": 0, "consecutiveFailures": 0, "pendingCount": 0, "lastDeliveryAt": null,
         "lastSuccessAt": null, "lastFailureAt": null,
     });
@@ -387,6 +387,36 @@ async fn figures_are_shown_and_failures_are_forgotten_on_request() {
     bench.set_count(id, &[("row", 4)]).await;
     let activated = bench.patch(&bench.ann, &path, json!({"isActive": true})).await.json();
     assert_eq!((&activated["consecutiveFailures"], &activated["status"]), (&json!(0), &json!("active")));
+}
+
+#[actix_web::test]
+async fn a_webhook_that_its_breaker_holds_back_is_failing_until_its_failures_are_forgotten() {
+    let bench = Bench::new().await;
+    let (path, created) = bench.create(&bench.ann, "first").await;
+    let id = created["id"].as_str().unwrap();
+    let shown = |webhook: serde_json::Value| {
+        ["status", "pausedUntil", "consecutiveFailures"].map(|field| webhook[field].clone())
+    };
+    bench.set_count(id, &[("row", 12), ("pauses", 2), ("pause_ends", 32_503_680_000_000)]).await;
+    let paused = shown(bench.get(&bench.ann, &path).await.json());
+    assert_eq!(paused, [json!("failing"), json!("3000-01-01T00:00:00.000Z"), json!(12)]);
+    let stats = bench.get(&bench.ann, "/api/webhooks/stats").await.json();
+    assert_eq!(stats["webhooks"], json!({"total": 1, "active": 1, "inactive": 0, "failing": 1}));
+    bench.set_count(id, &[("pause_ends", 9)]).await;
+    let probing = shown(bench.get(&bench.ann, &path).await.json());
+    assert_eq!(probing, [json!("failing"), json!(null), json!(12)], "its probe has not succeeded");
+    let off = bench.act(&bench.ann, &format!("{path}/deactivate")).await.json();
+    assert_eq!(off["status"], "inactive");
+    let stats = bench.get(&bench.ann, "/api/webhooks/stats").await.json();
+    assert_eq!(stats["webhooks"], json!({"total": 1, "active": 0, "inactive": 1, "failing": 0}));
+    for action in ["activate", "reset-failures"] {
+        bench.set_count(id, &[("row", 12), ("pauses", 2), ("pause_ends", 32_503_680_000_000)]).await;
+        let reset = shown(bench.act(&bench.ann, &format!("{path}/{action}")).await.json());
+        assert_eq!(reset, [json!("active"), json!(null), json!(0)], "{action}");
+    }
+    bench.set_count(id, &[("paused", 32_503_680_000_000)]).await;
+    let asked = shown(bench.get(&bench.ann, &path).await.json());
+    assert_eq!(asked, [json!("active"), json!("3000-01-01T00:00:00.000Z"), json!(0)], "Retry-After alone");
 }
 
 #[actix_web::test]

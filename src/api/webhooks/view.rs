@@ -30,10 +30,11 @@ pub struct View<'a> {
     ordered: bool,
     status: Status,
     disabled_reason: Option<String>,
+    paused_until: Option<String>,
     delivery_count: u64,
     success_count: u64,
     failure_count: u64,
-    consecutive_failures: u64,
+    consecutive_failures: u32,
     pending_count: u64,
     last_delivery_at: Option<String>,
     last_success_at: Option<String>,
@@ -46,8 +47,9 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     /// What its owner sees.
-    pub fn of(webhook: &'a Webhook, figures: Figures) -> Self {
-        let settings = &webhook.settings;
+    pub fn of(webhook: &'a Webhook, figures: Figures, now: Millis) -> Self {
+        let (settings, standing) = (&webhook.settings, figures.standing);
+        let rests_until = Some(standing.rests_until()).filter(|until| webhook.is_active && *until > now);
         let time = |at: Option<Millis>| at.map(|at| at.to_string());
         Self {
             id: &webhook.id,
@@ -66,12 +68,13 @@ impl<'a> View<'a> {
             rate_limit_per_second: settings.rate_limit_per_second,
             max_concurrency: settings.max_concurrency,
             ordered: settings.ordered,
-            status: webhook.status(),
+            status: status_of(webhook, figures),
             disabled_reason: webhook.disabled_reason.map(|reason| reason.to_string()),
+            paused_until: time(rests_until),
             delivery_count: figures.succeeded + figures.failed,
             success_count: figures.succeeded,
             failure_count: figures.failed,
-            consecutive_failures: figures.in_a_row,
+            consecutive_failures: standing.failures,
             pending_count: figures.pending,
             last_delivery_at: time(figures.last_at),
             last_success_at: time(figures.last_success_at),
@@ -92,6 +95,14 @@ impl<'a> View<'a> {
     pub fn with_secret(mut self, secret: &'a Secret) -> Self {
         self.secret = Some(&secret.0);
         self
+    }
+}
+
+/// The state a person sees: `failing` while the breaker holds an active webhook back, until a probe succeeds.
+pub fn status_of(webhook: &Webhook, figures: Figures) -> Status {
+    match webhook.status() {
+        Status::Active if figures.standing.is_open() => Status::Failing,
+        status => status,
     }
 }
 

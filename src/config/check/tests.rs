@@ -74,6 +74,12 @@ fn the_embedded_default_holds_the_documented_values() {
             max_age: days(30),
             memory_budget_bytes: 32 << 20,
         },
+        breaker: Breaker {
+            failure_threshold: 10,
+            pause: Duration::from_secs(30),
+            max_pause: Duration::from_secs(900),
+            disable_after: days(5),
+        },
         queue: Queue {
             max_pending_per_webhook: 100_000,
             max_undispatched_bytes: 64 << 20,
@@ -139,6 +145,9 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
         ("cluster", "shards_per_tenant = 256", "from 1 to 255"),
         ("delivery", "allowed_networks = [\"10.0.0.0/8\", \"10.0.0.0/33\"]", "networks as CIDR"),
         ("delivery", "max_in_flight = 0", "from 1 to 65536"),
+        ("breaker", "failure_threshold = 0", "from 1 to 1000000"),
+        ("breaker", "pause_seconds = 0", "from 1 to 86400"),
+        ("breaker", "disable_after_days = 0", "from 1 to 365"),
         ("log", "retention_days = 366", "from 1 to 365"),
         ("telemetry", "log_level = \"inof\"", "is \"inof\"; expected error, warn"),
         ("telemetry", "log_level = \"\"", "expected error, warn"),
@@ -196,6 +205,7 @@ fn values_at_the_edges_are_taken() {
             "mode = \"cluster\"\ncluster_urls = [\"rediss://app:p@a:7000\", \"rediss://app:p@b:7000\"]",
         ),
         ("delivery", "response_capture_bytes = 0"),
+        ("breaker", "failure_threshold = 1\npause_seconds = 1\nmax_pause_seconds = 1"),
         ("telemetry", "log_level = \"off\""),
         ("telemetry", "otlp_endpoint = \"https://otel.example.com:4318/traces\"\notlp_sample_ratio = 0"),
         ("telemetry", "log_level = \"warn,salesos_webhooks=debug\""),
@@ -212,6 +222,11 @@ fn keys_that_do_not_fit_each_other_are_refused() {
             "server",
             "drain_seconds = 5",
             "server.drain_seconds (my.toml): is 5; expected more than cluster.handover_seconds, which is 5",
+        ),
+        (
+            "breaker",
+            "max_pause_seconds = 29",
+            "breaker.pause_seconds: is 30; expected at most breaker.max_pause_seconds, which is 29",
         ),
         (
             "log",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::words::{Delivery, Effect, Input, Known, Limits, Next, Round, Verdict};
 use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis, Receipt};
+use crate::policy::breaker::{Breaker, Signal, Standing, Term};
 use crate::policy::pace::Pace;
 use crate::policy::retry;
 
@@ -22,6 +23,8 @@ struct InFlight {
     event: EventId,
     attempt: u32,
     was_retry: bool,
+    /// Tells whether its result is news to the breaker.
+    term: Term,
     /// The queues are read anew since it was started: it may wait elsewhere now.
     outdated: bool,
     /// `Some` once the attempt has ended and its outcome is being recorded.
@@ -33,6 +36,7 @@ struct InFlight {
 struct Unrecorded {
     next: Next,
     paused_until: Option<Millis>,
+    turns_breaker: bool,
     disables: bool,
 }
 
@@ -55,7 +59,11 @@ struct Asked {
 pub struct Lane<B> {
     limits: Limits,
     pace: Option<Pace>,
+    /// The endpoint asked to be left alone until then.
     paused_until: Millis,
+    breaker: Breaker,
+    /// Outcomes that turned the breaker and are not recorded yet.
+    turning: usize,
     draining: bool,
     window: VecDeque<Delivery<B>>,
     cursor: EntryId,
@@ -76,7 +84,7 @@ pub struct Lane<B> {
 
 impl<B: Clone> Lane<B> {
     /// A lane that has done nothing yet.
-    pub fn new(limits: Limits, paused_until: Millis, known: Known) -> Self {
+    pub fn new(limits: Limits, standing: Standing, known: Known) -> Self {
         let (cursor, empty) = match known {
             Known::Nothing => (EntryId::ZERO, false),
             Known::EmptyUpTo(entry) => (entry, true),
@@ -85,7 +93,9 @@ impl<B: Clone> Lane<B> {
         Self {
             limits,
             pace,
-            paused_until,
+            paused_until: standing.asked_until,
+            breaker: Breaker::of(standing),
+            turning: 0,
             draining: false,
             window: VecDeque::new(),
             cursor,
@@ -121,15 +131,17 @@ impl<B: Clone> Lane<B> {
             }
             Input::Unsendable { entry, for_good } => self.unsendable(entry, for_good, now, &mut effects),
             Input::Recorded { entry, receipt } => self.recorded(entry, receipt, now),
-            Input::Changed { limits, paused_until } => self.changed(limits, paused_until),
+            Input::Changed { limits, standing } => self.changed(limits, standing),
             Input::Retaken => {
                 self.told = told;
+                self.breaker.doubts();
                 self.reread();
             }
             Input::Drain => self.draining = true,
             Input::Tick => self.wake_at = None,
         }
-        if self.told > previously_told {
+        // What comes in while nothing may start for long waits in Redis: it is no reason to stay.
+        if self.told > previously_told && self.floor().since(now) <= LINGER {
             self.quiet_since = None;
         }
         self.start_what_may_start(now, &mut effects);
@@ -245,7 +257,7 @@ impl<B: Clone> Lane<B> {
     ) {
         /// The endpoint is gone for good (RFC 9110, section 15.5.11).
         const GONE: u16 = 410;
-        let Some(attempt) = self.ended(entry) else { return };
+        let Some((attempt, term)) = self.ended(entry) else { return };
         let gone = result.status == Some(GONE);
         let next = if result.success() {
             Next::Delivered
@@ -257,9 +269,20 @@ impl<B: Clone> Lane<B> {
         let paused_until =
             result.retry_after.map(|pause| now + pause).filter(|until| *until > self.paused_until);
         self.paused_until = paused_until.unwrap_or(self.paused_until);
-        let disable = gone.then_some(DisabledReason::Gone);
+        let (signal, policy) = (Signal::of(result), &self.limits.breaker);
+        let change = self.breaker.ended(term, signal, self.paused_until, jitter, now, policy);
+        let hopeless = change.is_some() && self.breaker.is_hopeless(now, policy);
+        let disable =
+            if gone { Some(DisabledReason::Gone) } else { hopeless.then_some(DisabledReason::Failing) };
         self.limits.active &= disable.is_none();
-        self.record(entry, next, paused_until, disable, effects);
+        self.record(entry, effects, |verdict| Verdict {
+            next,
+            paused_until,
+            signal,
+            change,
+            disable,
+            ..verdict
+        });
     }
 
     fn after_failure(&self, attempt: u32, retry_after: Option<Duration>, jitter: f64, now: Millis) -> Next {
@@ -269,40 +292,40 @@ impl<B: Clone> Lane<B> {
         }
     }
 
-    /// Notes that an attempt is no longer on its way; answers its number.
-    fn ended(&mut self, entry: EntryId) -> Option<u32> {
+    /// Notes that an attempt is no longer on its way; answers its number, and when it was started.
+    fn ended(&mut self, entry: EntryId) -> Option<(u32, Term)> {
         let flight = self.in_flight.get(&entry).filter(|flight| flight.unrecorded.is_none())?;
         self.sending -= 1;
-        Some(flight.attempt)
+        Some((flight.attempt, flight.term))
     }
 
+    /// Has the end of an attempt recorded; `judge` says what it comes to.
     fn record(
         &mut self,
         entry: EntryId,
-        next: Next,
-        paused_until: Option<Millis>,
-        disable: Option<DisabledReason>,
         effects: &mut Vec<Effect<B>>,
+        judge: impl FnOnce(Verdict) -> Verdict,
     ) {
+        let rests_until = self.rests_until();
         let Some(flight) = self.in_flight.get_mut(&entry) else { return };
-        flight.unrecorded = Some(Unrecorded { next, paused_until, disables: disable.is_some() });
-        effects.push(Effect::Record(Verdict {
-            entry,
-            event: flight.event.clone(),
-            was_retry: flight.was_retry,
-            attempt: flight.attempt,
-            next,
-            paused_until,
-            disable,
-        }));
+        let InFlight { event, attempt, was_retry, .. } = flight;
+        let unsent = Verdict::unsent(entry, event.clone(), *attempt, *was_retry, Next::Dead);
+        let verdict = judge(Verdict { rests_until, ..unsent });
+        flight.unrecorded = Some(Unrecorded {
+            next: verdict.next,
+            paused_until: verdict.paused_until,
+            turns_breaker: verdict.change.is_some(),
+            disables: verdict.disable.is_some(),
+        });
+        self.turning += usize::from(verdict.change.is_some());
+        effects.push(Effect::Record(verdict));
     }
 
     fn unsendable(&mut self, entry: EntryId, for_good: bool, now: Millis, effects: &mut Vec<Effect<B>>) {
-        if self.ended(entry).is_none() {
-            return;
-        }
+        let Some((_, term)) = self.ended(entry) else { return };
+        self.breaker.abandoned(term, now);
         if for_good {
-            self.record(entry, Next::Bodiless, None, None, effects);
+            self.record(entry, effects, |verdict| Verdict { next: Next::Bodiless, ..verdict });
         } else {
             self.put_back(entry, now);
         }
@@ -329,10 +352,15 @@ impl<B: Clone> Lane<B> {
             return;
         }
         let Some(flight) = self.in_flight.remove(&entry) else { return };
+        let turned = flight.unrecorded.is_some_and(|outcome| outcome.turns_breaker);
+        self.turning -= usize::from(turned);
         match receipt {
             Receipt::Recorded => {}
             // Dropped, or recorded by a call whose answer was lost, or Redis has lost what it knew: only the queues tell.
             Receipt::Gone => {
+                if turned {
+                    self.breaker.doubts();
+                }
                 self.hold(now);
                 self.reread();
                 return;
@@ -357,7 +385,7 @@ impl<B: Clone> Lane<B> {
         }
     }
 
-    fn changed(&mut self, limits: Limits, paused_until: Millis) {
+    fn changed(&mut self, limits: Limits, standing: Standing) {
         if limits.rate_per_second != self.limits.rate_per_second {
             self.pace = limits.rate_per_second.map(Pace::new);
         }
@@ -365,7 +393,11 @@ impl<B: Clone> Lane<B> {
         let unrecorded = || self.in_flight.values().filter_map(|flight| flight.unrecorded);
         let pause = unrecorded().filter_map(|outcome| outcome.paused_until).max();
         let switched_off = unrecorded().any(|outcome| outcome.disables);
-        self.paused_until = paused_until.max(pause.unwrap_or_default());
+        self.paused_until = standing.asked_until.max(pause.unwrap_or_default());
+        // Redis went back, and is still to be told of a turn: then it will know what is known here.
+        if !self.breaker.is_in_doubt() || self.turning == 0 {
+            self.breaker.reread(standing);
+        }
         self.limits = Limits { active: limits.active && !switched_off, ..limits };
     }
 
@@ -373,46 +405,55 @@ impl<B: Clone> Lane<B> {
         while self.may_start(now) {
             let Some((delivery, was_retry)) = self.next_to_start(now) else { return };
             let waited = now.since(Millis(delivery.entry.ms));
+            for asked in [&mut self.asked, &mut self.asked_retries].into_iter().flatten() {
+                asked.started.insert(delivery.entry);
+            }
+            let is_sent = waited <= self.limits.max_age;
+            let was_open = self.breaker.is_open();
             let flight = InFlight {
                 event: delivery.event.clone(),
                 attempt: delivery.attempt,
                 was_retry,
+                term: if is_sent { self.breaker.started() } else { Term::default() },
                 outdated: false,
                 unrecorded: None,
             };
-            self.sending += 1;
-            for asked in [&mut self.asked, &mut self.asked_retries].into_iter().flatten() {
-                asked.started.insert(delivery.entry);
-            }
             self.in_flight.insert(delivery.entry, flight);
-            if waited > self.limits.max_age {
-                self.sending -= 1;
-                self.record(delivery.entry, Next::Expired, None, None, effects);
-            } else {
+            if is_sent {
+                self.sending += 1;
+                effects.extend(was_open.then_some(Effect::Probes));
                 effects.push(Effect::Start(delivery));
+            } else {
+                self.record(delivery.entry, effects, |verdict| Verdict { next: Next::Expired, ..verdict });
             }
         }
     }
-
     fn may_start(&self, now: Millis) -> bool {
         let unrecorded = self.in_flight.len() - self.sending;
         let room = self.sending < self.limits.max_concurrency
             && unrecorded <= 2 * self.limits.max_concurrency
             && (!self.limits.ordered || self.in_flight.is_empty());
-        room && self.limits.active && !self.draining && now >= self.floor()
+        let ready = room && self.limits.active && !self.draining && now >= self.floor();
+        // What the breaker has come to is recorded first, so that its turns are recorded in their order.
+        ready && self.turning == 0 && self.breaker.may_start(self.sending, now)
     }
 
-    /// Before that nothing may start: a pause the endpoint asked for, a fault of ours, the pace.
+    /// Nothing is sent before that for the endpoint's sake: it asked for a pause, or the breaker makes one.
+    fn rests_until(&self) -> Millis {
+        self.paused_until.max(self.breaker.pause_ends())
+    }
+
+    /// Before that nothing may start: the webhook rests, a fault of ours, the pace.
     fn floor(&self) -> Millis {
-        self.paused_until.max(self.hold_until).max(self.pace_until)
+        self.rests_until().max(self.hold_until).max(self.pace_until)
     }
 
     /// A due retry first, then the oldest of the window, unless the pace says later. For an ordered webhook nothing
     /// starts from the window while any delivery waits for a retry.
     fn next_to_start(&mut self, now: Millis) -> Option<(Delivery<B>, bool)> {
-        let due = self.retries.first_key_value().is_some_and(|((due, _), _)| *due <= now);
+        let retry = self.due_retry(now);
         let held_back = self.limits.ordered && (!self.retries_complete || !self.retries.is_empty());
-        if !due && (held_back || self.window.is_empty()) {
+        if retry.is_none() && (held_back || self.window.is_empty()) {
             return None;
         }
         if let Some(pace) = &self.pace
@@ -421,10 +462,16 @@ impl<B: Clone> Lane<B> {
             self.pace_until = now + wait;
             return None;
         }
-        if due {
-            return self.retries.pop_first().map(|(_, delivery)| (delivery, true));
+        match retry {
+            Some(key) => self.retries.remove(&key).map(|delivery| (delivery, true)),
+            None => self.window.pop_front().map(|delivery| (delivery, false)),
         }
-        self.window.pop_front().map(|delivery| (delivery, false))
+    }
+
+    /// The retry that is due first; for a probe the oldest delivery of those that are due.
+    fn due_retry(&self, now: Millis) -> Option<(Millis, EntryId)> {
+        let mut due = self.retries.keys().copied().take_while(|(due, _)| *due <= now);
+        if self.breaker.is_open() { due.min_by_key(|(_, entry)| *entry) } else { due.next() }
     }
 
     fn is_behind(&self) -> bool {

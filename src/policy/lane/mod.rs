@@ -2,7 +2,7 @@
 //!
 //! A [`Lane`] holds the window of deliveries that wait for their first attempt, the retries that are due soon, and what
 //! is in flight. Every input is answered with effects; time and chance arrive as arguments. It decides order,
-//! concurrency, pace, pauses and retries; it knows nothing of Redis, HTTP or actors.
+//! concurrency, pace, pauses and retries; the breaker ([`crate::policy::breaker`]) is a part of it. It knows nothing of Redis, HTTP or actors.
 //!
 //! For correctness: a delivery is started only while it is in neither `window`, `retries` nor `in_flight` twice (entry
 //! ids tell), and `told` against `cursor` shows whether the mailbox holds more than the lane has seen. Only for speed:

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+mod failing;
 mod model;
 
 use super::*;
 use crate::domain::{
     AttemptResult, Backoff, DisabledReason, EntryId, ErrorKind, Failure, Millis, Receipt, Retries,
 };
+use crate::policy::breaker::{self, Change, Standing};
 use crate::policy::waiting::Waiting;
 
 type TestLane = Lane<()>;
@@ -23,7 +25,17 @@ fn limits() -> Limits {
         rate_per_second: None,
         retries: Retries { attempts: 1, delay_seconds: 60, backoff: Backoff::Fixed, schedule: None },
         max_age: Duration::from_secs(86_400),
+        breaker: breaker::Policy {
+            failure_threshold: 10,
+            pause: Duration::from_secs(30),
+            max_pause: Duration::from_secs(900),
+            disable_after: Duration::from_secs(5 * 86_400),
+        },
     }
+}
+
+fn paused(asked_until: Millis) -> Standing {
+    Standing { asked_until, ..Standing::default() }
 }
 
 fn entry(seq: u64) -> EntryId {
@@ -80,7 +92,7 @@ fn verdict(effects: &[Effect<()>]) -> &Verdict {
 }
 
 fn idle_lane(limits: Limits) -> TestLane {
-    Lane::new(limits, Millis(0), Known::EmptyUpTo(EntryId::ZERO))
+    Lane::new(limits, Standing::default(), Known::EmptyUpTo(EntryId::ZERO))
 }
 
 fn step(lane: &mut TestLane, input: Input<()>, now: Millis) -> Vec<Effect<()>> {
@@ -195,13 +207,14 @@ fn rests_until(effects: &[Effect<()>]) -> Option<Millis> {
 #[test]
 fn a_paused_lane_rests_until_its_pause_ends_whatever_waits() {
     let until = NOW + Duration::from_secs(3600);
-    let mut lane = Lane::new(limits(), until, Known::EmptyUpTo(EntryId::ZERO));
+    let mut lane = Lane::new(limits(), paused(until), Known::EmptyUpTo(EntryId::ZERO));
     let many = u64::try_from(WINDOW).unwrap() + 5;
     assert_eq!(rests_until(&step(&mut lane, delivered(0, 1..=many), NOW)), None, "more may come");
     let later = NOW + Duration::from_secs(30);
     assert_eq!(rests_until(&step(&mut lane, Input::Tick, later)), Some(until));
     assert_eq!(lane.cursor(), entry(many), "it knows of all that it leaves to Redis");
-    assert_eq!(rests_until(&step(&mut lane, delivered(many, many + 1..=many + 1), later)), None);
+    let more = delivered(many, many + 1..=many + 1);
+    assert_eq!(rests_until(&step(&mut lane, more, later)), Some(until), "that waits in Redis too");
     let effects = step(&mut lane, Input::Tick, until);
     assert_eq!(started(&effects), [1, 2, 3, 4], "had it not rested");
 }
@@ -229,7 +242,7 @@ fn a_change_read_before_a_pause_was_recorded_keeps_the_pause() {
     let mut lane = idle_lane(limits());
     step(&mut lane, delivered(0, 1..=1), NOW);
     step(&mut lane, attempted(1, 429), NOW);
-    let change = || Input::Changed { limits: limits(), paused_until: Millis(0) };
+    let change = || Input::Changed { limits: limits(), standing: Standing::default() };
     step(&mut lane, change(), NOW);
     assert_eq!(started(&step(&mut lane, delivered(1, 2..=2), NOW)), NONE, "429 asked for two minutes");
     step(&mut lane, recorded(1), NOW);
@@ -241,7 +254,7 @@ fn a_change_read_before_a_410_was_recorded_starts_nothing() {
     let mut lane = idle_lane(limits());
     step(&mut lane, delivered(0, 1..=2), NOW);
     step(&mut lane, attempted(1, 410), NOW);
-    step(&mut lane, Input::Changed { limits: limits(), paused_until: Millis(0) }, NOW);
+    step(&mut lane, Input::Changed { limits: limits(), standing: Standing::default() }, NOW);
     assert_eq!(started(&step(&mut lane, delivered(2, 3..=3), NOW)), NONE);
 }
 
@@ -348,26 +361,27 @@ fn a_draining_lane_starts_nothing_and_settles() {
 fn what_waits_is_told_with_its_age_and_with_what_keeps_it() {
     let later = NOW + Duration::from_secs(5);
     let on_webhook = |since| Waiting { on_node: None, on_webhook: Some(since) };
-    let mut lane = TestLane::new(limits(), Millis(0), Known::EmptyUpTo(EntryId::ZERO));
+    let mut lane = TestLane::new(limits(), Standing::default(), Known::EmptyUpTo(EntryId::ZERO));
     assert_eq!(lane.waiting(NOW), Waiting::default(), "nothing waits");
     lane.step(delivered(0, 1..=4), EntryId::ZERO, NOW);
     assert_eq!(lane.waiting(later), Waiting::default(), "all of them have been started");
     lane.step(delivered(4, 5..=6), EntryId::ZERO, NOW);
     assert_eq!(lane.waiting(later), on_webhook(NOW), "four at once are its limit");
-    let inactive = Input::Changed { limits: Limits { active: false, ..limits() }, paused_until: Millis(0) };
+    let inactive =
+        Input::Changed { limits: Limits { active: false, ..limits() }, standing: Standing::default() };
     lane.step(inactive, EntryId::ZERO, NOW);
     assert_eq!(lane.waiting(later), Waiting::default(), "inactive");
 
     let slow = Limits { rate_per_second: Some(1), ..limits() };
-    let mut lane = TestLane::new(slow, Millis(0), Known::EmptyUpTo(EntryId::ZERO));
+    let mut lane = TestLane::new(slow, Standing::default(), Known::EmptyUpTo(EntryId::ZERO));
     lane.step(delivered(0, 1..=3), EntryId::ZERO, NOW);
     assert_eq!(lane.waiting(NOW), on_webhook(NOW), "one a second is its limit");
 
-    let mut lane = TestLane::new(limits(), later, Known::EmptyUpTo(EntryId::ZERO));
+    let mut lane = TestLane::new(limits(), paused(later), Known::EmptyUpTo(EntryId::ZERO));
     lane.step(delivered(0, 1..=3), EntryId::ZERO, NOW);
     assert_eq!(lane.waiting(NOW), Waiting::default(), "paused");
 
-    let mut lane = TestLane::new(limits(), Millis(0), Known::EmptyUpTo(EntryId::ZERO));
+    let mut lane = TestLane::new(limits(), Standing::default(), Known::EmptyUpTo(EntryId::ZERO));
     lane.step(delivered(0, 1..=1), EntryId::ZERO, NOW);
     lane.step(Input::Unsendable { entry: entry(1), for_good: false }, EntryId::ZERO, NOW);
     let on_node = Waiting { on_node: Some(NOW), on_webhook: None };

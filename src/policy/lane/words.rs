@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::{AttemptResult, DisabledReason, EntryId, EventId, Millis, Receipt, Retries, Webhook};
+use crate::policy::breaker::{self, Change, Signal, Standing};
 
 /// The limits of one webhook, as its record says now.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,11 +20,13 @@ pub struct Limits {
     pub retries: Retries,
     /// A delivery that has waited longer ends as dead.
     pub max_age: Duration,
+    /// When failures in a row hold everything back.
+    pub breaker: breaker::Policy,
 }
 
 impl Limits {
     /// The limits of `webhook`, with the node's defaults (0 = no rate limit).
-    pub fn of(webhook: &Webhook, default_rate: u32, max_age: Duration) -> Self {
+    pub fn of(webhook: &Webhook, default_rate: u32, max_age: Duration, breaker: breaker::Policy) -> Self {
         let settings = &webhook.settings;
         Self {
             active: webhook.is_active,
@@ -32,6 +35,7 @@ impl Limits {
             rate_per_second: settings.rate_limit_per_second.or(Some(default_rate).filter(|rate| *rate > 0)),
             retries: settings.retries.clone(),
             max_age,
+            breaker,
         }
     }
 }
@@ -81,7 +85,7 @@ pub enum Input<B> {
         entry: EntryId,
         /// How.
         result: Box<AttemptResult>,
-        /// 0..1, spreads the retries.
+        /// 0..1, spreads the retries and the pauses.
         jitter: f64,
     },
     /// An attempt could not be made (no body): the delivery is over, or (`false`) it is tried again after a moment.
@@ -102,8 +106,8 @@ pub enum Input<B> {
     Changed {
         /// What it says now.
         limits: Limits,
-        /// The webhook rests until then.
-        paused_until: Millis,
+        /// What is kept of its failures.
+        standing: Standing,
     },
     /// Redis may have lost or regained something: what is known of the queues is void, and so is what was told of them.
     Retaken,
@@ -118,6 +122,8 @@ pub enum Input<B> {
 pub enum Effect<B> {
     /// Make an attempt.
     Start(Delivery<B>),
+    /// The attempt that starts next is the probe of an endpoint that had failed: tell.
+    Probes,
     /// Record what came of a delivery.
     Record(Verdict),
     /// Read up to `count` mailbox entries after `after`.
@@ -155,10 +161,39 @@ pub struct Verdict {
     pub attempt: u32,
     /// What follows.
     pub next: Next,
-    /// The webhook rests until then.
+    /// Nothing is sent to the webhook before then, its retry neither.
+    pub rests_until: Millis,
+    /// The endpoint asked to be left alone until then.
     pub paused_until: Option<Millis>,
+    /// What it tells of the endpoint.
+    pub signal: Signal,
+    /// What it changed of the breaker.
+    pub change: Option<Change>,
     /// The webhook is switched off.
     pub disable: Option<DisabledReason>,
+}
+
+impl Verdict {
+    /// When the next attempt may be expected, at the earliest.
+    pub fn retries_at(&self) -> Option<Millis> {
+        if let Next::Retry(due) = self.next { Some(due.max(self.rests_until)) } else { None }
+    }
+
+    /// A delivery ends without a request.
+    pub fn unsent(entry: EntryId, event: EventId, attempt: u32, was_retry: bool, next: Next) -> Self {
+        Self {
+            entry,
+            event,
+            was_retry,
+            attempt,
+            next,
+            rests_until: Millis(0),
+            paused_until: None,
+            signal: Signal::Nothing,
+            change: None,
+            disable: None,
+        }
+    }
 }
 
 /// What follows an attempt.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::{Receipt, Shard};
+use crate::policy::breaker::{Change, Signal};
 use crate::store::outcomes::{Disposition, Outcome, OutcomeLimits, Recorded, Source, record};
 use crate::store::testing::TestRedis;
 
@@ -110,6 +111,11 @@ impl Fixture {
     }
 
     async fn recorded(&self, disposition: Disposition) -> Recorded {
+        self.record_this(|outcome| Outcome { disposition, ..outcome }).await
+    }
+
+    /// Records the first attempt of the event, with what `change` makes of it.
+    async fn record_this(&self, change: impl FnOnce(Outcome) -> Outcome) -> Recorded {
         let outcome = Outcome {
             webhook: self.webhook.clone(),
             owner_hash: Arc::from("owner"),
@@ -121,15 +127,32 @@ impl Fixture {
             event_type: Arc::from("lead.created"),
             attempt: 1,
             error_kind: None,
-            disposition,
+            disposition: Disposition::Delivered,
             row: ("{}".into(), None),
             elapsed: None,
             paused_until: None,
+            signal: Signal::Nothing,
+            change: None,
             disable: None,
         };
         let limits = OutcomeLimits { log_max: 100, dead_max: 100, closed: 3 * DAY, dead: 7 * DAY };
         let (redis, now) = (&self.server.redis, Millis(2000));
-        record(redis, &self.keys, PARTITION, "t", now, &limits, &[outcome]).await.unwrap()
+        record(redis, &self.keys, PARTITION, "t", now, &limits, &[change(outcome)]).await.unwrap()
+    }
+
+    /// What is kept of the webhook's breaker: failures, since when, pauses, the end of the last, turns; and in the index.
+    async fn breaker(&self) -> [String; 6] {
+        let count = format!("sw:{{p03}}:count:{}", self.webhook);
+        let mut kept: [String; 6] = Default::default();
+        for (place, field) in ["row", "failing", "pauses", "pause_ends", "turn"].into_iter().enumerate() {
+            kept[place] = self.run(&["HGET", &count, field]).await;
+        }
+        kept[5] = self.run(&["ZSCORE", "sw:{p03}:breakers", self.webhook.as_str()]).await;
+        kept
+    }
+
+    async fn wakes(&self) -> String {
+        self.run(&["ZSCORE", "sw:{p03}:wake", self.webhook.as_str()]).await
     }
 }
 
@@ -305,4 +328,43 @@ async fn nothing_is_taken_out_while_the_whole_partition_is_broken() {
     let instruction = fixture.event(vec![fixture.webhook.clone()]).await;
     assert!(matches!(fixture.try_dispatch(10, instruction).await, Err(Error::Rejected(_))));
     assert_eq!(fixture.run(&["XLEN", "sw:{p03}:events"]).await, "1");
+}
+
+#[tokio::test]
+async fn what_an_outcome_turned_is_kept_once_and_wakes_the_webhook_when_its_pause_ends() {
+    let fixture = Fixture::new().await;
+    fixture.dispatch_event(10).await;
+    let opens = |outcome| Outcome {
+        disposition: Disposition::Retry(Millis(3000)),
+        signal: Signal::Failed,
+        change: Some(Change::Opened { pauses: 2, until: Millis(9000) }),
+        ..outcome
+    };
+    let open = ["1", "2000", "2", "9000", "1", "9000"];
+    for (repeat, receipt) in [(0, Receipt::Recorded), (1, Receipt::Gone)] {
+        assert_eq!(fixture.record_this(opens).await.receipts, [receipt]);
+        assert_eq!(fixture.breaker().await, open, "call {repeat}");
+        assert_eq!(fixture.wakes().await, "9000", "not when its retry is due");
+    }
+    let probe = |outcome| Outcome { source: Source::Retries, attempt: 2, ..outcome };
+    let unheard = |outcome| Outcome { disposition: Disposition::Retry(Millis(4000)), ..probe(outcome) };
+    assert_eq!(fixture.record_this(unheard).await.receipts, [Receipt::Recorded]);
+    assert_eq!(fixture.breaker().await, open, "a fault of ours tells nothing");
+    let closes = |outcome| Outcome {
+        signal: Signal::Succeeded,
+        change: Some(Change::Closed),
+        ..Outcome { attempt: 3, ..probe(outcome) }
+    };
+    assert_eq!(fixture.record_this(closes).await.receipts, [Receipt::Recorded]);
+    assert_eq!(fixture.breaker().await, ["0", "", "", "", "2", ""]);
+}
+
+#[tokio::test]
+async fn a_breaker_leaves_the_index_with_its_webhook() {
+    let fixture = Fixture::new().await;
+    fixture.run(&["ZADD", "sw:{p03}:breakers", "9000", fixture.webhook.as_str()]).await;
+    fixture.run(&["XADD", "sw:{p03}:events", "5-1", "k", "deleted"]).await;
+    let entry = EntryId { ms: 5, seq: 1 };
+    fixture.dispatch(10, Instruction::Deleted { entry, webhook: fixture.webhook.clone() }).await;
+    assert_eq!(fixture.breaker().await[5], "");
 }

@@ -146,8 +146,7 @@ end
 function handle.changed()
   local entry, webhook, active = take(3)
   redis.call('XDEL', P .. 'events', entry)
-  local paused = tonumber(redis.call('HGET', P .. 'count:' .. webhook, 'paused') or 0)
-  return rewake(webhook, active == '1', now, paused)
+  return rewake(webhook, active == '1', now, rests_until(webhook))
 end
 
 -- A webhook is gone and its queue has been emptied: the rest goes.
@@ -155,6 +154,7 @@ function handle.deleted()
   local entry, webhook = take(2)
   redis.call('XDEL', P .. 'events', entry)
   redis.call('ZREM', P .. 'wake', webhook)
+  redis.call('ZREM', P .. 'breakers', webhook)
   for _, kind in ipairs({ 'mbox', 'retry', 'log', 'answer', 'dead', 'count', 'hours', 'types', 'testing' }) do
     redis.call('UNLINK', P .. kind .. ':' .. webhook)
   end

@@ -11,7 +11,7 @@ local this_hour = math.floor(now / 3600000)
 
 -- What is read of a webhook's `count:` before, and written once after, all of its items.
 local TOTALS = { 'ok', 'fail', 'delivered', 'dead' }
-local KEPT = { 'row', 'paused', 'hour', unpack(TOTALS) }
+local KEPT = { 'row', 'paused', 'failing', 'pauses', 'pause_ends', 'hour', unpack(TOTALS) }
 local webhooks = {}
 local function kept_of(webhook)
   local _, values = guarded('count:', webhook, 'read', redis.call, 'HMGET', P .. 'count:' .. webhook, unpack(KEPT))
@@ -25,6 +25,7 @@ local function state_of(webhook)
   if not state then
     local record, kept = redis.call('HGET', P .. 'webhooks', webhook), kept_of(webhook)
     state = { exists = record ~= false, row = kept.row, paused = kept.paused, kept = kept, more = {},
+      failing = kept.failing, pauses = kept.pauses, pause_ends = kept.pause_ends, turns = 0,
       active = record and string.match(record, '^%d+ 1 ') ~= nil }
     webhooks[webhook] = state
   end
@@ -68,7 +69,7 @@ local function ended(item, state, how)
 end
 
 local NAMES = { 'webhook', 'owner', 'tenant', 'from', 'entry', 'event', 'id', 'kind', 'then_what', 'due', 'member',
-  'attempt', 'row', 'answer', 'elapsed', 'bucket', 'paused', 'disable' }
+  'attempt', 'row', 'answer', 'elapsed', 'bucket', 'paused', 'disable', 'signal', 'pauses', 'pause_ends' }
 
 local function part(item, place, ...)
   return guarded(place, item.webhook, item.id, ...)
@@ -101,15 +102,42 @@ local function record(item)
   count_in(state, word)
   if hours[item.webhook] then hours[item.webhook].begun = state.kept.hour == this_hour end
   state.touched, state['last_' .. word] = true, now_text
-  state.row = word == 'ok' and 0 or state.row + 1
+  if item.signal == 'good' then state.row, state.failing = 0, 0 end
+  if item.signal == 'bad' then
+    state.row = state.row + 1
+    if state.failing == 0 then state.failing = now end
+  end
+  if item.pauses ~= '' then
+    state.pauses, state.pause_ends, state.turns = tonumber(item.pauses), tonumber(item.pause_ends), state.turns + 1
+  end
   if item.paused ~= '' then state.paused = tonumber(item.paused) end
   if item.disable ~= '' then part(item, 'disable:', disable, item.webhook, item.disable) end
   state.active = state.active and item.disable == ''
   return 1
 end
 
+-- What the breaker did in this call; an open one is in the index of its partition.
+local function write_breaker(webhook, state)
+  local count = P .. 'count:' .. webhook
+  redis.call('HINCRBY', count, 'turn', state.turns)
+  if state.pauses == 0 then
+    redis.call('HDEL', count, 'pauses', 'pause_ends')
+    redis.call('ZREM', P .. 'breakers', webhook)
+    return
+  end
+  local ends = string.format('%.0f', state.pause_ends)
+  redis.call('HSET', count, 'pauses', state.pauses, 'pause_ends', ends)
+  redis.call('ZADD', P .. 'breakers', ends, webhook)
+end
+
 local function write_state(webhook, state)
   local fields = { 'row', state.row, 'last', now_text }
+  if state.failing > 0 and state.kept.failing == 0 then
+    fields[#fields + 1] = 'failing'
+    fields[#fields + 1] = now_text
+  elseif state.failing == 0 and state.kept.failing > 0 then
+    redis.call('HDEL', P .. 'count:' .. webhook, 'failing')
+  end
   for _, word in ipairs({ 'last_ok', 'last_fail' }) do
     if state[word] then
       fields[#fields + 1] = word
@@ -129,7 +157,8 @@ local function write_state(webhook, state)
     fields[#fields + 1] = string.format('%.0f', state.paused)
   end
   redis.call('HSET', P .. 'count:' .. webhook, unpack(fields))
-  rewake(webhook, state.active, now, state.paused)
+  if state.turns > 0 then write_breaker(webhook, state) end
+  rewake(webhook, state.active, now, state.pauses > 0 and math.max(state.paused, state.pause_ends) or state.paused)
 end
 
 local answers, at = {}, 8

@@ -115,6 +115,12 @@ local function close_delivery(event, tenant, webhook, how, now, attempts, ttl, d
   end
 end
 
+-- Until when a webhook rests: its endpoint asked for that (`paused`), or its breaker is open (`pause_ends`).
+local function rests_until(webhook)
+  local kept = redis.call('HMGET', P .. 'count:' .. webhook, 'paused', 'pause_ends')
+  return math.max(tonumber(kept[1] or 0) or 0, tonumber(kept[2] or 0) or 0)
+end
+
 -- When a webhook wants attention next; false when nothing waits for it.
 local function next_wake(webhook, now, paused)
   local due

@@ -27,7 +27,7 @@ end
 if removed > 0 then
   local record = redis.call('HGET', P .. 'webhooks', webhook)
   local active = record and string.find(record, '^%d+ 1 ') ~= nil
-  rewake(webhook, active, tonumber(now), tonumber(redis.call('HGET', P .. 'count:' .. webhook, 'paused') or 0))
+  rewake(webhook, active, tonumber(now), rests_until(webhook))
 end
 write_sums()
 return removed

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::{EntryId, ErrorKind, Receipt, Shard};
+use crate::policy::breaker::Signal;
 use crate::store::keys::{event_hash, tenant_hash};
 use crate::store::outcomes::{Disposition, Outcome, OutcomeLimits, Recorded, Source, record};
 use crate::store::testing::TestRedis;
@@ -84,6 +85,8 @@ impl Fixture {
             row: ("{}".into(), None),
             elapsed: elapsed_ms.map(Duration::from_millis),
             paused_until: None,
+            signal: if disposition == Disposition::Delivered { Signal::Succeeded } else { Signal::Failed },
+            change: None,
             disable: None,
         }
     }

@@ -140,13 +140,14 @@ async fn a_change_states_the_version_that_it_read() {
     webhooks.update(&webhook, Failures::Keep).await.expect("a repeat is no conflict");
     assert_eq!(bench.told(&webhook.id).await, ["changed", "changed"]);
     let figures = webhooks.figures([&webhook.id]).await.unwrap();
-    assert_eq!((figures[0].in_a_row, figures[0].succeeded), (3, 7));
+    assert_eq!((figures[0].standing.failures, figures[0].succeeded), (3, 7));
 
     let stale = Webhook { updated_at: Millis(77), ..webhook.clone() };
     assert!(matches!(webhooks.update(&stale, Failures::Keep).await, Err(Error::Changed)));
     webhook.version = 3;
     webhooks.update(&webhook, Failures::Forget).await.unwrap();
-    let expected = Figures { succeeded: 7, last_at: Some(Millis(5)), ..Figures::default() };
+    let standing = Standing { turn: 1, ..Standing::default() };
+    let expected = Figures { succeeded: 7, last_at: Some(Millis(5)), standing, ..Figures::default() };
     assert_eq!(webhooks.figures([&webhook.id]).await.unwrap(), [expected]);
 }
 

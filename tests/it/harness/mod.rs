@@ -22,7 +22,7 @@ pub use client::{Answer, Client, is_time, text};
 pub use cluster::RedisCluster;
 pub use collector::{Collector, Span};
 pub use dir::TempDir;
-pub use node::{MOST_IN_FLIGHT, TestNode};
+pub use node::{MOST_IN_FLIGHT, NEVER_LEFT_ALONE, TestNode};
 pub use nodes::TestCluster;
 pub use receiver::{Gate, Given, Received, Receiver, Reply};
 pub use redis::TestRedis;

@@ -22,6 +22,9 @@ const LOG_LINES: usize = 200;
 /// and those answered and not yet recorded, of which a lane lets twice as many wait.
 pub const MOST_IN_FLIGHT: usize = 3 * 16;
 
+/// A setting for tests that count the attempts of an endpoint which fails many times in a row: no breaker opens.
+pub const NEVER_LEFT_ALONE: (&str, &str) = ("BREAKER__FAILURE_THRESHOLD", "1000000");
+
 /// A node that ends with the test. Its clients follow it when it starts again.
 #[derive(Debug)]
 pub struct TestNode {

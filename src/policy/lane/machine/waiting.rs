@@ -8,7 +8,7 @@ impl<B: Clone> Lane<B> {
     /// Since when the oldest delivery waits that is due at `now`, and what keeps it. An inactive or paused webhook has
     /// none. What still lies in the mailbox unread is known by its last entry alone. Costs the same however much waits.
     pub fn waiting(&self, now: Millis) -> Waiting {
-        if !self.limits.active || self.draining || now < self.paused_until {
+        if !self.limits.active || self.draining || now < self.rests_until() {
             return Waiting::default();
         }
         let retry = self.retries.first_key_value().map(|((due, _), _)| *due).filter(|due| *due <= now);
@@ -28,6 +28,7 @@ impl<B: Clone> Lane<B> {
 
     fn is_held_by_its_limits(&self, now: Millis) -> bool {
         let most = if self.limits.ordered { 1 } else { self.limits.max_concurrency };
-        now < self.pace_until || self.sending >= most
+        let is_held = self.turning > 0 || !self.breaker.may_start(self.sending, now);
+        now < self.pace_until || self.sending >= most || is_held
     }
 }

@@ -22,6 +22,14 @@ struct Model {
     /// Read and not yet answered.
     read: Vec<Input<()>>,
     reads: usize,
+    /// What is kept of the failures, of what is recorded.
+    kept: Standing,
+    /// The same of what the lane has decided.
+    decided: Standing,
+    /// Whether the lane takes whatever is read next.
+    doubts: bool,
+    /// The probe that is out.
+    probe: Option<u64>,
 }
 
 impl Model {
@@ -42,7 +50,18 @@ impl Model {
                         }
                     };
                     assert!(waiting, "{seq} was started and does not wait");
+                    if self.decided.is_open() {
+                        assert!(self.decided.pause_ends <= now, "{seq} was started in a pause");
+                        assert_eq!(self.probe.replace(seq), None, "{seq} was started beside the probe");
+                    }
                     *self.attempts.entry(seq).or_default() += 1;
+                    self.pending.push(effect);
+                }
+                Effect::Record(verdict) => {
+                    if turn(&mut self.decided, verdict) {
+                        self.probe = None;
+                    }
+                    self.reads += 1;
                     self.pending.push(effect);
                 }
                 // Every other read is made at once, and its answer may come when it no longer is true.
@@ -51,11 +70,11 @@ impl Model {
                     let answer = self.look(&effect);
                     self.read.push(answer);
                 }
-                Effect::Record(_) | Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } => {
+                Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } => {
                     self.reads += 1;
                     self.pending.push(effect)
                 }
-                Effect::WakeAt(_) | Effect::Idle(_) => {}
+                Effect::WakeAt(_) | Effect::Idle(_) | Effect::Probes => {}
             }
         }
     }
@@ -67,6 +86,7 @@ impl Model {
             false => self.mailbox.remove(&seq),
         };
         assert!(removed, "{seq} is recorded twice");
+        turn(&mut self.kept, verdict);
         match verdict.next {
             Next::Delivered => self.delivered.push(seq),
             Next::Retry(due) => drop(self.retries.insert(seq, (due, verdict.attempt + 1))),
@@ -109,6 +129,7 @@ impl Model {
             Effect::Start(_) if chance.is_multiple_of(11) => {
                 let Effect::Start(delivery) = effect else { unreachable!() };
                 *self.attempts.entry(delivery.entry.seq).or_default() -= 1;
+                self.probe.take_if(|probe| *probe == delivery.entry.seq);
                 Input::Unsendable { entry: delivery.entry, for_good: false }
             }
             Effect::Start(delivery) => {
@@ -136,11 +157,52 @@ impl Model {
         None
     }
 
+    /// Reads the record; the answer comes later, and may be true no longer.
+    fn read_record(&mut self, limits: &Limits) {
+        self.read.push(Input::Changed { limits: limits.clone(), standing: self.kept });
+    }
+
+    /// The failures are forgotten.
+    fn forget(&mut self) {
+        self.kept = Standing { turn: self.kept.turn + 1, ..Standing::default() };
+    }
+
+    fn hears(&mut self, standing: Standing) {
+        let turns =
+            |effect: &Effect<()>| matches!(effect, Effect::Record(verdict) if verdict.change.is_some());
+        if self.doubts && self.pending.iter().any(turns) {
+            return;
+        }
+        let newer = std::mem::take(&mut self.doubts) || standing.turn > self.decided.turn;
+        let same = self.decided.is_open() && self.decided.pauses == standing.pauses;
+        if newer && same {
+            self.decided.turn = standing.turn;
+        } else if newer {
+            (self.decided, self.probe) = (standing, None);
+        }
+    }
+
     fn step(&mut self, lane: &mut TestLane, input: Input<()>, now: Millis) {
+        match &input {
+            Input::Changed { standing, .. } => self.hears(*standing),
+            Input::Retaken => self.doubts = true,
+            _ => {}
+        }
         let missed = if self.missed == 0 { EntryId::ZERO } else { entry(self.missed) };
         let effects = lane.step(input, missed, now);
         self.perform(effects, now);
     }
+}
+
+/// What a verdict does to what is kept; whether it turns the breaker.
+fn turn(standing: &mut Standing, verdict: &Verdict) -> bool {
+    let turned = match verdict.change {
+        Some(Change::Opened { pauses, until }) => Standing { pauses, pause_ends: until, ..*standing },
+        Some(Change::Closed) => Standing { pauses: 0, pause_ends: Millis(0), ..*standing },
+        None => return false,
+    };
+    *standing = Standing { turn: standing.turn + 1, ..turned };
+    true
 }
 
 proptest! {
@@ -151,7 +213,8 @@ proptest! {
         ordered in any::<bool>(),
         rate in proptest::option::of(5..200_u32),
         known in any::<bool>(),
-        script in proptest::collection::vec((0..8_u8, any::<prop::sample::Index>(), 1..20_u64), 1..120),
+        failure_threshold in 1..5_u32,
+        script in proptest::collection::vec((0..10_u8, any::<prop::sample::Index>(), 1..20_u64), 1..120),
     ) {
         let mut model = Model::default();
         let mut now = NOW;
@@ -159,10 +222,11 @@ proptest! {
             ordered,
             max_concurrency: if ordered { 1 } else { 4 },
             rate_per_second: rate,
+            breaker: breaker::Policy { failure_threshold, pause: Duration::from_secs(7), ..limits().breaker },
             ..limits()
         };
         let known = if known { Known::EmptyUpTo(EntryId::ZERO) } else { Known::Nothing };
-        let mut lane = TestLane::new(limits, Millis(0), known);
+        let mut lane = TestLane::new(limits.clone(), Standing::default(), known);
         model.step(&mut lane, Input::Tick, now);
         for (action, chance, count) in script {
             let chance = chance.index(10_000);
@@ -171,6 +235,8 @@ proptest! {
                 1 => model.publish(count, false),
                 2 => { now = now + Duration::from_secs(count * 3); Some(Input::Tick) }
                 3 if count % 4 == 0 => { model.missed = 0; Some(Input::Retaken) }
+                4 if count % 2 == 0 => { model.read_record(&limits); None }
+                5 if count % 5 == 0 => { model.forget(); model.read_record(&limits); None }
                 _ => model.answer(chance),
             };
             model.step(&mut lane, input.unwrap_or(Input::Tick), now);
