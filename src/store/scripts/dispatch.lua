@@ -11,7 +11,7 @@ if fenced(token) then return redis.error_reply(FENCED) end
 local first = ARGV[9] == 'event' and ARGV[11] or ARGV[10]
 if #redis.call('XRANGE', P .. 'events', '-', '(' .. first, 'COUNT', 1) > 0 then return redis.error_reply(FENCED) end
 -- Every webhook's deliveries need this key: if it is not what it should be, let that show before anything is taken out.
-redis.call('ZCARD', P .. 'wake')
+redis.call('ZCARD', WAKE)
 now, max_pending = tonumber(now), tonumber(max_pending)
 local at = 9
 local function take(n)
@@ -19,13 +19,13 @@ local function take(n)
   return unpack(ARGV, at - n, at - 1)
 end
 
--- What is known of the queues that this call puts entries into: how long each is, and whether it wakes its webhook.
+-- What is known of the queues that this call puts entries into: how long each was, and how many went in.
 local queues = {}
-local function queue_of(webhook)
+local function queue_of(webhook, owner)
   local queue = queues[webhook]
   if not queue then
     local mailbox = P .. 'mbox:' .. webhook
-    queue = { mailbox = mailbox, wakes = false,
+    queue = { mailbox = mailbox, owner = owner, added = 0,
       length = redis.call('XLEN', mailbox) + redis.call('ZCARD', P .. 'retry:' .. webhook) }
     queues[webhook] = queue
   end
@@ -44,13 +44,13 @@ local function overflow(webhook, owner, id, kind)
   })
   redis.call('XADD', P .. 'log:' .. webhook, 'MAXLEN', '~', log_max, '*', 'r', row)
   redis.call('XADD', P .. 'dead:' .. webhook, 'MAXLEN', '~', dead_max, '*', 'e', id, 't', kind, 'n', 0)
-  count_attempt(webhook, owner, kind, 'fail', now, 0, '')
+  count_attempt(webhook, owner, kind, 'fail', 0, '')
   add(P .. 'count:' .. webhook, 'fail', 1)
   add(P .. 'count:' .. webhook, 'dead', 1)
   add(P .. 'stats:' .. owner, 'dead', 1)
 end
 
-local function enqueue(queue, entry, webhook, owner, id)
+local function enqueue(queue, entry, webhook, id)
   local added = redis.pcall('XADD', queue.mailbox, entry, 'e', id)
   if type(added) == 'table' and added.err then
     -- A mailbox takes larger ids only. None of ours is ever smaller, but the entry is out of the stream by now: whatever
@@ -58,22 +58,18 @@ local function enqueue(queue, entry, webhook, owner, id)
     if not string.find(added.err, 'equal or smaller', 1, true) then error(added.err) end
     redis.call('ZADD', P .. 'retry:' .. webhook, now, entry .. ' 1 ' .. id)
   end
-  queue.length = queue.length + 1
-  if not queue.wakes then
-    redis.call('ZADD', P .. 'wake', '0', webhook)
-    queue.wakes = true
-  end
-  count_pending(owner, 1)
+  if queue.added == 0 then redis.call('ZADD', WAKE, '0', webhook) end
+  queue.added = queue.added + 1
 end
 
 -- Queues an entry for one webhook; whether it was full.
 local function put(entry, webhook, owner, id, kind)
-  local queue = queue_of(webhook)
-  if queue.length >= max_pending then
+  local queue = queue_of(webhook, owner)
+  if queue.length + queue.added >= max_pending then
     overflow(webhook, owner, id, kind)
     return true
   end
-  enqueue(queue, entry, webhook, owner, id)
+  enqueue(queue, entry, webhook, id)
   return false
 end
 
@@ -85,7 +81,7 @@ function handle.event()
   local targets = { take(2 * tonumber(n)) }
   if mode == 'part' and #redis.call('XRANGE', P .. 'events', entry, entry) == 0 then return 0 end
   if mode ~= 'part' and redis.call('XDEL', P .. 'events', entry) == 0 then return 0 end
-  if mode ~= 'part' then add(P .. 'usage', 'undispatched', -#body) end
+  if mode ~= 'part' then add(USAGE, 'undispatched', -#body) end
   if #targets == 0 and keep == '0' then return 1 end
   local key, opened, full = P .. 'event:' .. event, 0, {}
   -- It has one where an earlier chunk made it, or where the same id was published again after all that tells a repeat is gone.
@@ -113,7 +109,7 @@ function handle.event()
   end
   if opened > 0 and not has_record then
     fields[#fields + 1], fields[#fields + 2] = 'open', text_of(opened)
-    add(P .. 'usage', 't:' .. tenant, #body)
+    add(USAGE, 't:' .. tenant, #body)
   end
   redis.call('HSET', key, unpack(fields))
   if opened > 0 then
@@ -153,7 +149,7 @@ end
 function handle.deleted()
   local entry, webhook = take(2)
   redis.call('XDEL', P .. 'events', entry)
-  redis.call('ZREM', P .. 'wake', webhook)
+  redis.call('ZREM', WAKE, webhook)
   redis.call('ZREM', P .. 'breakers', webhook)
   for _, kind in ipairs({ 'mbox', 'retry', 'log', 'answer', 'dead', 'count', 'hours', 'types', 'testing' }) do
     redis.call('UNLINK', P .. kind .. ':' .. webhook)
@@ -168,7 +164,7 @@ end
 
 -- Takes back what a publication counted for its entry. An entry from another hand was never counted, so this ends at 0.
 local function uncount(fields)
-  local usage, body = P .. 'usage', nil
+  local usage, body = USAGE, nil
   for i = 1, #fields, 2 do
     if fields[i] == 'b' then body = fields[i + 1] end
   end
@@ -197,6 +193,7 @@ while at <= #ARGV do
   local _, answer = guarded('events ', entry, kind, handle[kind])
   answers[#answers + 1] = answer or 0
 end
-write_counts()
+for _, queue in pairs(queues) do count_pending(queue.owner, queue.added) end
+write_counts(now)
 answers[#answers + 1] = set_aside
 return answers

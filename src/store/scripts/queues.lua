@@ -1,5 +1,7 @@
 -- Functions that those scripts share that change queues; put before their own text.
 
+local USAGE, WAKE = P .. 'usage', P .. 'wake'
+
 -- Nothing changes in the queues of a partition but by the holder of its lease.
 local function fenced(token)
   return redis.call('HGET', P .. 'lease', 'token') ~= token
@@ -80,7 +82,7 @@ end
 -- `n` more deliveries of an owner's webhooks are queued.
 local function count_pending(owner, n)
   add(P .. 'stats:' .. owner, 'pending', n)
-  add(P .. 'usage', 'pending', n)
+  add(USAGE, 'pending', n)
 end
 
 -- More deliveries of an event are open: its bytes count as pending for the tenant. The record stays until the last of
@@ -90,7 +92,7 @@ local function open_deliveries(event, tenant, n)
   local key = P .. 'event:' .. event
   redis.call('PERSIST', key)
   if redis.call('HINCRBY', key, 'open', n) == n then
-    add(P .. 'usage', 't:' .. tenant, redis.call('HSTRLEN', key, 'body'))
+    add(USAGE, 't:' .. tenant, redis.call('HSTRLEN', key, 'body'))
   end
 end
 
@@ -99,20 +101,49 @@ local function let_expire(key, ttl, dead_ttl)
   redis.call('EXPIRE', key, redis.call('HEXISTS', key, 'dead') == 1 and dead_ttl or ttl)
 end
 
+-- Records of events whose deliveries have ended in this call: read at the first of each, written by `write_records`.
+local records = {}
+local function record_of(event, tenant)
+  local record = records[event]
+  if record == nil then
+    local key = P .. 'event:' .. event
+    local open = redis.call('HGET', key, 'open')
+    record = open and { key = key, tenant = tenant, open = open, fields = {} }
+    records[event] = record
+  end
+  return record
+end
+
 -- A delivery of an event has ended: `how` is delivered, dead or dropped.
-local function close_delivery(event, tenant, webhook, how, now, attempts, ttl, dead_ttl)
-  local key = P .. 'event:' .. event
-  if redis.call('EXISTS', key) == 0 then return end
-  local ended = how .. ' ' .. now .. ' ' .. attempts
+local function close_delivery(event, tenant, webhook, how, now, attempts)
+  local record = record_of(event, tenant)
+  if not record then return end
+  record.open = record.open - 1
+  local fields = record.fields
+  local n = #fields
+  fields[n + 1], fields[n + 2] = 'to:' .. webhook, how .. ' ' .. now .. ' ' .. attempts
   if how == 'dead' then
-    redis.call('HSET', key, 'to:' .. webhook, ended, 'dead', 1)
-  else
-    redis.call('HSET', key, 'to:' .. webhook, ended)
+    fields[n + 3], fields[n + 4] = 'dead', '1'
   end
-  if redis.call('HINCRBY', key, 'open', -1) <= 0 then
-    add(P .. 'usage', 't:' .. tenant, -redis.call('HSTRLEN', key, 'body'))
-    let_expire(key, ttl, dead_ttl)
+end
+
+local function write_record(record, ttl, dead_ttl)
+  local fields = record.fields
+  local n = #fields
+  fields[n + 1], fields[n + 2] = 'open', text_of(record.open)
+  redis.call('HSET', record.key, unpack(fields))
+  if record.open <= 0 then
+    add(USAGE, 't:' .. record.tenant, -redis.call('HSTRLEN', record.key, 'body'))
+    let_expire(record.key, ttl, dead_ttl)
   end
+end
+
+-- To be called after the last `close_delivery`, before `write_sums`.
+local function write_records(ttl, dead_ttl)
+  for event, record in pairs(records) do
+    if record and #record.fields > 0 then guarded('event:', event, 'end', write_record, record, ttl, dead_ttl) end
+  end
+  records = {}
 end
 
 -- Until when a webhook rests: its endpoint asked for that (`paused`), or its breaker is open (`pause_ends`).
@@ -137,9 +168,9 @@ end
 local function rewake(webhook, active, now, paused)
   local due = active and next_wake(webhook, now, paused)
   if not due then
-    redis.call('ZREM', P .. 'wake', webhook)
+    redis.call('ZREM', WAKE, webhook)
     return -1
   end
-  redis.call('ZADD', P .. 'wake', string.format('%.0f', due), webhook)
+  redis.call('ZADD', WAKE, text_of(due), webhook)
   return due
 end
