@@ -174,7 +174,6 @@ async fn store_at(
     call.arg(keys.of(partition))
         .arg(if matches!(role, Role::Home) { "home" } else { "further" })
         .arg(event.id.as_str())
-        .arg(keys::event_hash(&event.tenant, &event.id))
         .arg(&*event.event_type)
         .arg(event.tenant.to_string())
         .arg(keys::tenant_hash(&event.tenant))
@@ -183,7 +182,8 @@ async fn store_at(
         .arg(bounds.max_undispatched)
         .arg(bounds.max_pending_of_tenant);
     if let Some(once) = marked {
-        call.arg(once.as_secs()).arg(idem.unwrap_or_default()).arg(mark.unwrap_or_default());
+        call.arg(once.as_secs()).arg(keys::event_hash(&event.tenant, &event.id));
+        call.arg(idem.unwrap_or_default()).arg(mark.unwrap_or_default());
         call.arg(u8::from(*own_id)).arg(fingerprint).arg(timestamp.0);
     }
     let answer: Value = call.run(redis).await?;

@@ -86,9 +86,9 @@ function handle.event()
   local key, opened, full = P .. 'event:' .. event, 0, {}
   -- It has one where an earlier chunk made it, or where the same id was published again after all that tells a repeat is gone.
   local has_record = redis.call('EXISTS', key) == 1
-  local fields = { 'body', body, 'type', kind, 'at', string.match(entry, '^%d+') }
+  local fields = { 'body', body, 'type', kind }
   if trace ~= '' then
-    fields[7], fields[8] = 'trace', trace
+    fields[5], fields[6] = 'trace', trace
   end
   for i = 1, #targets, 2 do
     local webhook, owner = targets[i], targets[i + 1]

@@ -1,9 +1,10 @@
 #!lua
 -- Stores an event in one partition: from here on it survives every node.
 -- The tenant's home decides by idempotency key and id whether the event is new, and tells how many shards to reach.
-local _, role, id, event, kind, tenant_text, tenant, body, trace, max_undispatched, max_pending = unpack(ARGV, 1, 11)
--- Only where somebody may repeat the publication: for how long (s) a repeat is known, what it is known by, what is told to it.
-local once, idem, mark, own_id, fingerprint, at = unpack(ARGV, 12)
+local _, role, id, kind, tenant_text, tenant, body, trace, max_undispatched, max_pending = unpack(ARGV, 1, 10)
+-- Only where somebody may repeat the publication: for how long (s) a repeat is known, the event's hash, what it is known by, what is
+-- told to it.
+local once, event, idem, mark, own_id, fingerprint, at = unpack(ARGV, 11)
 
 if once and role == 'home' then
   local known = idem ~= '' and redis.call('GET', P .. 'idem:' .. idem)
@@ -18,9 +19,9 @@ local usage = redis.call('HMGET', P .. 'usage', 'undispatched', 't:' .. tenant)
 if tonumber(usage[1] or 0) + #body > tonumber(max_undispatched) then return { 'partition_full' } end
 if tonumber(usage[2] or 0) + #body > tonumber(max_pending) then return { 'tenant_full' } end
 
-local fields = { 'k', 'event', 'e', id, 'h', event, 't', kind, 'n', tenant_text, 'b', body }
+local fields = { 'k', 'event', 'e', id, 't', kind, 'n', tenant_text, 'b', body }
 if trace ~= '' then
-  fields[13], fields[14] = 'c', trace
+  fields[11], fields[12] = 'c', trace
 end
 local entry = redis.call('XADD', P .. 'events', '*', unpack(fields))
 redis.call('HINCRBY', P .. 'usage', 'undispatched', #body)
