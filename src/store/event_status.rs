@@ -115,12 +115,12 @@ pub async fn find(
     tenant: &Tenant,
     id: &EventId,
 ) -> Result<Option<EventStatus>, Error> {
-    let search = Search { redis, keys, hash: event_hash(tenant, id) };
+    let search = Search { redis, keys, tenant, id };
     let partitions = partitions_of(redis, keys, layout, tenant).await?;
     if let Some(found) = search.recorded(&partitions).await? {
         return Ok(Some(found));
     }
-    if let Some(body) = search.waiting(layout.home_of(tenant), tenant, id).await? {
+    if let Some(body) = search.waiting(layout.home_of(tenant)).await? {
         return Ok(Some(EventStatus { body, deliveries: BTreeMap::new() }));
     }
     // It may have been dispatched between the two looks.
@@ -130,7 +130,8 @@ pub async fn find(
 struct Search<'a> {
     redis: &'a Redis,
     keys: &'a Keys,
-    hash: String,
+    tenant: &'a Tenant,
+    id: &'a EventId,
 }
 
 impl Search<'_> {
@@ -174,12 +175,12 @@ impl Search<'_> {
     }
 
     /// The body of the event, if it awaits dispatch.
-    async fn waiting(&self, home: Partition, tenant: &Tenant, id: &EventId) -> Result<Option<Bytes>, Error> {
-        if let Some(entry) = self.noted(home, tenant, id).await? {
+    async fn waiting(&self, home: Partition) -> Result<Option<Bytes>, Error> {
+        if let Some(entry) = self.noted(home).await? {
             let (found, _) = self.range(home, ["XRANGE", &entry.to_string(), &entry.to_string()]).await?;
             return Ok(self.body_in(found));
         }
-        let Some(at) = id.made_at() else { return Ok(None) };
+        let Some(at) = self.id.made_at() else { return Ok(None) };
         let mut left = MOST_BYTES;
         let (from, to) = (at.minus(APART).0.to_string(), (at + APART).0.to_string());
         // Where the clocks agree it lies right behind that time.
@@ -190,8 +191,8 @@ impl Search<'_> {
     }
 
     /// The entry of an event that was published under an id of its client's.
-    async fn noted(&self, home: Partition, tenant: &Tenant, id: &EventId) -> Result<Option<EntryId>, Error> {
-        let name = format!("idem:{}", idempotency_hash(tenant, "id", id.as_str()));
+    async fn noted(&self, home: Partition) -> Result<Option<EntryId>, Error> {
+        let name = format!("idem:{}", idempotency_hash(self.tenant, "id", self.id.as_str()));
         let note: Option<String> =
             self.redis.query(redis::cmd("GET").arg(self.keys.key(home, &name))).await?;
         Ok(note.and_then(|note| note.split(' ').nth(4)?.parse().ok()))
@@ -230,8 +231,13 @@ impl Search<'_> {
     }
 
     fn body_in(&self, entries: Vec<RawEntry>) -> Option<Bytes> {
+        let tenant = self.tenant.to_string();
+        let wanted = [("k", "event"), ("e", self.id.as_str()), ("n", &*tenant)];
         let is_it = |fields: &[(String, Vec<u8>)]| {
-            fields.iter().any(|(name, value)| name == "h" && value == self.hash.as_bytes())
+            let has = |(name, value): &(&str, &str)| {
+                fields.iter().any(|field| field.0 == *name && field.1 == value.as_bytes())
+            };
+            wanted.iter().all(has)
         };
         let body = |(name, value): (String, Vec<u8>)| (name == "b").then_some(Bytes::from(value));
         let ours = entries.into_iter().map(|(_, fields)| fields).filter(|fields| is_it(fields));
@@ -239,7 +245,7 @@ impl Search<'_> {
     }
 
     fn record(&self, partition: Partition) -> String {
-        self.keys.key(partition, &format!("event:{}", self.hash))
+        self.keys.key(partition, &format!("event:{}", event_hash(self.tenant, self.id)))
     }
 }
 
@@ -287,10 +293,31 @@ mod tests {
         let events = keys.key(home, "events");
         for n in 0..40 {
             let entry = format!("{}-0", 999_980 + n);
-            run(redis, &["XADD", &events, &entry, "k", "event", "h", &format!("other{n}"), "b", "{}"]).await;
+            run(
+                redis,
+                &[
+                    "XADD",
+                    &events,
+                    &entry,
+                    "k",
+                    "event",
+                    "e",
+                    &format!("other{n}"),
+                    "n",
+                    "org:demo",
+                    "b",
+                    "{}",
+                ],
+            )
+            .await;
         }
-        run(redis, &["XADD", &events, "1000019-1", "k", "resend", "h", &hash]).await;
-        run(redis, &["XADD", &events, "1000019-2", "k", "event", "h", &hash, "b", "waiting"]).await;
+        run(redis, &["XADD", &events, "1000019-1", "k", "resend", "e", id.as_str(), "n", "org:demo"]).await;
+        for (entry, tenant, body) in
+            [("1000019-2", "org:other", "of another"), ("1000019-3", "org:demo", "waiting")]
+        {
+            let words = ["XADD", &events, entry, "k", "event", "e", id.as_str(), "n", tenant, "b", body];
+            run(redis, &words).await;
+        }
         let waiting = find(&tenant).await.unwrap();
         assert_eq!((waiting.body, waiting.deliveries.len()), (Bytes::from("waiting"), 0));
 
@@ -313,11 +340,17 @@ mod tests {
     }
 
     /// A stream of one event a second, around the moment when that id was made.
-    async fn with_entries(redis: &Redis, events: &str, seconds: std::ops::Range<i64>, made: i64, hash: &str) {
+    async fn with_entries(
+        redis: &Redis,
+        events: &str,
+        seconds: std::ops::Range<i64>,
+        made: i64,
+        id: &EventId,
+    ) {
         for second in seconds {
-            let hash = if second == 0 { hash } else { "other" };
+            let id = if second == 0 { id.as_str() } else { "other" };
             let entry = format!("{}-1", made + second * 1000);
-            run(redis, &["XADD", events, &entry, "k", "event", "h", hash, "b", "{}"]).await;
+            run(redis, &["XADD", events, &entry, "k", "event", "e", id, "n", "org:demo", "b", "{}"]).await;
         }
     }
 
@@ -331,7 +364,7 @@ mod tests {
         // By the clock of the node that made it, it was made a moment after Redis stored it.
         let ours = EventId::made(Millis(stored + 1500), 7);
         let made = i64::try_from(stored).unwrap();
-        with_entries(redis, &events, -1200..10, made, &event_hash(&tenant, &ours)).await;
+        with_entries(redis, &events, -1200..10, made, &ours).await;
         let look = async |id: &EventId| find(redis, &keys, &LAYOUT, &tenant, id).await.unwrap().is_some();
         assert!(look(&ours).await);
         assert!(!look(&EventId::made(Millis(stored + 1500), u128::MAX)).await);

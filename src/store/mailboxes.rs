@@ -20,7 +20,7 @@ use crate::domain::{EntryId, EventBody, EventId, Millis, Partition, Tenant, Webh
 use crate::policy::breaker::Standing;
 
 static PURGE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(Called::Purge, include_str!("scripts/purge.lua")));
+    LazyLock::new(|| Script::of_queues(Called::Purge, include_str!("scripts/purge.lua")));
 
 /// A delivery that waits in a mailbox for its first attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]

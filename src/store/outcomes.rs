@@ -3,6 +3,7 @@
 //! Each item is recorded at most once, whoever repeats it: taking the delivery out of the place where it waited is the
 //! test, in the same step as everything that follows from it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -130,34 +131,55 @@ fn receipt(answer: u64) -> Receipt {
 }
 
 fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {
-    let member = |attempt| super::mailboxes::Retry::member(outcome.entry, attempt, &outcome.event);
     call.arg(outcome.webhook.as_str()).arg(&*outcome.owner_hash).arg(&*outcome.tenant_hash);
     match outcome.source {
         Source::Mailbox => call.arg("mailbox"),
-        Source::Retries => call.arg(member(outcome.attempt)),
+        Source::Retries => call.arg(member(outcome, outcome.attempt)),
     };
     call.arg(outcome.entry.to_string()).arg(&outcome.event_hash).arg(outcome.event.as_str());
-    call.arg(&*outcome.event_type);
-    match outcome.disposition {
-        Disposition::Delivered => call.arg("delivered").arg("").arg(""),
-        Disposition::Retry(due) => call.arg("retry").arg(due.0).arg(member(outcome.attempt + 1)),
-        Disposition::Dead => call.arg("dead").arg("").arg(""),
-    };
-    call.arg(outcome.attempt).arg(&outcome.row.0).arg(outcome.row.1.as_deref().unwrap_or_default());
+    call.arg(&*outcome.event_type).arg(match outcome.disposition {
+        Disposition::Delivered => "delivered",
+        Disposition::Retry(_) => "retry",
+        Disposition::Dead => "dead",
+    });
+    call.arg(outcome.attempt).arg(&outcome.row.0);
     match outcome.elapsed.map(|elapsed| u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX)) {
         Some(ms) => call.arg(ms).arg(stats::bucket_of(ms)),
         None => call.arg(0).arg(""),
     };
-    call.arg(outcome.paused_until.map(|until| until.0.to_string()).unwrap_or_default());
-    call.arg(outcome.disable.map(DisabledReason::code).unwrap_or_default());
     call.arg(match outcome.signal {
         Signal::Succeeded => "good",
         Signal::Failed => "bad",
         Signal::Nothing => "",
     });
-    match outcome.change {
-        Some(Change::Opened { pauses, until }) => call.arg(pauses).arg(until.0),
-        Some(Change::Closed) => call.arg(0).arg(0),
-        None => call.arg("").arg(""),
+    let further = further(outcome);
+    call.arg(further.len());
+    for (name, value) in &further {
+        call.arg(name).arg(&**value);
+    }
+}
+
+/// The member of the retry set for an attempt of the delivery.
+fn member(outcome: &Outcome, attempt: u32) -> String {
+    super::mailboxes::Retry::member(outcome.entry, attempt, &outcome.event)
+}
+
+/// What only some outcomes have: every argument costs Redis a little, and most deliveries arrive.
+fn further(outcome: &Outcome) -> Vec<(&'static str, Cow<'_, str>)> {
+    let mut further = Vec::new();
+    if let Disposition::Retry(due) = outcome.disposition {
+        further.push(("due", Cow::from(due.0.to_string())));
+        further.push(("member", Cow::from(member(outcome, outcome.attempt + 1))));
+    }
+    further.extend(outcome.row.1.as_deref().map(|body| ("answer", Cow::from(body))));
+    further.extend(outcome.paused_until.map(|until| ("paused", Cow::from(until.0.to_string()))));
+    further.extend(outcome.disable.map(|reason| ("disable", Cow::from(reason.code()))));
+    let (pauses, ends) = match outcome.change {
+        Some(Change::Opened { pauses, until }) => (pauses, until.0),
+        Some(Change::Closed) => (0, 0),
+        None => return further,
     };
+    further.push(("pauses", Cow::from(pauses.to_string())));
+    further.push(("pause_ends", Cow::from(ends.to_string())));
+    further
 }

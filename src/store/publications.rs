@@ -169,28 +169,24 @@ async fn store_at(
     let by_id = (*own_id || by_key.is_none() && marked.is_some())
         .then(|| keys::idempotency_hash(&event.tenant, "id", event.id.as_str()));
     let (idem, mark) = if by_key.is_some() { (by_key, by_id) } else { (by_id, None) };
-    let answer: Value = PUBLISH
-        .on(&keys.key(partition, "events"))
-        .arg(keys.of(partition))
+    let route = keys.key(partition, "events");
+    let mut call = PUBLISH.on(&route);
+    call.arg(keys.of(partition))
+        .arg(if matches!(role, Role::Home) { "home" } else { "further" })
         .arg(event.id.as_str())
-        .arg(keys::event_hash(&event.tenant, &event.id))
         .arg(&*event.event_type)
         .arg(event.tenant.to_string())
         .arg(keys::tenant_hash(&event.tenant))
         .arg(&event.body[..])
-        .arg(timestamp.0)
-        .arg(if matches!(role, Role::Home) { "home" } else { "further" })
-        .arg(idem.unwrap_or_default())
-        .arg(fingerprint)
-        .arg(mark.unwrap_or_default())
-        .arg(u8::from(*own_id))
-        .arg(marked.unwrap_or_default().as_secs())
-        .arg(marked.unwrap_or_default().as_secs())
-        .arg(bounds.max_undispatched)
-        .arg(bounds.max_pending_of_tenant)
         .arg(event.trace.map(|trace| trace.to_string()).unwrap_or_default())
-        .run(redis)
-        .await?;
+        .arg(bounds.max_undispatched)
+        .arg(bounds.max_pending_of_tenant);
+    if let Some(once) = marked {
+        call.arg(once.as_secs()).arg(keys::event_hash(&event.tenant, &event.id));
+        call.arg(idem.unwrap_or_default()).arg(mark.unwrap_or_default());
+        call.arg(u8::from(*own_id)).arg(fingerprint).arg(timestamp.0);
+    }
+    let answer: Value = call.run(redis).await?;
     read_stored(&answer).ok_or_else(|| unreadable("publish"))
 }
 

@@ -12,11 +12,14 @@ use redis::{Cmd, ToRedisArgs};
 use super::meter::{Called, measured};
 use super::{Error, Redis};
 
-/// The functions that several scripts share, put before each script's own text.
+/// What all scripts begin with. Functions that several share come after it; they are made anew at each call of a script, so
+/// only those have them that use them.
 const SHARED: &str = include_str!("scripts/shared.lua");
 
-/// The functions that count attempts, put after those. They are made anew at each call of a script, so only those have
-/// them that use them.
+/// The functions that change queues.
+const QUEUES: &str = include_str!("scripts/queues.lua");
+
+/// The functions that count attempts, put after those.
 const COUNTING: &str = include_str!("scripts/counting.lua");
 
 /// One script: its text and the SHA-1 that names it.
@@ -28,14 +31,19 @@ pub struct Script {
 }
 
 impl Script {
-    /// The script of `text`, which may begin with a `#!lua flags=…` line; the shared functions are put after that line.
+    /// The script of `text`, which may begin with a `#!lua flags=…` line; what is shared is put after that line.
     pub fn new(called: Called, text: &str) -> Self {
         Self::after(called, SHARED, text)
     }
 
-    /// As [`Self::new`], of a script that counts attempts.
+    /// As [`Self::new`], of a script that changes queues.
+    pub fn of_queues(called: Called, text: &str) -> Self {
+        Self::after(called, &[SHARED, QUEUES].concat(), text)
+    }
+
+    /// As [`Self::of_queues`], of a script that counts attempts too.
     pub fn counting(called: Called, text: &str) -> Self {
-        Self::after(called, &[SHARED, COUNTING].concat(), text)
+        Self::after(called, &[SHARED, QUEUES, COUNTING].concat(), text)
     }
 
     fn after(called: Called, shared: &str, text: &str) -> Self {

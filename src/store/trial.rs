@@ -85,7 +85,7 @@ impl<'a> Trial<'a> {
         call.arg(&ended.row.0).arg(ended.row.1.as_deref().unwrap_or_default()).arg(ended.log_max);
         call.arg(event_hash(self.tenant, ended.event)).arg(&ended.body.bytes[..]);
         let how = if ended.success { "delivered" } else { "dead" };
-        call.arg(&*ended.body.event_type).arg(ended.at.0).arg(format!("{how} {} 1", ended.at.0));
+        call.arg(&*ended.body.event_type).arg(format!("{how} {} 1", ended.at.0));
         call.arg(ended.keep.as_secs()).arg(CALL_MEMORY.as_secs());
         Ok(call.run::<i64>(self.redis).await? == 1)
     }

@@ -13,7 +13,7 @@ use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, EventId, Millis, Partition};
 
 static SET_ASIDE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(Called::SetAside, include_str!("scripts/set_aside.lua")));
+    LazyLock::new(|| Script::of_queues(Called::SetAside, include_str!("scripts/set_aside.lua")));
 
 /// An item of a webhook's queue that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

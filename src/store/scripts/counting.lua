@@ -1,12 +1,29 @@
 -- Functions that count attempts; put after the shared ones before the text of the scripts that do.
 local BUCKETS = 28 -- 0..28: as store::stats::BOUNDS_MS, and one for what is slower
 
+-- The attempts of this call, by webhook: summed here, and written once at the end to what is kept of the webhook and of its
+-- owner. All of them fall into the hour of the call. `bucket` is '' when no request was made.
+local attempts = {}
+local function count_attempt(webhook, owner, event_type, word, elapsed, bucket)
+  local of = attempts[webhook]
+  if not of then
+    of = { owner = owner, ok = 0, fail = 0, n = 0, sum = 0, buckets = {}, types = {}, begun = false }
+    attempts[webhook] = of
+  end
+  of[word] = of[word] + 1
+  local field = 'e:' .. event_type .. ':' .. word
+  of.types[field] = (of.types[field] or 0) + 1
+  if bucket == '' then return end
+  of.n, of.sum = of.n + 1, of.sum + elapsed
+  of.buckets[bucket] = (of.buckets[bucket] or 0) + 1
+end
+
 -- The hours of a webhook: a string of binary numbers (layout: store::stats::hours), changed by one command however many
--- attempts a call has. Summed here as `sums` are; all of a call fall into the hour of its `now`.
+-- attempts a call has.
 local WEEK_SLOT, DAY_SLOT = 12, 12 + 4 * (BUCKETS + 1)
 local DAYS_AT = 168 * WEEK_SLOT
 local HOURS_SIZE = DAYS_AT + 24 * DAY_SLOT
-local hours, slots = {}, nil
+local slots
 
 -- The hour of this call and where its numbers lie, made once: in the string, bytes for the slots and bits (as texts) for the
 -- rest; in the owner's hash, the names of fields.
@@ -32,20 +49,6 @@ local function bucket_at(bucket)
   return at
 end
 
-local function sum_hour(webhook, word, elapsed, bucket)
-  local of = hours[webhook]
-  if not of then
-    of = { ok = 0, fail = 0 }
-    hours[webhook] = of
-  end
-  of[word] = of[word] + 1
-  if bucket == '' then return end
-  -- What is the only one of its call stays the text that it came as.
-  of.sum = of.sum and of.sum + elapsed or elapsed
-  of.buckets = of.buckets or {}
-  of.buckets[bucket] = (of.buckets[bucket] or 0) + 1
-end
-
 -- Empties the slots of an hour if they stand for an earlier one. The end is written first: so the string has its full size from
 -- the start, and Redis never grows it, which would take twice the room.
 local function begin_hour(key)
@@ -60,7 +63,7 @@ end
 
 local bits = { 'BITFIELD' }
 local function add_bits(at, kind, offset, n)
-  bits[at], bits[at + 1], bits[at + 2], bits[at + 3] = 'INCRBY', kind, offset, TEXT[n] or n
+  bits[at], bits[at + 1], bits[at + 2], bits[at + 3] = 'INCRBY', kind, offset, text_of(n)
   return at + 4
 end
 
@@ -70,17 +73,11 @@ local function write_hours(webhook, of)
   if not of.begun then begin_hour(bits[2]) end
   if of.ok > 0 then at = add_bits(at, 'u32', slots.ok, of.ok) end
   if of.fail > 0 then at = add_bits(at, 'u32', slots.fail, of.fail) end
-  if of.buckets then
+  if of.n > 0 then
     at = add_bits(at, 'i64', slots.sum, of.sum)
     for bucket, n in pairs(of.buckets) do at = add_bits(at, 'u32', bucket_at(bucket), n) end
   end
   redis.call(unpack(bits, 1, at - 1))
-end
-
--- As `write_sums`, with the hours of webhooks.
-local function write_counts()
-  write_sums()
-  for webhook, of in pairs(hours) do guarded('hours:', webhook, 'hour', write_hours, webhook, of) end
 end
 
 -- Empties a slot of an owner's ring of hours that still stands for an earlier one, once a call.
@@ -106,19 +103,31 @@ local function latency_fields(slot)
   return fields
 end
 
--- One attempt in the statistics of its webhook and of its owner. `bucket` is '' when no request was made.
-local function count_attempt(webhook, owner, event_type, word, now, elapsed, bucket)
-  local stats, type_field = P .. 'stats:' .. owner, 'e:' .. event_type .. ':' .. word
-  local fields = slots_of(now).fields
-  add(stats, word, 1)
-  add(stats, type_field, 1)
-  add(P .. 'types:' .. webhook, type_field, 1)
-  sum_hour(webhook, word, elapsed, bucket)
+-- The attempts at a webhook in the sums of its types and of its owner.
+local function sum_attempts(webhook, of)
+  local stats, types, fields = P .. 'stats:' .. of.owner, P .. 'types:' .. webhook, slots.fields
+  for field, n in pairs(of.types) do
+    add(stats, field, n)
+    add(types, field, n)
+  end
   turn_ring(stats, fields.week, 'h', attempt_fields)
-  add(stats, fields[word], 1)
-  if bucket == '' then return end
+  for _, word in ipairs({ 'ok', 'fail' }) do
+    add(stats, word, of[word])
+    add(stats, fields[word], of[word])
+  end
+  if of.n == 0 then return end
   turn_ring(stats, fields.day, 'lh', latency_fields)
-  add(stats, fields.sum, elapsed)
-  add(stats, fields.n, 1)
-  add(stats, fields.day .. 'b' .. bucket, 1)
+  add(stats, fields.sum, of.sum)
+  add(stats, fields.n, of.n)
+  for bucket, n in pairs(of.buckets) do add(stats, fields.day .. 'b' .. bucket, n) end
+end
+
+-- As `write_sums`, with the attempts.
+local function write_counts(now)
+  for webhook, of in pairs(attempts) do
+    slots_of(now)
+    guarded('stats:', webhook, 'attempts', sum_attempts, webhook, of)
+    guarded('hours:', webhook, 'hour', write_hours, webhook, of)
+  end
+  write_sums()
 end

@@ -11,7 +11,7 @@ if fenced(token) then return redis.error_reply(FENCED) end
 local first = ARGV[9] == 'event' and ARGV[11] or ARGV[10]
 if #redis.call('XRANGE', P .. 'events', '-', '(' .. first, 'COUNT', 1) > 0 then return redis.error_reply(FENCED) end
 -- Every webhook's deliveries need this key: if it is not what it should be, let that show before anything is taken out.
-redis.call('ZCARD', P .. 'wake')
+redis.call('ZCARD', WAKE)
 now, max_pending = tonumber(now), tonumber(max_pending)
 local at = 9
 local function take(n)
@@ -19,8 +19,17 @@ local function take(n)
   return unpack(ARGV, at - n, at - 1)
 end
 
-local function is_full(webhook)
-  return redis.call('XLEN', P .. 'mbox:' .. webhook) + redis.call('ZCARD', P .. 'retry:' .. webhook) >= max_pending
+-- What is known of the queues that this call puts entries into: how long each was, and how many went in.
+local queues = {}
+local function queue_of(webhook, owner)
+  local queue = queues[webhook]
+  if not queue then
+    local mailbox = P .. 'mbox:' .. webhook
+    queue = { mailbox = mailbox, owner = owner, added = 0,
+      length = redis.call('XLEN', mailbox) + redis.call('ZCARD', P .. 'retry:' .. webhook) }
+    queues[webhook] = queue
+  end
+  return queue
 end
 
 -- The queue is full: the delivery ends here, in the log and among the dead.
@@ -35,31 +44,32 @@ local function overflow(webhook, owner, id, kind)
   })
   redis.call('XADD', P .. 'log:' .. webhook, 'MAXLEN', '~', log_max, '*', 'r', row)
   redis.call('XADD', P .. 'dead:' .. webhook, 'MAXLEN', '~', dead_max, '*', 'e', id, 't', kind, 'n', 0)
-  count_attempt(webhook, owner, kind, 'fail', now, 0, '')
+  count_attempt(webhook, owner, kind, 'fail', 0, '')
   add(P .. 'count:' .. webhook, 'fail', 1)
   add(P .. 'count:' .. webhook, 'dead', 1)
   add(P .. 'stats:' .. owner, 'dead', 1)
 end
 
-local function enqueue(entry, webhook, owner, id)
-  local added = redis.pcall('XADD', P .. 'mbox:' .. webhook, entry, 'e', id)
+local function enqueue(queue, entry, webhook, id)
+  local added = redis.pcall('XADD', queue.mailbox, entry, 'e', id)
   if type(added) == 'table' and added.err then
     -- A mailbox takes larger ids only. None of ours is ever smaller, but the entry is out of the stream by now: whatever
     -- another hand has put there must not lose it. It waits among the retries, which have no such order.
     if not string.find(added.err, 'equal or smaller', 1, true) then error(added.err) end
     redis.call('ZADD', P .. 'retry:' .. webhook, now, entry .. ' 1 ' .. id)
   end
-  redis.call('ZADD', P .. 'wake', 0, webhook)
-  count_pending(owner, 1)
+  if queue.added == 0 then redis.call('ZADD', WAKE, '0', webhook) end
+  queue.added = queue.added + 1
 end
 
 -- Queues an entry for one webhook; whether it was full.
 local function put(entry, webhook, owner, id, kind)
-  if is_full(webhook) then
+  local queue = queue_of(webhook, owner)
+  if queue.length + queue.added >= max_pending then
     overflow(webhook, owner, id, kind)
     return true
   end
-  enqueue(entry, webhook, owner, id)
+  enqueue(queue, entry, webhook, id)
   return false
 end
 
@@ -71,16 +81,18 @@ function handle.event()
   local targets = { take(2 * tonumber(n)) }
   if mode == 'part' and #redis.call('XRANGE', P .. 'events', entry, entry) == 0 then return 0 end
   if mode ~= 'part' and redis.call('XDEL', P .. 'events', entry) == 0 then return 0 end
-  if mode ~= 'part' then add(P .. 'usage', 'undispatched', -#body) end
+  if mode ~= 'part' then add(USAGE, 'undispatched', -#body) end
   if #targets == 0 and keep == '0' then return 1 end
   local key, opened, full = P .. 'event:' .. event, 0, {}
-  local fields = { 'body', body, 'type', kind, 'at', string.match(entry, '^%d+') }
+  -- It has one where an earlier chunk made it, or where the same id was published again after all that tells a repeat is gone.
+  local has_record = redis.call('EXISTS', key) == 1
+  local fields = { 'body', body, 'type', kind }
   if trace ~= '' then
-    fields[7], fields[8] = 'trace', trace
+    fields[5], fields[6] = 'trace', trace
   end
   for i = 1, #targets, 2 do
     local webhook, owner = targets[i], targets[i + 1]
-    if mode == 'whole' or redis.call('HEXISTS', key, 'to:' .. webhook) == 0 then
+    if mode == 'whole' or not has_record or redis.call('HEXISTS', key, 'to:' .. webhook) == 0 then
       fields[#fields + 1] = 'to:' .. webhook
       local whole, was_full = guarded('mbox:', webhook, id, put, entry, webhook, owner, id, kind)
       if whole and not was_full then
@@ -92,10 +104,16 @@ function handle.event()
       end
     end
   end
+  if #full > 0 then
+    fields[#fields + 1], fields[#fields + 2] = 'dead', '1'
+  end
+  if opened > 0 and not has_record then
+    fields[#fields + 1], fields[#fields + 2] = 'open', text_of(opened)
+    add(USAGE, 't:' .. tenant, #body)
+  end
   redis.call('HSET', key, unpack(fields))
-  if #full > 0 then redis.call('HSET', key, 'dead', 1) end
   if opened > 0 then
-    open_deliveries(event, tenant, opened)
+    if has_record then open_deliveries(event, tenant, opened) end
   elseif tonumber(redis.call('HGET', key, 'open') or 0) <= 0 then
     let_expire(key, closed_ttl, dead_ttl)
   end
@@ -131,7 +149,7 @@ end
 function handle.deleted()
   local entry, webhook = take(2)
   redis.call('XDEL', P .. 'events', entry)
-  redis.call('ZREM', P .. 'wake', webhook)
+  redis.call('ZREM', WAKE, webhook)
   redis.call('ZREM', P .. 'breakers', webhook)
   for _, kind in ipairs({ 'mbox', 'retry', 'log', 'answer', 'dead', 'count', 'hours', 'types', 'testing' }) do
     redis.call('UNLINK', P .. kind .. ':' .. webhook)
@@ -146,7 +164,7 @@ end
 
 -- Takes back what a publication counted for its entry. An entry from another hand was never counted, so this ends at 0.
 local function uncount(fields)
-  local usage, body = P .. 'usage', nil
+  local usage, body = USAGE, nil
   for i = 1, #fields, 2 do
     if fields[i] == 'b' then body = fields[i + 1] end
   end
@@ -175,6 +193,7 @@ while at <= #ARGV do
   local _, answer = guarded('events ', entry, kind, handle[kind])
   answers[#answers + 1] = answer or 0
 end
-write_counts()
+for _, queue in pairs(queues) do count_pending(queue.owner, queue.added) end
+write_counts(now)
 answers[#answers + 1] = set_aside
 return answers

@@ -9,24 +9,24 @@ local now_text = now
 now = tonumber(now)
 local this_hour = math.floor(now / 3600000)
 
--- What is read of a webhook's `count:` before, and written once after, all of its items.
-local TOTALS = { 'ok', 'fail', 'delivered', 'dead' }
-local KEPT = { 'row', 'paused', 'failing', 'pauses', 'pause_ends', 'hour', unpack(TOTALS) }
-local webhooks = {}
+-- What is read of a webhook before, and written once after, all of its items.
 local function kept_of(webhook)
-  local _, values = guarded('count:', webhook, 'read', redis.call, 'HMGET', P .. 'count:' .. webhook, unpack(KEPT))
-  local kept = {}
-  for i, name in ipairs(KEPT) do kept[name] = values and tonumber(values[i] or 0) or 0 end
-  return kept
+  local _, values = guarded('count:', webhook, 'read', redis.call, 'HMGET', P .. 'count:' .. webhook,
+    'row', 'paused', 'failing', 'pauses', 'pause_ends', 'hour', 'ok', 'fail', 'delivered', 'dead')
+  local function number(i) return values and tonumber(values[i] or 0) or 0 end
+  return { row = number(1), paused = number(2), failing = number(3), pauses = number(4), pause_ends = number(5),
+    hour = number(6), ok = number(7), fail = number(8), delivered = number(9), dead = number(10) }
 end
 
-local function state_of(webhook)
+local webhooks = {}
+local function state_of(webhook, owner)
   local state = webhooks[webhook]
   if not state then
     local record, kept = redis.call('HGET', P .. 'webhooks', webhook), kept_of(webhook)
-    state = { exists = record ~= false, row = kept.row, paused = kept.paused, kept = kept, more = {},
-      failing = kept.failing, pauses = kept.pauses, pause_ends = kept.pause_ends, turns = 0,
-      active = record and string.match(record, '^%d+ 1 ') ~= nil }
+    state = { exists = record ~= false, active = record and string.find(record, '^%d+ 1 ') ~= nil, owner = owner,
+      mailbox = P .. 'mbox:' .. webhook, retries = P .. 'retry:' .. webhook, log = P .. 'log:' .. webhook,
+      kept = kept, row = kept.row, paused = kept.paused, failing = kept.failing, pauses = kept.pauses,
+      pause_ends = kept.pause_ends, turns = 0, closed = 0, more = {}, touched = false }
     webhooks[webhook] = state
   end
   return state
@@ -36,14 +36,16 @@ local function count_in(state, name)
   state.more[name] = (state.more[name] or 0) + 1
 end
 
-local function remove(webhook, from, entry)
-  if from == 'mailbox' then return redis.call('XDEL', P .. 'mbox:' .. webhook, entry) end
-  return redis.call('ZREM', P .. 'retry:' .. webhook, from)
+local function remove(state, from, entry)
+  if from == 'mailbox' then return redis.call('XDEL', state.mailbox, entry) end
+  return redis.call('ZREM', state.retries, from)
 end
 
-local function write_row(webhook, row, answer)
-  local id = redis.call('XADD', P .. 'log:' .. webhook, 'MAXLEN', '~', log_max, '*', 'r', row)
-  if answer ~= '' then redis.call('XADD', P .. 'answer:' .. webhook, 'MAXLEN', '~', log_max, id, 'b', answer) end
+local function write_row(item, state)
+  local id = redis.call('XADD', state.log, 'MAXLEN', '~', log_max, '*', 'r', item.row)
+  if item.answer then
+    redis.call('XADD', P .. 'answer:' .. item.webhook, 'MAXLEN', '~', log_max, id, 'b', item.answer)
+  end
 end
 
 -- Switches a webhook off in its record and lets the partition's owner read it again.
@@ -56,51 +58,28 @@ local function disable(webhook, reason)
   redis.call('XADD', P .. 'events', '*', 'k', 'changed', 'w', webhook)
 end
 
+-- A delivery is over: `how` is delivered, dead, or dropped where it can wait nowhere.
 local function ended(item, state, how)
-  local stats = P .. 'stats:' .. item.owner
-  count_pending(item.owner, -1)
-  add(stats, how, 1)
-  count_in(state, how)
-  close_delivery(item.event, item.tenant, item.webhook, how, now_text, item.attempt, closed_ttl, dead_ttl)
+  state.closed = state.closed + 1
+  if how ~= 'dropped' then count_in(state, how) end
+  close_delivery(item.event, item.tenant, item.webhook, how, now_text, item.attempt)
   if how == 'dead' then
     redis.call('XADD', P .. 'dead:' .. item.webhook, 'MAXLEN', '~', dead_max, '*',
       'e', item.id, 't', item.kind, 'n', item.attempt)
   end
 end
 
-local NAMES = { 'webhook', 'owner', 'tenant', 'from', 'entry', 'event', 'id', 'kind', 'then_what', 'due', 'member',
-  'attempt', 'row', 'answer', 'elapsed', 'bucket', 'paused', 'disable', 'signal', 'pauses', 'pause_ends' }
-
 local function part(item, place, ...)
   return guarded(place, item.webhook, item.id, ...)
 end
 
-local function retry(item)
-  redis.call('ZADD', P .. 'retry:' .. item.webhook, item.due, item.member)
+local function retry(item, state)
+  redis.call('ZADD', state.retries, item.due, item.member)
 end
 
--- A delivery that can wait nowhere is over.
-local function drop(item)
-  count_pending(item.owner, -1)
-  close_delivery(item.event, item.tenant, item.webhook, 'dropped', now_text, item.attempt, closed_ttl, dead_ttl)
-end
-
-local function record(item)
-  local state = state_of(item.webhook)
-  if not state.exists then return 2 end
-  local place = item.from == 'mailbox' and 'mbox:' or 'retry:'
-  local found, removed = part(item, place, remove, item.webhook, item.from, item.entry)
-  if not found or removed == 0 then return 0 end
-  local word = item.then_what == 'delivered' and 'ok' or 'fail'
-  if item.then_what ~= 'retry' then
-    part(item, 'end:', ended, item, state, item.then_what)
-  elseif not part(item, 'retry:', retry, item) then
-    part(item, 'end:', drop, item)
-  end
-  part(item, 'log:', write_row, item.webhook, item.row, item.answer)
-  part(item, 'stats:', count_attempt, item.webhook, item.owner, item.kind, word, now, item.elapsed, item.bucket)
+-- What an attempt tells of the endpoint.
+local function note(item, state, word)
   count_in(state, word)
-  if hours[item.webhook] then hours[item.webhook].begun = state.kept.hour == this_hour end
   state.touched, state['last_' .. word] = true, now_text
   local was_failing = state.failing > 0
   if item.signal == 'good' then state.row, state.failing = 0, 0 end
@@ -108,19 +87,36 @@ local function record(item)
     state.row = state.row + 1
     if state.failing == 0 then state.failing = now end
   end
-  if item.pauses ~= '' then
+  if item.pauses then
     state.pauses, state.pause_ends, state.turns = tonumber(item.pauses), tonumber(item.pause_ends), state.turns + 1
   end
-  if item.paused ~= '' then state.paused = tonumber(item.paused) end
-  -- Its failures were forgotten since that was decided: it is switched on, or was just meant to be.
-  local void = item.disable == 'failing' and not was_failing
-  if void then
-    -- Whoever decided it holds the webhook for switched off, and reads it again.
+  if item.paused then state.paused = tonumber(item.paused) end
+  if not item.disable then return end
+  if item.disable == 'failing' and not was_failing then
+    -- Its failures were forgotten since that was decided: it is switched on, or was just meant to be. Whoever decided
+    -- it holds the webhook for switched off, and reads it again.
     redis.call('XADD', P .. 'events', '*', 'k', 'changed', 'w', item.webhook)
-  elseif item.disable ~= '' then
-    part(item, 'disable:', disable, item.webhook, item.disable)
+    return
   end
-  state.active = state.active and (item.disable == '' or void)
+  part(item, 'disable:', disable, item.webhook, item.disable)
+  state.active = false
+end
+
+local function record(item)
+  local state = state_of(item.webhook, item.owner)
+  if not state.exists then return 2 end
+  local place = item.from == 'mailbox' and 'mbox:' or 'retry:'
+  local found, removed = part(item, place, remove, state, item.from, item.entry)
+  if not found or removed == 0 then return 0 end
+  if item.how ~= 'retry' then
+    part(item, 'end:', ended, item, state, item.how)
+  elseif not part(item, 'retry:', retry, item, state) then
+    part(item, 'end:', ended, item, state, 'dropped')
+  end
+  part(item, 'log:', write_row, item, state)
+  local word = item.how == 'delivered' and 'ok' or 'fail'
+  count_attempt(item.webhook, item.owner, item.kind, word, item.elapsed, item.bucket)
+  note(item, state, word)
   return 1
 end
 
@@ -139,48 +135,59 @@ local function write_breaker(webhook, state)
 end
 
 local function write_state(webhook, state)
-  local fields = { 'row', state.row, 'last', now_text }
-  if state.failing ~= state.kept.failing then
-    if state.failing > 0 then
-      fields[#fields + 1] = 'failing'
-      fields[#fields + 1] = now_text
-    else
-      redis.call('HDEL', P .. 'count:' .. webhook, 'failing')
-    end
+  local count, kept = P .. 'count:' .. webhook, state.kept
+  local fields = { 'row', text_of(state.row), 'last', now_text }
+  local function put(name, value)
+    local n = #fields
+    fields[n + 1], fields[n + 2] = name, value
   end
-  for _, word in ipairs({ 'last_ok', 'last_fail' }) do
-    if state[word] then
-      fields[#fields + 1] = word
-      fields[#fields + 1] = state[word]
-    end
+  if state.failing > 0 and state.failing ~= kept.failing then
+    put('failing', now_text)
+  elseif state.failing == 0 and kept.failing > 0 then
+    redis.call('HDEL', count, 'failing')
   end
-  for name, n in pairs(state.more) do
-    fields[#fields + 1] = name
-    fields[#fields + 1] = state.kept[name] + n
-  end
-  if state.kept.hour ~= this_hour then
-    fields[#fields + 1] = 'hour'
-    fields[#fields + 1] = this_hour
-  end
-  if state.paused > now then
-    fields[#fields + 1] = 'paused'
-    fields[#fields + 1] = string.format('%.0f', state.paused)
-  end
-  redis.call('HSET', P .. 'count:' .. webhook, unpack(fields))
+  if state.last_ok then put('last_ok', now_text) end
+  if state.last_fail then put('last_fail', now_text) end
+  for name, n in pairs(state.more) do put(name, text_of(kept[name] + n)) end
+  if kept.hour ~= this_hour then put('hour', text_of(this_hour)) end
+  if state.paused > now then put('paused', text_of(state.paused)) end
+  redis.call('HSET', count, unpack(fields))
   if state.turns > 0 then write_breaker(webhook, state) end
   rewake(webhook, state.active, now, state.pauses > 0 and math.max(state.paused, state.pause_ends) or state.paused)
 end
 
+local function write_webhook(webhook, state)
+  attempts[webhook].begun = state.kept.hour == this_hour
+  guarded('count:', webhook, 'state', write_state, webhook, state)
+  if state.closed == 0 then return end
+  count_pending(state.owner, -state.closed)
+  for _, how in ipairs({ 'delivered', 'dead' }) do
+    if state.more[how] then add(P .. 'stats:' .. state.owner, how, state.more[how]) end
+  end
+end
+
+-- An item begins with what each has, and goes on with the names and values of what only some have.
+local FIXED = 15
+local function item_at(at)
+  local webhook, owner, tenant, from, entry, event, id, kind, how, attempt, row, elapsed, bucket, signal, more =
+    unpack(ARGV, at, at + FIXED - 1)
+  local item = { webhook = webhook, owner = owner, tenant = tenant, from = from, entry = entry, event = event, id = id,
+    kind = kind, how = how, attempt = attempt, row = row, elapsed = elapsed, bucket = bucket, signal = signal }
+  local after = at + FIXED + 2 * more
+  for i = at + FIXED, after - 1, 2 do item[ARGV[i]] = ARGV[i + 1] end
+  return item, after
+end
+
 local answers, at = {}, 8
 while at <= #ARGV do
-  local item = {}
-  for i, name in ipairs(NAMES) do item[name] = ARGV[at + i - 1] end
-  at = at + #NAMES
+  local item
+  item, at = item_at(at)
   answers[#answers + 1] = record(item)
 end
 for webhook, state in pairs(webhooks) do
-  if state.touched then guarded('count:', webhook, 'state', write_state, webhook, state) end
+  if state.touched then write_webhook(webhook, state) end
 end
-write_counts()
+write_records(closed_ttl, dead_ttl)
+write_counts(now)
 answers[#answers + 1] = set_aside
 return answers

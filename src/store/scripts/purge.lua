@@ -12,10 +12,11 @@ for i = 9, #ARGV, 2 do
     removed = redis.call('XDEL', P .. 'mbox:' .. webhook, name)
   end
   if removed == 1 then
-    close_delivery(event, tenant, webhook, 'dropped', now, 0, closed_ttl, dead_ttl)
+    close_delivery(event, tenant, webhook, 'dropped', now, 0)
     count_pending(owner, -1)
     dropped = dropped + 1
   end
 end
+write_records(closed_ttl, dead_ttl)
 write_sums()
 return dropped

@@ -20,7 +20,8 @@ for i = 9, #ARGV, 5 do
     if counted == '1' then count_pending(owner, -1) end
     -- Only a delivery that is open may be closed: the item may be from another hand.
     if event ~= '' and redis.call('HGET', P .. 'event:' .. event, 'to:' .. webhook) == 'pending' then
-      close_delivery(event, tenant, webhook, 'dropped', now, 0, closed_ttl, dead_ttl)
+      close_delivery(event, tenant, webhook, 'dropped', now, 0)
+      write_records(closed_ttl, dead_ttl)
     end
   end
 end
