@@ -18,6 +18,7 @@ use super::partition::{PartitionActor, Record};
 use super::webhook::{Attempted, Recorded, WebhookActor};
 use crate::clock;
 use crate::cluster::tenure::Tenure;
+use crate::delivery::Endpoint;
 use crate::domain::{
     AttemptResult, AttemptRow, EntryId, ErrorKind, EventBody, Failure, Millis, TraceContext, Webhook,
 };
@@ -34,13 +35,22 @@ pub struct Attempt {
     /// The partition where the delivery is queued.
     pub tenure: Rc<Tenure>,
     /// The webhook as its record says, at any time.
-    pub webhook: Rc<RefCell<Arc<Webhook>>>,
+    pub current: Rc<RefCell<Current>>,
     /// Who decides what follows.
     pub actor: Addr<WebhookActor>,
     /// Who records it.
     pub owner: Addr<PartitionActor>,
     /// What to deliver.
     pub delivery: Delivery<Arc<RidingBody>>,
+}
+
+/// A webhook, and what its requests have in common; replaced together when its record changes.
+#[derive(Clone, Debug)]
+pub struct Current {
+    /// As its record says.
+    pub webhook: Arc<Webhook>,
+    /// Made from its settings.
+    pub endpoint: Rc<Endpoint>,
 }
 
 /// How an attempt ended.
@@ -107,11 +117,11 @@ async fn make(attempt: &Attempt) -> End {
         },
     };
     // What has changed while it waited holds for this attempt.
-    let webhook = attempt.webhook.borrow().clone();
+    let Current { webhook, endpoint } = attempt.current.borrow().clone();
     if !webhook.is_active || !attempt.tenure.is_valid() {
         return NOT_NOW;
     }
-    let sending = send(attempt, &webhook, body);
+    let sending = send(attempt, &webhook, &endpoint, body);
     let result = if webhook.settings.ordered {
         tokio::select! {
             result = sending => result,
@@ -126,7 +136,7 @@ async fn make(attempt: &Attempt) -> End {
 
 async fn fetch(attempt: &Attempt) -> Result<EventBody, End> {
     let Attempt { local, tenure, delivery, .. } = attempt;
-    let tenant = attempt.webhook.borrow().settings.tenant.clone();
+    let tenant = attempt.current.borrow().webhook.settings.tenant.clone();
     match mailboxes::body(&local.redis, &local.keys, tenure.partition, &tenant, &delivery.event).await {
         Ok(Some(body)) => Ok(body),
         Ok(None) => Err(End::Unsendable { for_good: true }),
@@ -137,13 +147,13 @@ async fn fetch(attempt: &Attempt) -> Result<EventBody, End> {
     }
 }
 
-async fn send(attempt: &Attempt, webhook: &Webhook, body: &EventBody) -> AttemptResult {
+async fn send(attempt: &Attempt, webhook: &Webhook, endpoint: &Endpoint, body: &EventBody) -> AttemptResult {
     let Attempt { local, delivery, .. } = attempt;
     let of = AttemptOf { webhook, event: &delivery.event, number: delivery.attempt };
     let stored = Millis(delivery.entry.ms);
     let on_its_way = OnItsWay::new(of, (delivery.attempt == 1).then_some(stored), body.trace);
     let (at, trace) = (clock::now(), on_its_way.span.as_ref().map(Open::context));
-    let sending = local.sender.attempt(&webhook.settings, &delivery.event, body, delivery.attempt, at, trace);
+    let sending = local.sender.attempt(endpoint, &delivery.event, body, delivery.attempt, at, trace);
     let result = AssertUnwindSafe(sending).catch_unwind().await.unwrap_or_else(|_| panicked(at));
     on_its_way.ended(&result);
     result

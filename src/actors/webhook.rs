@@ -13,7 +13,7 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::attempt::{self, Attempt, End, Sent};
+use super::attempt::{self, Attempt, Current, End, Sent};
 use super::local::{Local, RidingBody};
 use super::partition::{PartitionActor, Rested};
 use super::steps;
@@ -123,7 +123,7 @@ pub struct WebhookActor {
 /// What there is once the record has been read.
 struct Ready {
     /// Shared with the attempts, so that a change holds for those that have not been sent yet.
-    webhook: Rc<RefCell<Arc<Webhook>>>,
+    current: Rc<RefCell<Current>>,
     lane: Lane<Body>,
     owner_hash: Arc<str>,
     tenant_hash: Arc<str>,
@@ -171,9 +171,14 @@ impl WebhookActor {
         let (tenant, owner) = (&webhook.settings.tenant, &webhook.settings.owner);
         let owner_hash = Arc::from(keys::owner_hash(tenant, owner));
         let tenant_hash = Arc::from(keys::tenant_hash(tenant));
-        let webhook = Rc::new(RefCell::new(webhook));
-        self.ready = Some(Ready { webhook, lane, owner_hash, tenant_hash });
+        let current = Rc::new(RefCell::new(self.current(webhook)));
+        self.ready = Some(Ready { current, lane, owner_hash, tenant_hash });
         self.step(Input::Tick, ctx);
+    }
+
+    fn current(&self, webhook: Arc<Webhook>) -> Current {
+        let endpoint = Rc::new(self.start.local.sender.endpoint(&webhook.settings));
+        Current { webhook, endpoint }
     }
 
     fn limits_of(&self, webhook: &Webhook) -> Limits {
@@ -223,7 +228,7 @@ impl WebhookActor {
             return;
         };
         let limits = self.limits_of(&webhook);
-        ready.webhook.replace(webhook);
+        ready.current.replace(self.current(webhook));
         self.step(Input::Changed { limits, standing }, ctx);
     }
 
@@ -254,7 +259,7 @@ impl WebhookActor {
         let attempt = Attempt {
             local: self.start.local.clone(),
             tenure: self.start.tenure.clone(),
-            webhook: ready.webhook.clone(),
+            current: ready.current.clone(),
             actor: ctx.address(),
             owner: self.start.owner.clone(),
             delivery,
@@ -266,7 +271,7 @@ impl WebhookActor {
     /// A delivery ended without a request.
     fn record_unsent(&mut self, verdict: Verdict, ctx: &mut Context<Self>) {
         let Some(ready) = &self.ready else { return };
-        let webhook = ready.webhook.borrow().clone();
+        let webhook = ready.current.borrow().webhook.clone();
         let event = (webhook.settings.tenant.clone(), verdict.event.clone());
         let (local, partition) = (self.start.local.clone(), self.start.tenure.partition);
         let (actor, owner, entry) = (ctx.address(), self.start.owner.clone(), verdict.entry);
@@ -283,7 +288,7 @@ impl WebhookActor {
     fn queue(&self) -> Option<QueueOf> {
         let Start { local, tenure, .. } = self.start.clone();
         let ready = self.ready.as_ref()?;
-        let (webhook, owner_hash) = (ready.webhook.borrow().clone(), ready.owner_hash.clone());
+        let (webhook, owner_hash) = (ready.current.borrow().webhook.clone(), ready.owner_hash.clone());
         Some(QueueOf { local, tenure, webhook, owner_hash })
     }
 
@@ -345,7 +350,7 @@ impl WebhookActor {
 
     fn idle(&mut self, next: Option<Millis>, ctx: &mut Context<Self>) {
         let Some(ready) = &self.ready else { return };
-        let cursor = ready.webhook.borrow().is_active.then(|| ready.lane.cursor());
+        let cursor = ready.current.borrow().webhook.is_active.then(|| ready.lane.cursor());
         self.rest(cursor, next, ctx);
     }
 
