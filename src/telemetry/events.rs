@@ -3,8 +3,10 @@
 //! Texts are constant; values are fields. No body, secret, signature or full URL is ever a field.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
 
 use crate::clock;
 use crate::domain::{
@@ -192,11 +194,19 @@ pub fn log_level_changed(old: &str, new: &str) -> bool {
     tracing::enabled!(tracing::Level::WARN)
 }
 
+// The two that nearly every attempt counts, looked up once.
+static SUCCEEDED: LazyLock<IntCounter> = LazyLock::new(|| METRICS.attempts.with_label_values(&["success"]));
+static DELIVERED: LazyLock<IntCounter> =
+    LazyLock::new(|| METRICS.deliveries_ended.with_label_values(&["delivered"]));
+
 /// An outcome has been recorded, once.
 pub fn recorded(outcome: &Outcome) {
-    METRICS.attempts.with_label_values(&[outcome.error_kind.map_or("success", ErrorKind::as_str)]).inc();
+    match outcome.error_kind {
+        None => SUCCEEDED.inc(),
+        Some(kind) => METRICS.attempts.with_label_values(&[kind.as_str()]).inc(),
+    }
     match outcome.disposition {
-        Disposition::Delivered => METRICS.deliveries_ended.with_label_values(&["delivered"]).inc(),
+        Disposition::Delivered => DELIVERED.inc(),
         Disposition::Retry(_) => METRICS.retries_scheduled.inc(),
         Disposition::Dead => {
             METRICS.deliveries_ended.with_label_values(&["dead"]).inc();
