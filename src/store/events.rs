@@ -12,13 +12,13 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 
 use super::meter::Called;
-use super::script::Script;
+use super::script::{Answers, Script, Section};
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, Event, EventId, Millis, Partition, Tenant, WebhookId};
 use crate::policy::trace;
 
 static DISPATCH: LazyLock<Script> =
-    LazyLock::new(|| Script::counting(Called::Dispatch, include_str!("scripts/dispatch.lua")));
+    LazyLock::new(|| Script::in_sections(Called::Dispatch, include_str!("scripts/dispatch.lua")));
 
 /// What awaits dispatch in a partition.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub struct Position {
     pub after: EntryId,
 }
 
-/// Waits up to `block` for entries after the given positions; at most `count` of each stream.
+/// Waits up to `block` (`None` = not at all) for entries after the given positions; at most `count` of each stream.
 ///
 /// # Errors
 /// As [`Redis::query`]. Cancelling it leaves the connection blocked: drop the connection then.
@@ -70,10 +70,14 @@ pub async fn read(
     keys: &Keys,
     positions: &[Position],
     count: usize,
-    block: Duration,
+    block: Option<Duration>,
 ) -> Result<Vec<(Partition, Vec<Entry>)>, Error> {
     let mut command = redis::cmd("XREAD");
-    command.arg("COUNT").arg(count).arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS");
+    command.arg("COUNT").arg(count);
+    if let Some(block) = block {
+        command.arg("BLOCK").arg(block.as_millis() as u64);
+    }
+    command.arg("STREAMS");
     for position in positions {
         command.arg(keys.key(position.partition, "events"));
     }
@@ -286,40 +290,42 @@ pub struct DispatchLimits {
     pub dead_max: u64,
 }
 
-/// Carries out a batch of instructions in one step.
+/// Carries out batches of instructions, one of each partition, in one step each. On a Redis Cluster one at a time.
 ///
 /// # Errors
-/// [`Error::Fenced`] when the lease has another token. After [`Error::Unanswered`] the same batch must be repeated
-/// before any other.
+/// Those of the call are of all batches, the others of one: [`Error::Fenced`] when its lease has another token. After
+/// [`Error::Unanswered`] the same batches must be repeated before any other of their partitions.
 pub async fn dispatch(
     redis: &Redis,
     keys: &Keys,
-    partition: Partition,
-    token: &str,
     now: Millis,
     limits: &DispatchLimits,
-    batch: &[Instruction],
-) -> Result<Batch, Error> {
-    let route = keys.key(partition, "lease");
+    sections: &[Section<'_, [Instruction]>],
+) -> Result<Vec<Result<Batch, Error>>, Error> {
+    let Some(first) = sections.first() else { return Ok(Vec::new()) };
+    let route = keys.key(first.partition, "lease");
     let mut call = DISPATCH.on(&route);
-    call.arg(keys.of(partition))
-        .arg(token)
-        .arg(now.0)
-        .arg(limits.closed.as_secs())
-        .arg(limits.dead.as_secs());
+    call.arg(keys.of(first.partition)).arg(now.0).arg(limits.closed.as_secs()).arg(limits.dead.as_secs());
     call.arg(limits.max_pending).arg(limits.log_max).arg(limits.dead_max);
-    for instruction in batch {
-        add_instruction(&mut call, partition, instruction);
+    for section in sections {
+        call.arg(keys.of(section.partition)).arg(section.token);
+        for instruction in section.items {
+            add_instruction(&mut call, section.partition, instruction);
+        }
+        call.end_section();
     }
-    let mut answers: Vec<Value> = call.run(redis).await?;
-    let set_aside = match answers.pop() {
-        Some(Value::Int(count)) => u64::try_from(count).unwrap_or_default(),
-        _ => return Err(unreadable("dispatch")),
+    let answers = call.run_sections(redis).await?;
+    let read = |(section, answers): (&Section<'_, [Instruction]>, Result<Answers, Error>)| {
+        read_batch(section.items, answers?)
     };
+    Ok(sections.iter().zip(answers).map(read).collect())
+}
+
+fn read_batch(batch: &[Instruction], answers: Answers) -> Result<Batch, Error> {
     let read =
         |(instruction, answer)| read_dispatched(instruction, answer).ok_or_else(|| unreadable("dispatch"));
-    let answers = batch.iter().zip(answers).map(read).collect::<Result<_, _>>()?;
-    Ok(Batch { answers, set_aside })
+    let Answers { items, set_aside } = answers;
+    Ok(Batch { answers: batch.iter().zip(items).map(read).collect::<Result<_, _>>()?, set_aside })
 }
 
 fn add_instruction(call: &mut super::script::Call<'_>, partition: Partition, instruction: &Instruction) {

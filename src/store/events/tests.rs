@@ -68,7 +68,8 @@ impl Fixture {
         let limits =
             DispatchLimits { closed: 3 * DAY, dead: 7 * DAY, max_pending, log_max: 100, dead_max: 100 };
         let (redis, now) = (&self.server.redis, Millis(1000));
-        dispatch(redis, &self.keys, PARTITION, "t", now, &limits, &[instruction]).await
+        let section = Section { partition: PARTITION, token: "t", items: &[instruction][..] };
+        dispatch(redis, &self.keys, now, &limits, &[section]).await?.remove(0)
     }
 
     /// The event `evt_1` with a body of ten bytes, published; the answer dispatches it to those.
@@ -137,7 +138,9 @@ impl Fixture {
         };
         let limits = OutcomeLimits { log_max: 100, dead_max: 100, closed: 3 * DAY, dead: 7 * DAY };
         let (redis, now) = (&self.server.redis, Millis(2000));
-        record(redis, &self.keys, PARTITION, "t", now, &limits, &[change(outcome)]).await.unwrap()
+        let outcome = change(outcome);
+        let section = Section { partition: PARTITION, token: "t", items: &[&outcome][..] };
+        record(redis, &self.keys, now, &limits, &[section]).await.unwrap().remove(0).unwrap()
     }
 
     /// What is kept of the webhook's breaker: failures, since when, pauses, the end of the last, turns; and in the index.
@@ -255,7 +258,7 @@ async fn an_entry_whose_fields_are_not_text_can_be_read_and_set_aside() {
     redis.query::<String>(&add).await.unwrap();
     let mut reader = redis.open_reader("any", Duration::from_secs(1)).await.unwrap();
     let from = [Position { partition: PARTITION, after: EntryId::ZERO }];
-    let found = read(&mut reader, &fixture.keys, &from, 10, Duration::from_secs(1)).await.unwrap();
+    let found = read(&mut reader, &fixture.keys, &from, 10, Some(Duration::from_secs(1))).await.unwrap();
     assert!(matches!(found[0].1[0].kind, EntryKind::Unreadable(_)), "{found:?}");
 }
 

@@ -4,23 +4,16 @@
 -- A fan-out too large for one call comes in chunks; there the event's record tells which targets have it already.
 -- Answers for each item: 0 skipped, 1 done, or the webhooks whose queue was full; for `changed` when it wakes (-1 never).
 -- A webhook whose queue is not one is named with a `!` before it. The last answer is how much was set aside.
-local _, token, now, closed_ttl, dead_ttl, max_pending, log_max, dead_max = unpack(ARGV, 1, 8)
-if fenced(token) then return redis.error_reply(FENCED) end
--- Entries leave the stream in its order, or a mailbox would refuse the older one. One that lies before the first of
--- these is unknown to the caller (Redis has gone back to a moment ago): who owns the partition must read it anew.
-local first = ARGV[9] == 'event' and ARGV[11] or ARGV[10]
-if #redis.call('XRANGE', P .. 'events', '-', '(' .. first, 'COUNT', 1) > 0 then return redis.error_reply(FENCED) end
--- Every webhook's deliveries need this key: if it is not what it should be, let that show before anything is taken out.
-redis.call('ZCARD', WAKE)
+local _, now, closed_ttl, dead_ttl, max_pending, log_max, dead_max = unpack(ARGV, 1, 7)
 now, max_pending = tonumber(now), tonumber(max_pending)
-local at = 9
+local at
 local function take(n)
   at = at + n
   return unpack(ARGV, at - n, at - 1)
 end
 
 -- What is known of the queues that this call puts entries into: how long each was, and how many went in.
-local queues = {}
+local queues
 local function queue_of(webhook, owner)
   local queue = queues[webhook]
   if not queue then
@@ -186,14 +179,25 @@ function handle.quarantine()
 end
 
 -- What fails as a whole has left the stream, and is left to those who find it in the quarantine; the others go on.
-local answers = {}
-while at <= #ARGV do
-  local kind, entry = ARGV[at], ARGV[at + (ARGV[at] == 'event' and 2 or 1)]
-  at = at + 1
-  local _, answer = guarded('events ', entry, kind, handle[kind])
-  answers[#answers + 1] = answer or 0
+local function dispatch(first, till)
+  queues, at = {}, first
+  -- Entries leave the stream in its order, or a mailbox would refuse the older one. One that lies before the first of
+  -- these is unknown to the caller (Redis has gone back to a moment ago): who owns the partition must read it anew.
+  local oldest = ARGV[at] == 'event' and ARGV[at + 2] or ARGV[at + 1]
+  if #redis.call('XRANGE', P .. 'events', '-', '(' .. oldest, 'COUNT', 1) > 0 then return FENCED end
+  -- Every webhook's deliveries need this key: if it is not what it should be, let that show before anything is taken out.
+  redis.call('ZCARD', WAKE)
+  local answers = {}
+  while at <= till do
+    local kind, entry = ARGV[at], ARGV[at + (ARGV[at] == 'event' and 2 or 1)]
+    at = at + 1
+    local _, answer = guarded('events ', entry, kind, handle[kind])
+    answers[#answers + 1] = answer or 0
+  end
+  for _, queue in pairs(queues) do count_pending(queue.owner, queue.added) end
+  write_counts(now)
+  answers[#answers + 1] = set_aside
+  return answers
 end
-for _, queue in pairs(queues) do count_pending(queue.owner, queue.added) end
-write_counts(now)
-answers[#answers + 1] = set_aside
-return answers
+
+return each_section(8, dispatch)
