@@ -451,6 +451,7 @@ fn delivered(corner: &Corner, instruction: &Instruction) -> Vec<Outcome> {
         event: event.id.clone(),
         event_hash: event_hash(&event.tenant, &event.id),
         event_type: event.event_type.clone(),
+        event_size: Some(1024),
         attempt: 1,
         error_kind: None,
         disposition: Disposition::Delivered,

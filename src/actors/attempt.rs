@@ -60,6 +60,8 @@ pub struct Sent {
     pub webhook: Arc<Webhook>,
     /// The event's type.
     pub event_type: Arc<str>,
+    /// The size of its body.
+    pub event_size: usize,
     /// The result.
     pub result: AttemptResult,
 }
@@ -106,8 +108,8 @@ async fn make(attempt: &Attempt) -> End {
     } else {
         sending.await
     };
-    let event_type = body.event_type.clone();
-    End::Sent(Box::new(Sent { webhook, event_type, result }))
+    let (event_type, event_size) = (body.event_type.clone(), body.bytes.len());
+    End::Sent(Box::new(Sent { webhook, event_type, event_size, result }))
 }
 
 async fn fetch(attempt: &Attempt) -> Result<EventBody, End> {
@@ -201,6 +203,7 @@ pub fn outcome(
         event_hash: keys::event_hash(&webhook.settings.tenant, &verdict.event),
         event: verdict.event,
         event_type,
+        event_size: None,
         attempt: verdict.attempt,
         disposition,
         error_kind: row.error_kind,

@@ -380,9 +380,10 @@ impl WebhookActor {
             facts::disabled(&self.start.id, reason);
         }
         let (owner_hash, tenant_hash) = (ready.owner_hash.clone(), ready.tenant_hash.clone());
-        let Sent { webhook, event_type, result } = sent;
+        let Sent { webhook, event_type, event_size, result } = sent;
         let event_type = event_type.clone();
         let outcome = attempt::outcome(webhook, owner_hash, tenant_hash, event_type, verdict, Some(result));
+        let outcome = Outcome { event_size: Some(*event_size), ..outcome };
         recorder::record(&self.start.local, self.job(outcome, webhook.settings.ordered, ctx));
     }
 

@@ -78,8 +78,10 @@ pub async fn read(
         command.arg("BLOCK").arg(block.as_millis() as u64);
     }
     command.arg("STREAMS");
-    for position in positions {
-        command.arg(keys.key(position.partition, "events"));
+    let names: Vec<String> =
+        positions.iter().map(|position| keys.key(position.partition, "events")).collect();
+    for name in &names {
+        command.arg(name);
     }
     for position in positions {
         command.arg(position.after.to_string());
@@ -94,9 +96,8 @@ pub async fn read(
     for stream in streams {
         let (name, entries) = pair(stream).ok_or_else(|| unreadable("XREAD"))?;
         let name = text(&name).ok_or_else(|| unreadable("XREAD"))?;
-        let of = |position: &&Position| keys.key(position.partition, "events") == name;
-        if let Some(position) = positions.iter().find(of) {
-            found.push((position.partition, entries_of(entries)?.into_iter().map(read_entry).collect()));
+        if let Some(at) = names.iter().position(|asked| asked == name) {
+            found.push((positions[at].partition, entries_of(entries)?.into_iter().map(read_entry).collect()));
         }
     }
     Ok(found)

@@ -57,6 +57,8 @@ pub struct Outcome {
     pub event_hash: String,
     /// Its type.
     pub event_type: Arc<str>,
+    /// The size of its body, in bytes; `None` where the body is not at hand.
+    pub event_size: Option<usize>,
     /// The number of this attempt, from 1.
     pub attempt: u32,
     /// Why the attempt failed; `None` is success.
@@ -162,6 +164,10 @@ fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {
         Signal::Failed => "bad",
         Signal::Nothing => "",
     });
+    match outcome.event_size {
+        Some(bytes) => call.arg(bytes),
+        None => call.arg(""),
+    };
     let further = further(outcome);
     call.arg(further.len());
     for (name, value) in &further {

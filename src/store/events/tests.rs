@@ -126,6 +126,7 @@ impl Fixture {
             event: "evt_1".parse().unwrap(),
             event_hash: self.hash(),
             event_type: Arc::from("lead.created"),
+            event_size: None,
             attempt: 1,
             error_kind: None,
             disposition: Disposition::Delivered,

@@ -18,8 +18,9 @@ local function queue_of(webhook, owner)
   local queue = queues[webhook]
   if not queue then
     local mailbox = P .. 'mbox:' .. webhook
-    queue = { mailbox = mailbox, owner = owner, added = 0,
-      length = redis.call('XLEN', mailbox) + redis.call('ZCARD', P .. 'retry:' .. webhook) }
+    local entries = redis.call('XLEN', mailbox)
+    queue = { mailbox = mailbox, owner = owner, added = 0, is_empty = entries == 0,
+      length = entries + redis.call('ZCARD', P .. 'retry:' .. webhook) }
     queues[webhook] = queue
   end
   return queue
@@ -51,7 +52,11 @@ local function enqueue(queue, entry, webhook, id)
     if not string.find(added.err, 'equal or smaller', 1, true) then error(added.err) end
     redis.call('ZADD', P .. 'retry:' .. webhook, now, entry .. ' 1 ' .. id)
   end
-  if queue.added == 0 then redis.call('ZADD', WAKE, '0', webhook) end
+  -- While entries wait in it, its webhook has its place in the index.
+  if queue.is_empty then
+    redis.call('ZADD', WAKE, '0', webhook)
+    queue.is_empty = false
+  end
   queue.added = queue.added + 1
 end
 
@@ -66,6 +71,29 @@ local function put(entry, webhook, owner, id, kind)
   return false
 end
 
+-- Takes the events of a section out of the stream, as far as they still lie there. They leave it in its order: where one
+-- is found, so are those behind it, and go in one command.
+local removed
+local function remove(first, till)
+  removed = {}
+  local entries, at = {}, first
+  while at <= till do
+    -- Only events come in batches; of one that comes in several calls the last removes it.
+    if ARGV[at] ~= 'event' or ARGV[at + 1] ~= 'whole' then return end
+    entries[#entries + 1] = ARGV[at + 2]
+    at = at + 11 + 2 * ARGV[at + 10]
+  end
+  local stream = P .. 'events'
+  for i, entry in ipairs(entries) do
+    removed[entry] = redis.call('XDEL', stream, entry)
+    if removed[entry] == 1 then
+      if i < #entries then redis.call('XDEL', stream, unpack(entries, i + 1)) end
+      for later = i + 1, #entries do removed[entries[later]] = 1 end
+      return
+    end
+  end
+end
+
 local handle = {}
 
 -- mode: `whole` (one call has all targets), `part` or `last` (of several calls)
@@ -73,7 +101,7 @@ function handle.event()
   local mode, entry, id, event, kind, tenant, keep, body, trace, n = take(10)
   local targets = { take(2 * tonumber(n)) }
   if mode == 'part' and #redis.call('XRANGE', P .. 'events', entry, entry) == 0 then return 0 end
-  if mode ~= 'part' and redis.call('XDEL', P .. 'events', entry) == 0 then return 0 end
+  if mode ~= 'part' and (removed[entry] or redis.call('XDEL', P .. 'events', entry)) == 0 then return 0 end
   if mode ~= 'part' then add(USAGE, 'undispatched', -#body) end
   if #targets == 0 and keep == '0' then return 1 end
   local key, opened, full = P .. 'event:' .. event, 0, {}
@@ -187,6 +215,7 @@ local function dispatch(first, till)
   if #redis.call('XRANGE', P .. 'events', '-', '(' .. oldest, 'COUNT', 1) > 0 then return FENCED end
   -- Every webhook's deliveries need this key: if it is not what it should be, let that show before anything is taken out.
   redis.call('ZCARD', WAKE)
+  remove(at, till)
   local answers = {}
   while at <= till do
     local kind, entry = ARGV[at], ARGV[at + (ARGV[at] == 'event' and 2 or 1)]

@@ -61,7 +61,7 @@ end
 local function ended(item, state, how)
   state.closed = state.closed + 1
   if how ~= 'dropped' then count_in(state, how) end
-  close_delivery(item.event, item.tenant, item.webhook, how, now_text, item.attempt)
+  close_delivery(item.event, item.tenant, item.webhook, how, now_text, item.attempt, tonumber(item.size))
   if how == 'dead' then
     redis.call('XADD', P .. 'dead:' .. item.webhook, 'MAXLEN', '~', dead_max, '*',
       'e', item.id, 't', item.kind, 'n', item.attempt)
@@ -166,12 +166,12 @@ local function write_webhook(webhook, state)
 end
 
 -- An item begins with what each has, and goes on with the names and values of what only some have.
-local FIXED = 15
+local FIXED = 16
 local function item_at(at)
-  local webhook, owner, tenant, from, entry, event, id, kind, how, attempt, row, elapsed, bucket, signal, more =
+  local webhook, owner, tenant, from, entry, event, id, kind, how, attempt, row, elapsed, bucket, signal, size, more =
     unpack(ARGV, at, at + FIXED - 1)
   local item = { webhook = webhook, owner = owner, tenant = tenant, from = from, entry = entry, event = event, id = id,
-    kind = kind, how = how, attempt = attempt, row = row, elapsed = elapsed, bucket = bucket, signal = signal }
+    kind = kind, how = how, attempt = attempt, row = row, elapsed = elapsed, bucket = bucket, signal = signal, size = size }
   local after = at + FIXED + 2 * more
   for i = at + FIXED, after - 1, 2 do item[ARGV[i]] = ARGV[i + 1] end
   return item, after

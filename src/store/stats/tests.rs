@@ -80,6 +80,7 @@ impl Fixture {
             event_hash: event_hash(&self.tenant, &event),
             event,
             event_type: Arc::from(event_type),
+            event_size: None,
             attempt: 1,
             error_kind: (disposition != Disposition::Delivered).then_some(ErrorKind::HttpStatus),
             disposition,
