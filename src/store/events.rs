@@ -103,8 +103,11 @@ pub async fn read(
     Ok(found)
 }
 
+/// A field of a stream entry: its name, which is text in what we write, and its value.
+pub(super) type Field = (Vec<u8>, Vec<u8>);
+
 /// A stream entry as Redis gives it: its id and its fields.
-pub(super) type RawEntry = (EntryId, Vec<(String, Vec<u8>)>);
+pub(super) type RawEntry = (EntryId, Vec<Field>);
 
 /// Reads the entries of a stream out of an answer of `XRANGE` or of one stream of `XREAD`.
 pub(super) fn entries_of(value: Value) -> Result<Vec<RawEntry>, Error> {
@@ -120,35 +123,37 @@ fn raw_entry(entry: Value) -> Option<RawEntry> {
     let mut fields = fields.into_iter();
     while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (fields.next(), fields.next())
     {
-        // A name that is not text is none of ours; the entry around it must stay readable to be set aside.
-        pairs.push((String::from_utf8_lossy(&name).into_owned(), value));
+        pairs.push((name, value));
     }
     Some((id, pairs))
 }
 
-fn read_entry((id, fields): RawEntry) -> Entry {
-    let kind = read_kind(&fields).unwrap_or_else(|| EntryKind::Unreadable(describe(&fields)));
+fn read_entry((id, mut fields): RawEntry) -> Entry {
+    let kind = read_kind(&mut fields).unwrap_or_else(|| EntryKind::Unreadable(describe(&fields)));
     Entry { id, kind }
 }
 
 /// What is noted of an entry that is set aside: the names of its fields, for the values may be a customer's data.
-pub(super) fn describe(fields: &[(String, Vec<u8>)]) -> String {
+pub(super) fn describe(fields: &[Field]) -> String {
     const MOST: usize = 200;
-    let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<_> = fields.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
     format!("fields: {}", names.join(",")).chars().take(MOST).collect()
 }
 
-fn read_kind(fields: &[(String, Vec<u8>)]) -> Option<EntryKind> {
-    let bytes =
-        |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice());
-    let field = |wanted: &str| bytes(wanted).and_then(|value| std::str::from_utf8(value).ok());
+/// The body is moved out of `fields`: it is not copied on its way through the node.
+fn read_kind(fields: &mut [Field]) -> Option<EntryKind> {
+    let body = fields.iter_mut().find(|(name, _)| name == b"b").map(|(_, value)| std::mem::take(value));
+    let field = |wanted: &str| {
+        let (_, value) = fields.iter().find(|(name, _)| name == wanted.as_bytes())?;
+        std::str::from_utf8(value).ok()
+    };
     let webhook = || field("w")?.parse::<WebhookId>().ok();
     match field("k")? {
         "event" => Some(EntryKind::Event(Event {
             id: field("e")?.parse().ok()?,
             event_type: Arc::from(field("t")?),
             tenant: field("n")?.parse::<Tenant>().ok()?,
-            body: Bytes::copy_from_slice(bytes("b")?),
+            body: Bytes::from(body?),
             // What is no context costs the trace and not the event.
             trace: field("c").and_then(|context| context.parse().ok()),
         })),
