@@ -88,7 +88,8 @@ pub async fn one(
 ) -> Result<HttpResponse, Error> {
     let (new, key) = read_one(&app, &caller, request.headers(), &body.0).inspect_err(refused)?;
     let tenant = new.tenant(&caller)?;
-    let taken = store(&app, new.publication(tenant, key, trace_of(&request))).await?;
+    // Boxed: the framework moves a handler's future about before it runs.
+    let taken = Box::pin(store(&app, new.publication(tenant, key, trace_of(&request)))).await?;
     concerns(&request, &taken.id);
     Ok(HttpResponse::Accepted().json(taken))
 }

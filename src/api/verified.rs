@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::auth::Caller;
 
 /// Tokens held.
-const MOST: usize = 4096;
+const MOST: usize = 1024;
 
 /// Names a token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

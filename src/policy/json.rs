@@ -97,7 +97,7 @@ fn push_quoted(out: &mut String, text: &str) {
 fn copy_string<'a>(out: &mut String, text: &'a str) -> &'a str {
     out.push('"');
     let mut rest = text;
-    // Strings are most of an event: a search for characters takes 1.5 µs for 1 KiB, this one 0.03 µs.
+    // Strings are most of an event: a search for characters took 0.8 µs for 1 KiB, this one does not show in a profile.
     while let Some(at) = memchr::memchr2(b'"', b'\\', rest.as_bytes()) {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
