@@ -1,4 +1,5 @@
-//! One attempt from its start to its record: fetch the body, send, decide, record, report. Five steps in a row.
+//! One attempt from its start to its end: fetch the body, send, report. What follows is the lane's to decide, and the
+//! recorder's to record.
 //!
 //! A task of its own for each attempt. If it is dropped on the way (the partition is lost, the node dies) the delivery
 //! is still where it waited in Redis, and whoever owns the partition next makes the attempt again. An ordered webhook's
@@ -13,13 +14,12 @@ use std::time::Duration;
 use actix::Addr;
 use futures_util::FutureExt;
 
-use super::local::{Local, RidingBody};
-use super::partition::{PartitionActor, Record};
-use super::webhook::{Attempted, Recorded, WebhookActor};
+use super::local::{Local, RidingBody, tell};
+use super::webhook::{Attempted, WebhookActor};
 use crate::clock;
 use crate::cluster::tenure::Tenure;
 use crate::domain::{
-    AttemptResult, AttemptRow, EntryId, ErrorKind, EventBody, Failure, Millis, TraceContext, Webhook,
+    AttemptResult, AttemptRow, ErrorKind, EventBody, Failure, Millis, TraceContext, Webhook,
 };
 use crate::policy::lane::{Delivery, Next, Verdict};
 use crate::store::outcomes::{Disposition, Outcome, Source};
@@ -37,8 +37,6 @@ pub struct Attempt {
     pub webhook: Rc<RefCell<Arc<Webhook>>>,
     /// Who decides what follows.
     pub actor: Addr<WebhookActor>,
-    /// Who records it.
-    pub owner: Addr<PartitionActor>,
     /// What to deliver.
     pub delivery: Delivery<Arc<RidingBody>>,
 }
@@ -62,6 +60,8 @@ pub struct Sent {
     pub webhook: Arc<Webhook>,
     /// The event's type.
     pub event_type: Arc<str>,
+    /// The size of its body.
+    pub event_size: usize,
     /// The result.
     pub result: AttemptResult,
 }
@@ -69,24 +69,12 @@ pub struct Sent {
 /// Nothing was sent, and nothing is lost: the delivery waits on.
 const NOT_NOW: End = End::Unsendable { for_good: false };
 
-/// Makes the attempt and records it.
+/// Makes the attempt; its webhook's actor decides what follows.
 pub async fn run(attempt: Attempt) {
     let entry = attempt.delivery.entry;
     let end = make(&attempt).await;
-    let Ok(Some(outcome)) = attempt.actor.send(Attempted { entry, end }).await else { return };
-    record(*outcome, entry, &attempt.owner, &attempt.actor).await;
-}
-
-/// Has an outcome recorded and tells its webhook.
-pub async fn record(
-    outcome: Outcome,
-    entry: EntryId,
-    owner: &Addr<PartitionActor>,
-    actor: &Addr<WebhookActor>,
-) {
-    // An owner that is gone has lost the partition: the next one repeats what was not recorded.
-    let Ok(receipt) = owner.send(Record(outcome)).await else { return };
-    let _ = actor.send(Recorded { entry, receipt }).await;
+    // There are never more than attempts in flight.
+    tell(&attempt.actor, Attempted { entry, end });
 }
 
 async fn make(attempt: &Attempt) -> End {
@@ -120,8 +108,8 @@ async fn make(attempt: &Attempt) -> End {
     } else {
         sending.await
     };
-    let event_type = body.event_type.clone();
-    End::Sent(Box::new(Sent { webhook, event_type, result }))
+    let (event_type, event_size) = (body.event_type.clone(), body.bytes.len());
+    End::Sent(Box::new(Sent { webhook, event_type, event_size, result }))
 }
 
 async fn fetch(attempt: &Attempt) -> Result<EventBody, End> {
@@ -215,6 +203,7 @@ pub fn outcome(
         event_hash: keys::event_hash(&webhook.settings.tenant, &verdict.event),
         event: verdict.event,
         event_type,
+        event_size: None,
         attempt: verdict.attempt,
         disposition,
         error_kind: row.error_kind,

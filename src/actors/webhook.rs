@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use super::attempt::{self, Attempt, End, Sent};
 use super::local::{Local, RidingBody};
 use super::partition::{PartitionActor, Rested};
+use super::recorder::{self, Job};
 use super::steps;
 use crate::clock;
 use crate::cluster::tenure::Tenure;
@@ -46,9 +47,9 @@ pub struct Delivered {
     pub deliveries: Vec<Delivery<Body>>,
 }
 
-/// An attempt ended; answers what is to be recorded.
+/// An attempt ended.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<Box<Outcome>>")]
+#[rtype(result = "()")]
 pub struct Attempted {
     /// Which delivery.
     pub entry: EntryId,
@@ -256,7 +257,6 @@ impl WebhookActor {
             tenure: self.start.tenure.clone(),
             webhook: ready.webhook.clone(),
             actor: ctx.address(),
-            owner: self.start.owner.clone(),
             delivery,
         };
         let task = actix::spawn(attempt::run(attempt));
@@ -269,14 +269,14 @@ impl WebhookActor {
         let webhook = ready.webhook.borrow().clone();
         let event = (webhook.settings.tenant.clone(), verdict.event.clone());
         let (local, partition) = (self.start.local.clone(), self.start.tenure.partition);
-        let (actor, owner, entry) = (ctx.address(), self.start.owner.clone(), verdict.entry);
         let (owner_hash, tenant_hash) = (ready.owner_hash.clone(), ready.tenant_hash.clone());
-        actix::spawn(async move {
-            let body = mailboxes::body(&local.redis, &local.keys, partition, &event.0, &event.1).await;
+        let fetched =
+            async move { mailboxes::body(&local.redis, &local.keys, partition, &event.0, &event.1).await };
+        ctx.spawn(fetched.into_actor(self).map(move |body, actor, ctx| {
             let event_type = body.ok().flatten().map_or_else(|| Arc::from("unknown"), |body| body.event_type);
             let outcome = attempt::outcome(&webhook, owner_hash, tenant_hash, event_type, verdict, None);
-            attempt::record(outcome, entry, &owner, &actor).await;
-        });
+            recorder::record(&actor.start.local, actor.job(outcome, webhook.settings.ordered, ctx));
+        }));
     }
 
     /// What a read of the queue needs, and may take with it.
@@ -354,7 +354,7 @@ impl WebhookActor {
         ctx.spawn(self.start.owner.send(rested).into_actor(self).map(|_, _, _| ()));
     }
 
-    fn attempted(&mut self, entry: EntryId, end: End, ctx: &mut Context<Self>) -> Option<Box<Outcome>> {
+    fn attempted(&mut self, entry: EntryId, end: End, ctx: &mut Context<Self>) {
         self.attempts.remove(&entry);
         let (input, sent) = match end {
             End::Sent(sent) => {
@@ -363,28 +363,35 @@ impl WebhookActor {
             }
             End::Unsendable { for_good } => (Input::Unsendable { entry, for_good }, None),
         };
-        let mut outcome = None;
         for effect in self.effects_of(input, ctx) {
             match (effect, &sent) {
                 (Effect::Record(verdict), Some(sent)) if verdict.entry == entry => {
-                    outcome = self.outcome(verdict, sent);
+                    self.record(verdict, sent, ctx);
                 }
                 (effect, _) => self.perform(effect, ctx),
             }
         }
         self.settle();
-        outcome
     }
 
-    fn outcome(&self, verdict: Verdict, sent: &Sent) -> Option<Box<Outcome>> {
-        let ready = self.ready.as_ref()?;
+    fn record(&self, verdict: Verdict, sent: &Sent, ctx: &mut Context<Self>) {
+        let Some(ready) = &self.ready else { return };
         if let Some(reason) = verdict.disable {
             facts::disabled(&self.start.id, reason);
         }
         let (owner_hash, tenant_hash) = (ready.owner_hash.clone(), ready.tenant_hash.clone());
-        let Sent { webhook, event_type, result } = sent;
+        let Sent { webhook, event_type, event_size, result } = sent;
         let event_type = event_type.clone();
-        Some(Box::new(attempt::outcome(webhook, owner_hash, tenant_hash, event_type, verdict, Some(result))))
+        let outcome = attempt::outcome(webhook, owner_hash, tenant_hash, event_type, verdict, Some(result));
+        let outcome = Outcome { event_size: Some(*event_size), ..outcome };
+        recorder::record(&self.start.local, self.job(outcome, webhook.settings.ordered, ctx));
+    }
+
+    /// What the next attempt, or the next decision, waits for is urgent.
+    fn job(&self, outcome: Outcome, is_ordered: bool, ctx: &mut Context<Self>) -> Job {
+        let (tenure, owner, actor) = (self.start.tenure.clone(), self.start.owner.clone(), ctx.address());
+        let is_urgent = is_ordered || outcome.change.is_some() || outcome.disable.is_some();
+        Job { tenure, owner, actor, outcome, is_urgent }
     }
 }
 
@@ -445,14 +452,10 @@ impl Handler<Delivered> for WebhookActor {
 }
 
 impl Handler<Attempted> for WebhookActor {
-    type Result = Option<Box<Outcome>>;
+    type Result = ();
 
-    fn handle(
-        &mut self,
-        Attempted { entry, end }: Attempted,
-        ctx: &mut Context<Self>,
-    ) -> Option<Box<Outcome>> {
-        self.attempted(entry, end, ctx)
+    fn handle(&mut self, Attempted { entry, end }: Attempted, ctx: &mut Context<Self>) {
+        self.attempted(entry, end, ctx);
     }
 }
 

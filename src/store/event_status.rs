@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Cmd;
 
-use super::events::{RawEntry, entries_of};
+use super::events::{Field, RawEntry, entries_of};
 use super::keys::{event_hash, idempotency_hash, tenant_hash};
 use super::{Error, Keys, Redis};
 use crate::domain::{EntryId, EventId, Millis, Partition, Tenant, WebhookId};
@@ -233,13 +233,13 @@ impl Search<'_> {
     fn body_in(&self, entries: Vec<RawEntry>) -> Option<Bytes> {
         let tenant = self.tenant.to_string();
         let wanted = [("k", "event"), ("e", self.id.as_str()), ("n", &*tenant)];
-        let is_it = |fields: &[(String, Vec<u8>)]| {
+        let is_it = |fields: &[Field]| {
             let has = |(name, value): &(&str, &str)| {
-                fields.iter().any(|field| field.0 == *name && field.1 == value.as_bytes())
+                fields.iter().any(|field| field.0 == name.as_bytes() && field.1 == value.as_bytes())
             };
             wanted.iter().all(has)
         };
-        let body = |(name, value): (String, Vec<u8>)| (name == "b").then_some(Bytes::from(value));
+        let body = |(name, value): Field| (name == b"b").then_some(Bytes::from(value));
         let ours = entries.into_iter().map(|(_, fields)| fields).filter(|fields| is_it(fields));
         ours.flatten().find_map(body)
     }

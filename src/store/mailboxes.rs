@@ -102,7 +102,7 @@ pub async fn read(
     let entries = entries_of(redis.query(command.arg("COUNT").arg(count)).await?)?;
     let queued = |(entry, fields): RawEntry| {
         let event =
-            fields.iter().find(|(name, _)| name == "e").and_then(|(_, id)| std::str::from_utf8(id).ok());
+            fields.iter().find(|(name, _)| name == b"e").and_then(|(_, id)| std::str::from_utf8(id).ok());
         let event = event.and_then(|id| id.parse().ok()).map(|event| Queued { entry, event });
         event.ok_or_else(|| Unreadable::in_mailbox(entry, &fields))
     };

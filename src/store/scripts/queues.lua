@@ -107,22 +107,24 @@ local function record_of(event, tenant)
   local record = records[event]
   if record == nil then
     local key = P .. 'event:' .. event
-    local open = redis.call('HGET', key, 'open')
-    record = open and { key = key, tenant = tenant, open = open, fields = {} }
+    local kept = redis.call('HMGET', key, 'open', 'dead')
+    record = kept[1] and { key = key, tenant = tenant, open = kept[1], is_dead = kept[2], fields = {} }
     records[event] = record
   end
   return record
 end
 
--- A delivery of an event has ended: `how` is delivered, dead or dropped.
-local function close_delivery(event, tenant, webhook, how, now, attempts)
+-- A delivery of an event has ended: `how` is delivered, dead or dropped. `size` is that of its body, where it is known.
+local function close_delivery(event, tenant, webhook, how, now, attempts, size)
   local record = record_of(event, tenant)
   if not record then return end
   record.open = record.open - 1
   local fields = record.fields
   local n = #fields
   fields[n + 1], fields[n + 2] = 'to:' .. webhook, how .. ' ' .. now .. ' ' .. attempts
-  if how == 'dead' then
+  record.size = size
+  if how == 'dead' and not record.is_dead then
+    record.is_dead = true
     fields[n + 3], fields[n + 4] = 'dead', '1'
   end
 end
@@ -133,8 +135,8 @@ local function write_record(record, ttl, dead_ttl)
   fields[n + 1], fields[n + 2] = 'open', text_of(record.open)
   redis.call('HSET', record.key, unpack(fields))
   if record.open <= 0 then
-    add(USAGE, 't:' .. record.tenant, -redis.call('HSTRLEN', record.key, 'body'))
-    let_expire(record.key, ttl, dead_ttl)
+    add(USAGE, 't:' .. record.tenant, -(record.size or redis.call('HSTRLEN', record.key, 'body')))
+    redis.call('EXPIRE', record.key, record.is_dead and dead_ttl or ttl)
   end
 end
 
