@@ -89,7 +89,12 @@ pub fn event_body(
 /// Writes `text` as a JSON string.
 fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
-    text.chars().for_each(|c| push_char(out, c));
+    // Hardly any name needs an escape, and one character after another took 0.9 µs of an event.
+    if text.bytes().any(|byte| matches!(byte, 0..b' ' | b'"' | b'\\')) {
+        text.chars().for_each(|c| push_char(out, c));
+    } else {
+        out.push_str(text);
+    }
     out.push('"');
 }
 
