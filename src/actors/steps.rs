@@ -203,6 +203,26 @@ pub async fn read_record(
     .await
 }
 
+/// As [`read_record`], for what the partition itself needs of it. Where what is kept of the failures cannot be read, that
+/// is the webhook's own trouble, which its actor meets and tells; the partition goes on.
+///
+/// # Errors
+/// See the module's page.
+pub async fn read_record_at_least(
+    local: &Local,
+    partition: Partition,
+    id: &WebhookId,
+) -> Result<(Option<String>, Standing), Error> {
+    match read_record(local, partition, id).await {
+        Err(Error::Rejected(_)) => {}
+        answer => return answer,
+    }
+    let record = until_answered(partition, "read a record", async || {
+        mailboxes::record(&local.redis, &local.keys, partition, id).await
+    });
+    Ok((record.await?, Standing::default()))
+}
+
 /// What a partition holds when it is taken.
 #[derive(Debug)]
 pub struct Loaded {

@@ -317,6 +317,19 @@ pub async fn record_and_standing(
     Ok((record, standing_of(&kept)))
 }
 
+/// The raw record of a webhook.
+///
+/// # Errors
+/// As [`Redis::query`].
+pub async fn record(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    webhook: &WebhookId,
+) -> Result<Option<String>, Error> {
+    redis.query(redis::cmd("HGET").arg(keys.key(partition, "webhooks")).arg(webhook.as_str())).await
+}
+
 /// The records of a partition, a chunk at a time: answers the next cursor, 0 at the end.
 ///
 /// # Errors

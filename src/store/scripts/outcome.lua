@@ -152,7 +152,10 @@ local function write_state(webhook, state)
   if state.paused > now then put('paused', text_of(state.paused)) end
   redis.call('HSET', count, unpack(fields))
   if state.turns > 0 then write_breaker(webhook, state) end
-  rewake(webhook, state.active, now, state.pauses > 0 and math.max(state.paused, state.pause_ends) or state.paused)
+  local rests = state.pauses > 0 and math.max(state.paused, state.pause_ends) or state.paused
+  -- What waits in its mailbox has put an active webhook into the index, at a time that has come.
+  local stays = state.active and state.turns == 0 and rests <= now and redis.call('XLEN', state.mailbox) > 0
+  if not stays then rewake(webhook, state.active, now, rests) end
 end
 
 local function write_webhook(webhook, state)

@@ -5,7 +5,7 @@
 -- From here on the call is about another partition. What is summed of one is written before the next begins.
 local function enter(prefix)
   P, USAGE, WAKE = prefix, prefix .. 'usage', prefix .. 'wake'
-  sums, records, attempts, turned, set_aside = {}, {}, {}, {}, 0
+  sums, rings, records, attempts, set_aside = {}, {}, {}, {}, 0
 end
 
 -- Does each section with `part(at, till)`, which answers for its items and last how much was set aside. What fails of
