@@ -15,7 +15,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use redis::Value;
 use salesos_webhooks::domain::{
@@ -269,11 +268,8 @@ impl Bench {
         let publications: Vec<Publication> =
             (0..EVENTS).flat_map(|_| corners.iter().map(publication)).collect();
         for some in publications.chunks(AT_ONCE) {
-            let publish = |publication| {
-                publications::publish(&self.redis, &self.keys, &LAYOUT, bounds, publication, |_, _| {
-                    Bytes::new()
-                })
-            };
+            let publish =
+                |publication| publications::publish(&self.redis, &self.keys, &LAYOUT, bounds, publication);
             for answer in join_all(some.iter().map(publish)).await {
                 answer.expect("redis answers");
             }
@@ -405,7 +401,7 @@ fn publication(corner: &Corner) -> Publication {
         body: body.into(),
         trace: None,
     };
-    Publication { event, timestamp: NOW, own_id: false, key: None, fingerprint: "f".repeat(32) }
+    Publication { event, timestamp: NOW, own_id: false, key: None, data: "{}".into() }
 }
 
 /// Sends event after event to the next webhooks in turn.

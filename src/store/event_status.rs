@@ -377,10 +377,10 @@ mod tests {
             body: Bytes::from("{}"),
             trace: None,
         };
-        let (timestamp, fingerprint) = (Millis(17), "f".to_owned());
-        let publication = Publication { event, timestamp, own_id: true, key: None, fingerprint };
+        let (timestamp, data) = (Millis(17), "{}".to_owned());
+        let publication = Publication { event, timestamp, own_id: true, key: None, data };
         let bounds = Bounds { max_undispatched: 1000, max_pending_of_tenant: 1000 };
-        publish(redis, &keys, &LAYOUT, bounds, &publication, |_, _| Bytes::new()).await.unwrap();
+        publish(redis, &keys, &LAYOUT, bounds, &publication).await.unwrap();
         assert!(look(&own).await, "wherever it lies");
     }
 }

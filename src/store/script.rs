@@ -67,8 +67,9 @@ impl Script {
 
     /// Starts a call: `key` routes it (any key of the partition); arguments follow with [`Call::arg`].
     pub fn on(&self, key: &str) -> Call<'_> {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(&self.digest).arg(1).arg(key);
+        // Room for an ordinary event and its arguments, so that the buffer does not grow step by step.
+        let mut command = Cmd::with_capacity(24, 2048);
+        command.arg("EVALSHA").arg(&self.digest).arg(1).arg(key);
         Call { script: self, command, arguments: 0, ends: Vec::new() }
     }
 }

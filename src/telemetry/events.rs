@@ -19,7 +19,7 @@ use crate::store::leases::Renewed;
 use crate::store::outcomes::{Disposition, Outcome};
 use crate::store::{self, publications::Published};
 
-use super::metrics::METRICS;
+use super::metrics::{METRICS, Route};
 use super::partitions::{self, Queued};
 use super::traces::{self, Open};
 
@@ -33,8 +33,8 @@ pub fn listening(api: std::net::SocketAddr, management: std::net::SocketAddr) {
 pub struct Answered<'a> {
     /// Its method.
     pub method: &'a str,
-    /// Method and pattern of the route that took it; never the path, which carries ids.
-    pub route: Option<(&'a str, &'a str)>,
+    /// The route that took it, or what stands for none.
+    pub route: &'static Route,
     /// The status of the answer.
     pub status: u16,
     /// How long it took.
@@ -51,8 +51,8 @@ pub struct Answered<'a> {
 /// themselves.
 pub fn answered(answered: &Answered<'_>, span: Option<Open>) {
     let Answered { method, route, status, elapsed, request_id, event, cause } = *answered;
-    METRICS.request(route, status, elapsed);
-    let (route, elapsed_ms) = (route.map_or("unmatched", |(_, route)| route), elapsed.as_millis() as u64);
+    route.count(status, elapsed);
+    let (route, elapsed_ms) = (route.pattern, elapsed.as_millis() as u64);
     let (event, trace_id) = (event.map(tracing::field::display), trace_id(span.as_ref()));
     match cause {
         None => tracing::info!(
