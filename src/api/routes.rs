@@ -42,7 +42,7 @@ macro_rules! table {
 struct Taken(&'static str);
 
 // A fixed name stands before a pattern that would match it too. Each path is one resource, so that a wrong method is
-// answered with 405 and the right ones. They are tried one after another, patterns by a regular expression (0.2 µs), so
+// answered with 405 and the right ones. They are tried one after another, patterns by a regular expression, so
 // the busiest come first.
 table! {
     "/events" via request::traced => { post: publish::one }

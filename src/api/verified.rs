@@ -1,4 +1,4 @@
-//! Tokens that were found good before: a client sends the same one with each request, and to find it here costs a tenth
+//! Tokens that were found good before: a client sends the same one with each request, and to find it here costs a sixth
 //! of verifying it again.
 //!
 //! What a token says, and whether its signature is good, does not change: the key is fixed for the process. Its times
