@@ -15,7 +15,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use redis::Value;
 use salesos_webhooks::domain::{
@@ -31,6 +30,7 @@ use salesos_webhooks::store::events::{
 use salesos_webhooks::store::keys::{event_hash, owner_hash, tenant_hash};
 use salesos_webhooks::store::outcomes::{self, Disposition, Outcome, OutcomeLimits, Source};
 use salesos_webhooks::store::publications::{self, Bounds, Publication};
+use salesos_webhooks::store::script::Section;
 use salesos_webhooks::store::{Keys, Redis};
 
 const LAYOUT: Layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
@@ -268,11 +268,8 @@ impl Bench {
         let publications: Vec<Publication> =
             (0..EVENTS).flat_map(|_| corners.iter().map(publication)).collect();
         for some in publications.chunks(AT_ONCE) {
-            let publish = |publication| {
-                publications::publish(&self.redis, &self.keys, &LAYOUT, bounds, publication, |_, _| {
-                    Bytes::new()
-                })
-            };
+            let publish =
+                |publication| publications::publish(&self.redis, &self.keys, &LAYOUT, bounds, publication);
             for answer in join_all(some.iter().map(publish)).await {
                 answer.expect("redis answers");
             }
@@ -284,7 +281,8 @@ impl Bench {
         let mut all = Vec::new();
         for Corner { partition, .. } in corners {
             let from = [Position { partition: *partition, after: EntryId::ZERO }];
-            let found = events::read(&mut reader, &self.keys, &from, 1_000_000, Duration::from_secs(1)).await;
+            let found =
+                events::read(&mut reader, &self.keys, &from, 1_000_000, Some(Duration::from_secs(1))).await;
             let entries = found.expect("redis answers").remove(0).1.into_iter();
             let event = |entry: events::Entry| match entry.kind {
                 EntryKind::Event(event) => Some((entry.id, event)),
@@ -298,9 +296,10 @@ impl Bench {
     async fn dispatch(&self, corners: &[Corner], batches: &[Vec<Vec<Instruction>>]) {
         let run = async |at: usize| {
             for batch in &batches[at] {
-                let (redis, keys, partition) = (&self.redis, &self.keys, corners[at].partition);
-                let done = events::dispatch(redis, keys, partition, "t", NOW, &DISPATCH, batch).await;
-                assert_eq!(done.expect("redis answers").set_aside, 0);
+                let section = Section { partition: corners[at].partition, token: "t", items: &batch[..] };
+                let done = events::dispatch(&self.redis, &self.keys, NOW, &DISPATCH, &[section]).await;
+                let done = done.expect("redis answers").remove(0);
+                assert_eq!(done.expect("the lease is ours").set_aside, 0);
             }
         };
         join_all((0..corners.len()).map(run)).await;
@@ -309,9 +308,11 @@ impl Bench {
     async fn record(&self, corners: &[Corner], batches: &[Vec<Vec<Outcome>>]) {
         let run = async |at: usize| {
             for batch in &batches[at] {
-                let (redis, keys, partition) = (&self.redis, &self.keys, corners[at].partition);
-                let done = outcomes::record(redis, keys, partition, "t", NOW, &OUTCOME, batch).await;
-                assert_eq!(done.expect("redis answers").set_aside, 0);
+                let items: Vec<&Outcome> = batch.iter().collect();
+                let section = Section { partition: corners[at].partition, token: "t", items: &items[..] };
+                let done = outcomes::record(&self.redis, &self.keys, NOW, &OUTCOME, &[section]).await;
+                let done = done.expect("redis answers").remove(0);
+                assert_eq!(done.expect("the lease is ours").set_aside, 0);
             }
         };
         join_all((0..corners.len()).map(run)).await;
@@ -338,7 +339,7 @@ impl Bench {
         let ready = self
             .step(async {
                 for _ in 0..READS {
-                    let found = events::read(&mut reader, &self.keys, &positions(0), 10, block).await;
+                    let found = events::read(&mut reader, &self.keys, &positions(0), 10, Some(block)).await;
                     assert_eq!(found.expect("redis answers").len(), 1);
                 }
             })
@@ -354,7 +355,7 @@ impl Bench {
             .step(async {
                 for n in READS..2 * READS {
                     let (from, add) = (positions(n - 1), add(n));
-                    let read = events::read(&mut reader, &self.keys, &from, 10, block);
+                    let read = events::read(&mut reader, &self.keys, &from, 10, Some(block));
                     let add = async {
                         tokio::task::yield_now().await;
                         self.redis.query::<Value>(&add).await
@@ -400,7 +401,7 @@ fn publication(corner: &Corner) -> Publication {
         body: body.into(),
         trace: None,
     };
-    Publication { event, timestamp: NOW, own_id: false, key: None, fingerprint: "f".repeat(32) }
+    Publication { event, timestamp: NOW, own_id: false, key: None, data: "{}".into() }
 }
 
 /// Sends event after event to the next webhooks in turn.
@@ -446,6 +447,7 @@ fn delivered(corner: &Corner, instruction: &Instruction) -> Vec<Outcome> {
         event: event.id.clone(),
         event_hash: event_hash(&event.tenant, &event.id),
         event_type: event.event_type.clone(),
+        event_size: Some(1024),
         attempt: 1,
         error_kind: None,
         disposition: Disposition::Delivered,

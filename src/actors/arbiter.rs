@@ -1,5 +1,6 @@
 //! One arbiter: a thread with its share of the partitions, the reader of their events and the keeper of their leases.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use actix::{Actor, Addr};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use super::dispatches::Dispatches;
 use super::local::{BodyMeter, Local};
 use super::partition::{Behind, Drain, PartitionActor, Retaken, Stop};
 use super::permits::Permits;
@@ -77,6 +79,8 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
         permits: Permits::new(permits),
         scarcity,
         config,
+        dispatches: Dispatches::default(),
+        recorders: RefCell::default(),
     });
     let feeds = Rc::new(Feeds::default());
     let mut reader = actix::spawn(reader::run(local.clone(), feeds.clone()));

@@ -1,4 +1,5 @@
-//! One attempt from its start to its record: fetch the body, send, decide, record, report. Five steps in a row.
+//! One attempt from its start to its end: fetch the body, send, report. What follows is the lane's to decide, and the
+//! recorder's to record.
 //!
 //! A task of its own for each attempt. If it is dropped on the way (the partition is lost, the node dies) the delivery
 //! is still where it waited in Redis, and whoever owns the partition next makes the attempt again. An ordered webhook's
@@ -13,13 +14,13 @@ use std::time::Duration;
 use actix::Addr;
 use futures_util::FutureExt;
 
-use super::local::{Local, RidingBody};
-use super::partition::{PartitionActor, Record};
-use super::webhook::{Attempted, Recorded, WebhookActor};
+use super::local::{Local, RidingBody, tell};
+use super::webhook::{Attempted, WebhookActor};
 use crate::clock;
 use crate::cluster::tenure::Tenure;
+use crate::delivery::Endpoint;
 use crate::domain::{
-    AttemptResult, AttemptRow, EntryId, ErrorKind, EventBody, Failure, Millis, TraceContext, Webhook,
+    AttemptResult, AttemptRow, ErrorKind, EventBody, Failure, Millis, TraceContext, Webhook,
 };
 use crate::policy::lane::{Delivery, Next, Verdict};
 use crate::store::outcomes::{Disposition, Outcome, Source};
@@ -34,13 +35,20 @@ pub struct Attempt {
     /// The partition where the delivery is queued.
     pub tenure: Rc<Tenure>,
     /// The webhook as its record says, at any time.
-    pub webhook: Rc<RefCell<Arc<Webhook>>>,
+    pub current: Rc<RefCell<Current>>,
     /// Who decides what follows.
     pub actor: Addr<WebhookActor>,
-    /// Who records it.
-    pub owner: Addr<PartitionActor>,
     /// What to deliver.
     pub delivery: Delivery<Arc<RidingBody>>,
+}
+
+/// A webhook, and what its requests have in common; replaced together when its record changes.
+#[derive(Clone, Debug)]
+pub struct Current {
+    /// As its record says.
+    pub webhook: Arc<Webhook>,
+    /// Made from its settings.
+    pub endpoint: Rc<Endpoint>,
 }
 
 /// How an attempt ended.
@@ -62,6 +70,8 @@ pub struct Sent {
     pub webhook: Arc<Webhook>,
     /// The event's type.
     pub event_type: Arc<str>,
+    /// The size of its body.
+    pub event_size: usize,
     /// The result.
     pub result: AttemptResult,
 }
@@ -69,24 +79,12 @@ pub struct Sent {
 /// Nothing was sent, and nothing is lost: the delivery waits on.
 const NOT_NOW: End = End::Unsendable { for_good: false };
 
-/// Makes the attempt and records it.
+/// Makes the attempt; its webhook's actor decides what follows.
 pub async fn run(attempt: Attempt) {
     let entry = attempt.delivery.entry;
     let end = make(&attempt).await;
-    let Ok(Some(outcome)) = attempt.actor.send(Attempted { entry, end }).await else { return };
-    record(*outcome, entry, &attempt.owner, &attempt.actor).await;
-}
-
-/// Has an outcome recorded and tells its webhook.
-pub async fn record(
-    outcome: Outcome,
-    entry: EntryId,
-    owner: &Addr<PartitionActor>,
-    actor: &Addr<WebhookActor>,
-) {
-    // An owner that is gone has lost the partition: the next one repeats what was not recorded.
-    let Ok(receipt) = owner.send(Record(outcome)).await else { return };
-    let _ = actor.send(Recorded { entry, receipt }).await;
+    // There are never more than attempts in flight.
+    tell(&attempt.actor, Attempted { entry, end });
 }
 
 async fn make(attempt: &Attempt) -> End {
@@ -107,11 +105,11 @@ async fn make(attempt: &Attempt) -> End {
         },
     };
     // What has changed while it waited holds for this attempt.
-    let webhook = attempt.webhook.borrow().clone();
+    let Current { webhook, endpoint } = attempt.current.borrow().clone();
     if !webhook.is_active || !attempt.tenure.is_valid() {
         return NOT_NOW;
     }
-    let sending = send(attempt, &webhook, body);
+    let sending = send(attempt, &webhook, &endpoint, body);
     let result = if webhook.settings.ordered {
         tokio::select! {
             result = sending => result,
@@ -120,13 +118,13 @@ async fn make(attempt: &Attempt) -> End {
     } else {
         sending.await
     };
-    let event_type = body.event_type.clone();
-    End::Sent(Box::new(Sent { webhook, event_type, result }))
+    let (event_type, event_size) = (body.event_type.clone(), body.bytes.len());
+    End::Sent(Box::new(Sent { webhook, event_type, event_size, result }))
 }
 
 async fn fetch(attempt: &Attempt) -> Result<EventBody, End> {
     let Attempt { local, tenure, delivery, .. } = attempt;
-    let tenant = attempt.webhook.borrow().settings.tenant.clone();
+    let tenant = attempt.current.borrow().webhook.settings.tenant.clone();
     match mailboxes::body(&local.redis, &local.keys, tenure.partition, &tenant, &delivery.event).await {
         Ok(Some(body)) => Ok(body),
         Ok(None) => Err(End::Unsendable { for_good: true }),
@@ -137,13 +135,13 @@ async fn fetch(attempt: &Attempt) -> Result<EventBody, End> {
     }
 }
 
-async fn send(attempt: &Attempt, webhook: &Webhook, body: &EventBody) -> AttemptResult {
+async fn send(attempt: &Attempt, webhook: &Webhook, endpoint: &Endpoint, body: &EventBody) -> AttemptResult {
     let Attempt { local, delivery, .. } = attempt;
     let of = AttemptOf { webhook, event: &delivery.event, number: delivery.attempt };
     let stored = Millis(delivery.entry.ms);
     let on_its_way = OnItsWay::new(of, (delivery.attempt == 1).then_some(stored), body.trace);
     let (at, trace) = (clock::now(), on_its_way.span.as_ref().map(Open::context));
-    let sending = local.sender.attempt(&webhook.settings, &delivery.event, body, delivery.attempt, at, trace);
+    let sending = local.sender.attempt(endpoint, &delivery.event, body, delivery.attempt, at, trace);
     let result = AssertUnwindSafe(sending).catch_unwind().await.unwrap_or_else(|_| panicked(at));
     on_its_way.ended(&result);
     result
@@ -215,6 +213,7 @@ pub fn outcome(
         event_hash: keys::event_hash(&webhook.settings.tenant, &verdict.event),
         event: verdict.event,
         event_type,
+        event_size: None,
         attempt: verdict.attempt,
         disposition,
         error_kind: row.error_kind,

@@ -1,14 +1,22 @@
 //! What everything on one arbiter shares: its connection to Redis, its HTTP client, its limits.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Message};
+
+use super::dispatches::Dispatches;
 use super::permits::Permits;
+use super::recorder::Recorder;
 use crate::cluster::fitness::Scarcity;
 use crate::config::Config;
 use crate::delivery::Sender;
-use crate::domain::EventBody;
+use crate::domain::{EventBody, Partition};
 use crate::policy::partition::Layout;
 use crate::store::events::DispatchLimits;
 use crate::store::outcomes::OutcomeLimits;
@@ -41,12 +49,22 @@ pub struct Local {
     pub scarcity: Scarcity,
     /// Bodies that ride along in memory.
     pub bodies: Arc<BodyMeter>,
+    /// Batches that wait for a dispatch call.
+    pub dispatches: Dispatches,
+    /// Outcomes that wait to be recorded: of all partitions, or on a Redis Cluster of each.
+    pub recorders: RefCell<HashMap<Option<Partition>, Rc<Recorder>>>,
 }
 
 impl Local {
     /// How long the record of an event lives when no delivery of it is open any more.
     fn closed(&self) -> Duration {
         if self.scarcity.load(Ordering::Relaxed) { WHEN_SCARCE } else { self.config.log.payload_retention }
+    }
+
+    /// What records outcomes of `partition`.
+    pub fn recorder(&self, partition: Partition) -> Rc<Recorder> {
+        let key = self.redis.is_cluster().then_some(partition);
+        self.recorders.borrow_mut().entry(key).or_default().clone()
     }
 
     /// What the dispatch script is told of lifetimes and bounds.
@@ -116,6 +134,19 @@ impl Drop for RidingBody {
     fn drop(&mut self) {
         self.meter.held.fetch_sub(self.body.bytes.len(), Ordering::Relaxed);
     }
+}
+
+/// Tells an actor what it must not miss, however full its mailbox is. Only for messages of which there are never more than
+/// attempts in flight; one that is gone needs none.
+pub fn tell<A, M>(actor: &Addr<A>, message: M)
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    #[allow(clippy::disallowed_methods, reason = "what it says against the method is what is wanted here")]
+    actor.do_send(message);
 }
 
 /// Waits between repeats of a call that failed: from 50 ms, doubling to 2 s.

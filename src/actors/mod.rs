@@ -5,10 +5,12 @@
 
 pub mod arbiter;
 pub mod attempt;
+pub mod dispatches;
 pub mod local;
 pub mod partition;
 pub mod permits;
 pub mod reader;
+pub mod recorder;
 pub mod steps;
 pub mod sweep;
 pub mod webhook;

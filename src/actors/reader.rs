@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use self::portion::Portion;
 use super::local::{Backoff, Local};
 use super::partition::{Arrived, PartitionActor};
+use crate::clock;
 use crate::domain::{EntryId, Partition};
 use crate::store::Error;
 use crate::store::events::{self, Entry, Position};
@@ -31,8 +32,9 @@ use crate::store::events::{self, Entry, Position};
 const BLOCK: Duration = Duration::from_millis(500);
 /// The same while a partition is left out and may want to be read again.
 const BLOCK_SHORT: Duration = Duration::from_millis(20);
-/// The same where something is known to be there.
-const BLOCK_HARDLY: Duration = Duration::from_millis(1);
+/// How far apart reads begin while they bring something. To wait for entries in 64 streams costs Redis 200 µs each time,
+/// however few of them come; a look costs 30. So while entries come it is looked, and not more often than this.
+const READ_EVERY: Duration = Duration::from_millis(1);
 /// How long partitions that join are collected before a read that is blocked without them is broken off.
 const COLLECT: Duration = Duration::from_millis(50);
 
@@ -223,17 +225,22 @@ async fn read_until_error(
             feeds.opened.notified().await;
             continue;
         }
+        let begun = clock::monotonic();
         let (chosen, block) = turns.choose(open, all, portion.streams());
         let positions: Vec<Position> = chosen.iter().map(|feed| feed.begin_read()).collect();
         let count = portion.entries(chosen.len());
         let found = events::read(&mut connection, &local.keys, &positions, count, block).await?;
         *backoff = Backoff::default();
         turns.brought(&found, count);
-        for (partition, entries) in found {
+        let handed = found.into_iter().filter_map(|(partition, entries)| {
             portion.brought(&entries);
-            if let Some(feed) = chosen.iter().find(|feed| feed.partition == partition) {
-                hand_over(feeds, feed, entries).await;
-            }
+            let feed = chosen.iter().find(|feed| feed.partition == partition)?;
+            Some(hand_over(feeds, feed, entries))
+        });
+        // Together, so that what they dispatch goes in one call.
+        futures_util::future::join_all(handed.collect::<Vec<_>>()).await;
+        if turns.is_quiet() {
+            tokio::time::sleep_until((begun + READ_EVERY).into()).await;
         }
     }
     Ok(())
@@ -246,32 +253,40 @@ struct Turns {
     full: Vec<Partition>,
     /// The last read was of these alone.
     alone: bool,
+    /// The last read brought something.
+    comes: bool,
     /// Where the next read begins when one cannot name all.
     next: usize,
 }
 
 impl Turns {
-    /// At most `limit` of the `open` ones of `all`, and how long a read of them may wait.
-    fn choose(&mut self, open: Vec<Rc<Feed>>, all: usize, limit: usize) -> (Vec<Rc<Feed>>, Duration) {
+    /// Whether entries come, and no more of them than a read may bring.
+    fn is_quiet(&self) -> bool {
+        self.comes && !self.alone && self.full.is_empty()
+    }
+
+    /// At most `limit` of the `open` ones of `all`, and how long a read of them may wait; `None` = not at all.
+    fn choose(&mut self, open: Vec<Rc<Feed>>, all: usize, limit: usize) -> (Vec<Rc<Feed>>, Option<Duration>) {
         let full = std::mem::take(&mut self.full);
         let mut more: Vec<Rc<Feed>> =
             open.iter().filter(|feed| full.contains(&feed.partition)).cloned().collect();
         self.alone = !more.is_empty();
         if self.alone {
             more.truncate(limit);
-            return (more, BLOCK_HARDLY);
+            return (more, None);
         }
         let count = open.len();
         let chosen: Vec<Rc<Feed>> =
             open.into_iter().cycle().skip(self.next % count).take(count.min(limit)).collect();
         self.next = (self.next + chosen.len()) % count;
         let block = if chosen.len() == all { BLOCK } else { BLOCK_SHORT };
-        (chosen, block)
+        (chosen, (!self.comes).then_some(block))
     }
 
     /// Notes what a read of at most `count` entries of each brought. After one of the full ones alone it is all the
     /// others' turn.
     fn brought(&mut self, found: &[(Partition, Vec<Entry>)], count: usize) {
+        self.comes = !found.is_empty();
         if !self.alone {
             let full = found.iter().filter(|(_, entries)| entries.len() >= count);
             self.full = full.map(|(partition, _)| *partition).collect();
@@ -340,7 +355,8 @@ async fn read_alone_until_error(
         let all = feeds.feeds.borrow().len();
         // The others may bring as much at the same time.
         let count = portion.entries(all);
-        let found = events::read(&mut connection, &local.keys, &[feed.begin_read()], count, BLOCK).await?;
+        let found =
+            events::read(&mut connection, &local.keys, &[feed.begin_read()], count, Some(BLOCK)).await?;
         *has_read = true;
         for (_, entries) in found {
             portion.brought(&entries);
@@ -382,15 +398,17 @@ mod tests {
     #[test]
     fn a_stream_that_has_more_is_read_alone_every_other_time() {
         let mut turns = Turns::default();
-        for _ in 0..3 {
+        let block_of = |n| (n == 0).then_some(BLOCK);
+        for n in 0..3 {
             let (chosen, block) = turns.choose(feeds(4), 4, 100);
-            assert_eq!((named(&chosen), block), (vec![0, 1, 2, 3], BLOCK));
+            assert_eq!((named(&chosen), block), (vec![0, 1, 2, 3], block_of(n)));
             turns.brought(&[(Partition(1), entries(4)), (Partition(2), entries(3))], 4);
             let (chosen, block) = turns.choose(feeds(4), 4, 100);
-            assert_eq!((named(&chosen), block), (vec![1], BLOCK_HARDLY));
+            assert_eq!((named(&chosen), block), (vec![1], None));
             turns.brought(&[(Partition(1), entries(16))], 16);
         }
-        assert_eq!(turns.choose(feeds(4), 5, 100).1, BLOCK_SHORT, "one is left out");
+        turns.brought(&[], 4);
+        assert_eq!(turns.choose(feeds(4), 5, 100).1, Some(BLOCK_SHORT), "one is left out, and nothing comes");
     }
 
     #[test]
@@ -398,6 +416,6 @@ mod tests {
         let mut turns = Turns::default();
         let reads: Vec<Vec<u16>> = (0..4).map(|_| named(&turns.choose(feeds(5), 5, 2).0)).collect();
         assert_eq!(reads, [[0, 1], [2, 3], [4, 0], [1, 2]]);
-        assert_eq!(turns.choose(feeds(5), 5, 2).1, BLOCK_SHORT);
+        assert_eq!(turns.choose(feeds(5), 5, 2).1, Some(BLOCK_SHORT));
     }
 }

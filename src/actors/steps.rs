@@ -3,6 +3,10 @@
 //! All of them may be repeated: the scripts test for themselves what has been done before. A call ends with an error
 //! only when repeating cannot help: the lease is not ours, or Redis rejects us.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::dispatches::{self, Part};
 use super::local::{Backoff, Local};
 use crate::clock;
 use crate::cluster::tenure::Tenure;
@@ -11,15 +15,16 @@ use crate::policy::breaker::Standing;
 use crate::store::events::{self, Chunk, Dispatched, Instruction};
 use crate::store::mailboxes::{self, Queue, Queued, Retry};
 use crate::store::outcomes::{self, Outcome};
+use crate::store::script::Section;
 use crate::store::unreadable::{self, Unreadable};
-use crate::store::{Error, record};
+use crate::store::{Error, record as records};
 use crate::telemetry::events as facts;
 
 /// As [`until_answered`], with the token of the lease as it is at each call.
 async fn as_owner<T>(
     tenure: &Tenure,
     step: &'static str,
-    mut call: impl AsyncFnMut(&str) -> Result<T, Error>,
+    mut call: impl AsyncFnMut(&Arc<str>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let mut backoff = Backoff::default();
     loop {
@@ -54,18 +59,19 @@ async fn until_answered<T>(
 /// # Errors
 /// See the module's page.
 pub async fn dispatch(
-    local: &Local,
+    local: &Rc<Local>,
     tenure: &Tenure,
-    batch: &[Instruction],
+    batch: &Rc<Vec<Instruction>>,
 ) -> Result<Vec<Dispatched>, Error> {
     let is_part =
         |instruction: &Instruction| matches!(instruction, Instruction::Event { chunk: Chunk::Part, .. });
-    let limits = local.dispatch_limits();
     let mut answers = Vec::with_capacity(batch.len());
     for call in batch.split_inclusive(is_part) {
-        let answered = as_owner(tenure, "dispatch", async |token: &str| {
-            let (keys, partition) = (&local.keys, tenure.partition);
-            events::dispatch(&local.redis, keys, partition, token, clock::now(), &limits, call).await
+        let range = answers.len()..answers.len() + call.len();
+        let answered = as_owner(tenure, "dispatch", async |token: &Arc<str>| {
+            let (batch, range) = (batch.clone(), range.clone());
+            let part = Part { partition: tenure.partition, token: token.clone(), batch, range };
+            dispatches::carry_out(local, part).await
         });
         let events::Batch { answers: found, set_aside } = answered.await?;
         facts::quarantined(tenure.partition, set_aside);
@@ -74,33 +80,20 @@ pub async fn dispatch(
     Ok(answers)
 }
 
-/// What the outcome script said of a batch.
-#[derive(Debug)]
-pub struct Recorded {
-    /// What came of each item.
-    pub receipts: Vec<Receipt>,
-    /// Whether an earlier call, whose answer was lost, may have recorded what this one did not.
-    pub repeated: bool,
-}
-
-/// Records a batch of outcomes.
+/// Records a batch of outcomes that nobody waits for; those of attempts go through [`super::recorder`].
 ///
 /// # Errors
 /// See the module's page.
-pub async fn record(local: &Local, tenure: &Tenure, batch: &[Outcome]) -> Result<Recorded, Error> {
+pub async fn record(local: &Local, tenure: &Tenure, batch: &[Outcome]) -> Result<Vec<Receipt>, Error> {
     let limits = local.outcome_limits();
-    let mut repeated = false;
-    let outcomes::Recorded { receipts, set_aside } = as_owner(tenure, "record", async |token: &str| {
-        let (keys, partition) = (&local.keys, tenure.partition);
-        let answer =
-            outcomes::record(&local.redis, keys, partition, token, clock::now(), &limits, batch).await;
-        // Any other error says that nothing has happened.
-        repeated |= matches!(answer, Err(Error::Unanswered(_)));
-        answer
-    })
-    .await?;
+    let items: Vec<&Outcome> = batch.iter().collect();
+    let recorded = as_owner(tenure, "record", async |token: &Arc<str>| {
+        let section = Section { partition: tenure.partition, token, items: &items[..] };
+        outcomes::record(&local.redis, &local.keys, clock::now(), &limits, &[section]).await?.remove(0)
+    });
+    let outcomes::Recorded { receipts, set_aside } = recorded.await?;
     facts::quarantined(tenure.partition, set_aside);
-    Ok(Recorded { receipts, repeated })
+    Ok(receipts)
 }
 
 /// Drops all that is queued for a deleted webhook.
@@ -116,7 +109,7 @@ pub async fn purge(
 ) -> Result<(), Error> {
     let queue = queue_of(local, webhook, owner_hash, tenant);
     loop {
-        let purged = as_owner(tenure, "purge", async |token: &str| {
+        let purged = as_owner(tenure, "purge", async |token: &Arc<str>| {
             let (keys, partition) = (&local.keys, tenure.partition);
             mailboxes::purge(&local.redis, keys, partition, token, clock::now(), &queue).await
         })
@@ -210,6 +203,26 @@ pub async fn read_record(
     .await
 }
 
+/// As [`read_record`], for what the partition itself needs of it. Where what is kept of the failures cannot be read, that
+/// is the webhook's own trouble, which its actor meets and tells; the partition goes on.
+///
+/// # Errors
+/// See the module's page.
+pub async fn read_record_at_least(
+    local: &Local,
+    partition: Partition,
+    id: &WebhookId,
+) -> Result<(Option<String>, Standing), Error> {
+    match read_record(local, partition, id).await {
+        Err(Error::Rejected(_)) => {}
+        answer => return answer,
+    }
+    let record = until_answered(partition, "read a record", async || {
+        mailboxes::record(&local.redis, &local.keys, partition, id).await
+    });
+    Ok((record.await?, Standing::default()))
+}
+
 /// What a partition holds when it is taken.
 #[derive(Debug)]
 pub struct Loaded {
@@ -243,7 +256,7 @@ async fn load_webhooks(local: &Local, partition: Partition) -> Result<Vec<Webhoo
     loop {
         let (next, records) = mailboxes::scan_records(&local.redis, &local.keys, partition, cursor).await?;
         for (id, text) in records {
-            match id.parse().ok().and_then(|id| record::decode(&id, &text).ok()) {
+            match id.parse().ok().and_then(|id| records::decode(&id, &text).ok()) {
                 Some(webhook) => webhooks.push(webhook),
                 None => facts::unreadable_record(&id),
             }

@@ -67,7 +67,7 @@ async fn expire_queue(
         if outcomes.is_empty() {
             return Ok(());
         }
-        let receipts = steps::record(local, tenure, &outcomes).await?.receipts;
+        let receipts = steps::record(local, tenure, &outcomes).await?;
         let recorded = |receipt: &Receipt| *receipt == Receipt::Recorded;
         for (outcome, _) in outcomes.iter().zip(&receipts).filter(|(_, receipt)| recorded(receipt)) {
             facts::recorded(outcome);

@@ -13,9 +13,10 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::attempt::{self, Attempt, End, Sent};
+use super::attempt::{self, Attempt, Current, End, Sent};
 use super::local::{Local, RidingBody};
 use super::partition::{PartitionActor, Rested};
+use super::recorder::{self, Job};
 use super::steps;
 use crate::clock;
 use crate::cluster::tenure::Tenure;
@@ -46,9 +47,9 @@ pub struct Delivered {
     pub deliveries: Vec<Delivery<Body>>,
 }
 
-/// An attempt ended; answers what is to be recorded.
+/// An attempt ended.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<Box<Outcome>>")]
+#[rtype(result = "()")]
 pub struct Attempted {
     /// Which delivery.
     pub entry: EntryId,
@@ -123,7 +124,7 @@ pub struct WebhookActor {
 /// What there is once the record has been read.
 struct Ready {
     /// Shared with the attempts, so that a change holds for those that have not been sent yet.
-    webhook: Rc<RefCell<Arc<Webhook>>>,
+    current: Rc<RefCell<Current>>,
     lane: Lane<Body>,
     owner_hash: Arc<str>,
     tenant_hash: Arc<str>,
@@ -171,9 +172,14 @@ impl WebhookActor {
         let (tenant, owner) = (&webhook.settings.tenant, &webhook.settings.owner);
         let owner_hash = Arc::from(keys::owner_hash(tenant, owner));
         let tenant_hash = Arc::from(keys::tenant_hash(tenant));
-        let webhook = Rc::new(RefCell::new(webhook));
-        self.ready = Some(Ready { webhook, lane, owner_hash, tenant_hash });
+        let current = Rc::new(RefCell::new(self.current(webhook)));
+        self.ready = Some(Ready { current, lane, owner_hash, tenant_hash });
         self.step(Input::Tick, ctx);
+    }
+
+    fn current(&self, webhook: Arc<Webhook>) -> Current {
+        let endpoint = Rc::new(self.start.local.sender.endpoint(&webhook.settings));
+        Current { webhook, endpoint }
     }
 
     fn limits_of(&self, webhook: &Webhook) -> Limits {
@@ -223,7 +229,7 @@ impl WebhookActor {
             return;
         };
         let limits = self.limits_of(&webhook);
-        ready.webhook.replace(webhook);
+        ready.current.replace(self.current(webhook));
         self.step(Input::Changed { limits, standing }, ctx);
     }
 
@@ -254,9 +260,8 @@ impl WebhookActor {
         let attempt = Attempt {
             local: self.start.local.clone(),
             tenure: self.start.tenure.clone(),
-            webhook: ready.webhook.clone(),
+            current: ready.current.clone(),
             actor: ctx.address(),
-            owner: self.start.owner.clone(),
             delivery,
         };
         let task = actix::spawn(attempt::run(attempt));
@@ -266,24 +271,24 @@ impl WebhookActor {
     /// A delivery ended without a request.
     fn record_unsent(&mut self, verdict: Verdict, ctx: &mut Context<Self>) {
         let Some(ready) = &self.ready else { return };
-        let webhook = ready.webhook.borrow().clone();
+        let webhook = ready.current.borrow().webhook.clone();
         let event = (webhook.settings.tenant.clone(), verdict.event.clone());
         let (local, partition) = (self.start.local.clone(), self.start.tenure.partition);
-        let (actor, owner, entry) = (ctx.address(), self.start.owner.clone(), verdict.entry);
         let (owner_hash, tenant_hash) = (ready.owner_hash.clone(), ready.tenant_hash.clone());
-        actix::spawn(async move {
-            let body = mailboxes::body(&local.redis, &local.keys, partition, &event.0, &event.1).await;
+        let fetched =
+            async move { mailboxes::body(&local.redis, &local.keys, partition, &event.0, &event.1).await };
+        ctx.spawn(fetched.into_actor(self).map(move |body, actor, ctx| {
             let event_type = body.ok().flatten().map_or_else(|| Arc::from("unknown"), |body| body.event_type);
             let outcome = attempt::outcome(&webhook, owner_hash, tenant_hash, event_type, verdict, None);
-            attempt::record(outcome, entry, &owner, &actor).await;
-        });
+            recorder::record(&actor.start.local, actor.job(outcome, webhook.settings.ordered, ctx));
+        }));
     }
 
     /// What a read of the queue needs, and may take with it.
     fn queue(&self) -> Option<QueueOf> {
         let Start { local, tenure, .. } = self.start.clone();
         let ready = self.ready.as_ref()?;
-        let (webhook, owner_hash) = (ready.webhook.borrow().clone(), ready.owner_hash.clone());
+        let (webhook, owner_hash) = (ready.current.borrow().webhook.clone(), ready.owner_hash.clone());
         Some(QueueOf { local, tenure, webhook, owner_hash })
     }
 
@@ -345,7 +350,7 @@ impl WebhookActor {
 
     fn idle(&mut self, next: Option<Millis>, ctx: &mut Context<Self>) {
         let Some(ready) = &self.ready else { return };
-        let cursor = ready.webhook.borrow().is_active.then(|| ready.lane.cursor());
+        let cursor = ready.current.borrow().webhook.is_active.then(|| ready.lane.cursor());
         self.rest(cursor, next, ctx);
     }
 
@@ -354,7 +359,7 @@ impl WebhookActor {
         ctx.spawn(self.start.owner.send(rested).into_actor(self).map(|_, _, _| ()));
     }
 
-    fn attempted(&mut self, entry: EntryId, end: End, ctx: &mut Context<Self>) -> Option<Box<Outcome>> {
+    fn attempted(&mut self, entry: EntryId, end: End, ctx: &mut Context<Self>) {
         self.attempts.remove(&entry);
         let (input, sent) = match end {
             End::Sent(sent) => {
@@ -363,28 +368,35 @@ impl WebhookActor {
             }
             End::Unsendable { for_good } => (Input::Unsendable { entry, for_good }, None),
         };
-        let mut outcome = None;
         for effect in self.effects_of(input, ctx) {
             match (effect, &sent) {
                 (Effect::Record(verdict), Some(sent)) if verdict.entry == entry => {
-                    outcome = self.outcome(verdict, sent);
+                    self.record(verdict, sent, ctx);
                 }
                 (effect, _) => self.perform(effect, ctx),
             }
         }
         self.settle();
-        outcome
     }
 
-    fn outcome(&self, verdict: Verdict, sent: &Sent) -> Option<Box<Outcome>> {
-        let ready = self.ready.as_ref()?;
+    fn record(&self, verdict: Verdict, sent: &Sent, ctx: &mut Context<Self>) {
+        let Some(ready) = &self.ready else { return };
         if let Some(reason) = verdict.disable {
             facts::disabled(&self.start.id, reason);
         }
         let (owner_hash, tenant_hash) = (ready.owner_hash.clone(), ready.tenant_hash.clone());
-        let Sent { webhook, event_type, result } = sent;
+        let Sent { webhook, event_type, event_size, result } = sent;
         let event_type = event_type.clone();
-        Some(Box::new(attempt::outcome(webhook, owner_hash, tenant_hash, event_type, verdict, Some(result))))
+        let outcome = attempt::outcome(webhook, owner_hash, tenant_hash, event_type, verdict, Some(result));
+        let outcome = Outcome { event_size: Some(*event_size), ..outcome };
+        recorder::record(&self.start.local, self.job(outcome, webhook.settings.ordered, ctx));
+    }
+
+    /// What the next attempt, or the next decision, waits for is urgent.
+    fn job(&self, outcome: Outcome, is_ordered: bool, ctx: &mut Context<Self>) -> Job {
+        let (tenure, owner, actor) = (self.start.tenure.clone(), self.start.owner.clone(), ctx.address());
+        let is_urgent = is_ordered || outcome.change.is_some() || outcome.disable.is_some();
+        Job { tenure, owner, actor, outcome, is_urgent }
     }
 }
 
@@ -445,14 +457,10 @@ impl Handler<Delivered> for WebhookActor {
 }
 
 impl Handler<Attempted> for WebhookActor {
-    type Result = Option<Box<Outcome>>;
+    type Result = ();
 
-    fn handle(
-        &mut self,
-        Attempted { entry, end }: Attempted,
-        ctx: &mut Context<Self>,
-    ) -> Option<Box<Outcome>> {
-        self.attempted(entry, end, ctx)
+    fn handle(&mut self, Attempted { entry, end }: Attempted, ctx: &mut Context<Self>) {
+        self.attempted(entry, end, ctx);
     }
 }
 

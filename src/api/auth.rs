@@ -9,16 +9,20 @@
 use std::fmt;
 use std::future::{Ready, ready};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::App;
 use super::error::Error;
 use super::rate_limit::Allowance;
+use super::verified::{Term, TokenName, Verified};
+use crate::clock;
 use crate::config;
 use crate::domain::{Tenant, UserId};
 
@@ -36,6 +40,7 @@ pub struct Authenticator {
     read_only_roles: Vec<String>,
     publisher_roles: Vec<String>,
     admin_roles: Vec<String>,
+    verified: Verified,
 }
 
 impl fmt::Debug for Authenticator {
@@ -53,6 +58,7 @@ impl Authenticator {
             read_only_roles: settings.read_only_roles.clone(),
             publisher_roles: settings.publisher_roles.clone(),
             admin_roles: settings.admin_roles.clone(),
+            verified: Verified::default(),
         }
     }
 
@@ -64,12 +70,26 @@ impl Authenticator {
         if token.len() > LONGEST_TOKEN {
             return Err("the token is too long");
         }
+        let name = TokenName::of(token);
+        if let Some(caller) = self.verified.get(&name, clock::now().as_secs()) {
+            return Ok(caller);
+        }
+        let claims = self.verify(token)?;
+        let term = claims.term();
+        let caller = self.caller_of(claims)?;
+        if let Some(term) = term {
+            self.verified.put(name, term, caller.clone());
+        }
+        Ok(caller)
+    }
+
+    fn verify(&self, token: &str) -> Result<Claims, &'static str> {
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
             .map_err(|error| refusal(error.kind()))?;
         if decoded.header.crit.is_some() {
             return Err("the token has critical extensions that are not supported");
         }
-        self.caller_of(decoded.claims)
+        Ok(decoded.claims)
     }
 
     fn caller_of(&self, claims: Claims) -> Result<Caller, &'static str> {
@@ -138,6 +158,22 @@ struct Claims {
     organization_id: Option<String>,
     role: Option<String>,
     scope: Option<String>,
+    /// Whatever it is: the crate says what is wrong with it.
+    #[serde(default)]
+    exp: Value,
+    #[serde(default)]
+    nbf: Value,
+}
+
+impl Claims {
+    /// When a good token with these claims is good; `None` = it cannot be told here.
+    fn term(&self) -> Option<Term> {
+        // Fractions are rounded as the crate does it.
+        let seconds = |claim: &Value| claim.as_u64().or_else(|| Some(claim.as_f64()?.round() as u64));
+        let until = seconds(&self.exp)?.saturating_add(LEEWAY_SECONDS);
+        let from = if self.nbf.is_null() { 0 } else { seconds(&self.nbf)?.saturating_sub(LEEWAY_SECONDS) };
+        Some(Term { from, until })
+    }
 }
 
 /// The holder of a good token.
@@ -153,7 +189,7 @@ pub struct Caller {
     pub is_publisher: bool,
     is_read_only: bool,
     /// `None` when the token has no `scope` claim.
-    scopes: Option<Vec<String>>,
+    scopes: Option<Arc<[String]>>,
 }
 
 impl Caller {
@@ -313,7 +349,7 @@ fn shown(request: &HttpRequest, allowance: Allowance) -> Allowance {
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{EncodingKey, Header, encode};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -366,6 +402,25 @@ mod tests {
         for (claims, expected) in cases {
             let found = caller(claims.clone()).map(|caller| caller.tenant.to_string()).map_err(|_| ());
             assert_eq!(found, expected.map(str::to_owned), "{claims}");
+        }
+    }
+
+    #[test]
+    fn the_times_of_a_token_are_looked_at_whenever_it_is_used() {
+        let authenticator = Authenticator::new(&settings());
+        let now = clock::now().as_secs();
+        for (claims, from, until) in [
+            (json!({"sub": "u1", "exp": now + 60}), 0, now + 90),
+            (json!({"sub": "u1", "exp": now as f64 + 60.4, "nbf": now - 5}), now - 35, now + 90),
+        ] {
+            let token = token(claims);
+            let caller = authenticator.caller(&token).unwrap();
+            assert_eq!(authenticator.caller(&token).as_ref(), Ok(&caller), "again");
+            let at = |second| authenticator.verified.get(&TokenName::of(&token), second);
+            assert_eq!([from, now, until].map(at), std::array::from_fn(|_| Some(caller.clone())));
+            assert_eq!(at(until + 1), None);
+            assert!(from == 0 || at(from - 1).is_none());
+            assert_eq!(authenticator.verified.get(&TokenName::of(&format!("{token}x")), now), None);
         }
     }
 

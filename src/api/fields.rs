@@ -34,11 +34,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// It is not JSON, or not an object.
     pub fn parse(body: &'a [u8]) -> Result<Self, Error> {
-        let value: &RawValue = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-        if !value.get().starts_with('{') {
-            return Err(Error::Invalid(vec!["the body must be a JSON object".into()]));
-        }
-        let all = pairs_of(value).map_err(|error| malformed(&error))?;
+        let all = pairs_of(body).map_err(|error| fault_of(body, &error))?;
         let mut fields = Self { pairs: Vec::with_capacity(all.len()), faults: Vec::new() };
         for (name, value) in all {
             if fields.has(&name) {
@@ -154,8 +150,9 @@ impl<'a> Fields<'a> {
     /// The members of an object, in order, names possibly repeated.
     pub fn object(&mut self, name: &str) -> Option<Pairs<'a>> {
         let value = self.take(name)?;
-        let pairs =
-            Some(value).filter(|value| value.get().starts_with('{')).and_then(|value| pairs_of(value).ok());
+        let pairs = Some(value)
+            .filter(|value| value.get().starts_with('{'))
+            .and_then(|value| pairs_of(value.get().as_bytes()).ok());
         if pairs.is_none() {
             self.fault(format!("{name} must be an object"));
         }
@@ -210,7 +207,18 @@ fn malformed(error: &serde_json::Error) -> Error {
     Error::Malformed(format!("the body is not valid JSON (line {line}, column {column})").into())
 }
 
-fn pairs_of(value: &RawValue) -> Result<Pairs<'_>, serde_json::Error> {
+/// What is wrong with a body that is no object.
+fn fault_of(body: &[u8], error: &serde_json::Error) -> Error {
+    match serde_json::from_slice::<&RawValue>(body) {
+        Ok(value) if !value.get().starts_with('{') => {
+            Error::Invalid(vec!["the body must be a JSON object".into()])
+        }
+        Ok(_) => malformed(error),
+        Err(error) => malformed(&error),
+    }
+}
+
+fn pairs_of(text: &[u8]) -> Result<Pairs<'_>, serde_json::Error> {
     struct InOrder;
 
     impl<'de> Visitor<'de> for InOrder {
@@ -229,7 +237,9 @@ fn pairs_of(value: &RawValue) -> Result<Pairs<'_>, serde_json::Error> {
         }
     }
 
-    serde_json::Deserializer::from_str(value.get()).deserialize_map(InOrder)
+    let mut parser = serde_json::Deserializer::from_slice(text);
+    let pairs = parser.deserialize_map(InOrder)?;
+    parser.end().map(|()| pairs)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod trial;
+mod verified;
 pub mod webhooks;
 
 pub use app::{App, Shared};

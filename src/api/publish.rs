@@ -13,7 +13,6 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use super::App;
 use super::auth::{Caller, Publisher};
@@ -89,7 +88,8 @@ pub async fn one(
 ) -> Result<HttpResponse, Error> {
     let (new, key) = read_one(&app, &caller, request.headers(), &body.0).inspect_err(refused)?;
     let tenant = new.tenant(&caller)?;
-    let taken = store(&app, new.publication(tenant, key, trace_of(&request))).await?;
+    // Boxed: the framework moves a handler's future about before it runs.
+    let taken = Box::pin(store(&app, new.publication(tenant, key, trace_of(&request)))).await?;
     concerns(&request, &taken.id);
     Ok(HttpResponse::Accepted().json(taken))
 }
@@ -145,7 +145,7 @@ fn read_batch(
     headers: &HeaderMap,
     body: &[u8],
     trace: Option<TraceContext>,
-) -> Result<Vec<(Publication, String)>, Error> {
+) -> Result<Vec<Publication>, Error> {
     if headers.contains_key("idempotency-key") {
         let fault = "Idempotency-Key must not be given with a batch: give each event an id";
         return Err(Error::Invalid(vec![fault.into()]));
@@ -236,20 +236,14 @@ impl NewEvent {
         }
     }
 
-    fn publication(
-        self,
-        tenant: Tenant,
-        key: Option<String>,
-        trace: Option<TraceContext>,
-    ) -> (Publication, String) {
+    fn publication(self, tenant: Tenant, key: Option<String>, trace: Option<TraceContext>) -> Publication {
         let now = clock::now();
         let own_id = self.id.is_some();
         let id = self.id.unwrap_or_else(|| EventId::made(now, rand::random()));
         let timestamp = self.timestamp.unwrap_or(now);
-        let fingerprint = fingerprint(&self.event_type, &self.data);
         let body = json::event_body(&id, &self.event_type, timestamp, tenant.organization_id(), &self.data);
         let event = Event { id, event_type: self.event_type.into(), tenant, body: body.into(), trace };
-        (Publication { event, timestamp, own_id, key, fingerprint }, self.data)
+        Publication { event, timestamp, own_id, key, data: self.data }
     }
 }
 
@@ -305,26 +299,14 @@ fn read_organization(caller: &Caller, fields: &mut Fields<'_>) -> Option<String>
     named
 }
 
-/// Tells equal type and data from other ones: both are hashed with the length of the first.
-fn fingerprint(event_type: &str, data: &str) -> String {
-    let digest = Sha256::new()
-        .chain_update(event_type.len().to_be_bytes())
-        .chain_update(event_type)
-        .chain_update(data);
-    hex::encode(&digest.finalize()[..16])
-}
-
-async fn store(app: &App, (publication, data): (Publication, String)) -> Result<Taken, Error> {
+async fn store(app: &App, publication: Publication) -> Result<Taken, Error> {
     let queue = &app.config.queue;
     let bounds = Bounds {
         max_undispatched: queue.max_undispatched_bytes,
         max_pending_of_tenant: queue.max_pending_bytes_per_tenant,
     };
     let event = &publication.event;
-    let organization = event.tenant.organization_id();
-    let rebuild = |id: &EventId, at| json::event_body(id, &event.event_type, at, organization, &data).into();
-    let published =
-        publications::publish(&app.redis, &app.keys, &app.layout, bounds, &publication, rebuild).await;
+    let published = publications::publish(&app.redis, &app.keys, &app.layout, bounds, &publication).await;
     facts::published(published.as_ref());
     let published = published?;
     let taken = |id: &EventId, timestamp: Millis, duplicate| Taken {

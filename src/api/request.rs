@@ -12,14 +12,13 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::web::Data;
 use actix_web::{HttpMessage, HttpRequest, ResponseError};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
 use super::error::{About, Error};
 use super::rate_limit::Allowance;
-use super::{App, routes};
+use super::routes;
 use crate::clock;
 use crate::domain::{EventId, TraceContext};
 use crate::telemetry::events as facts;
@@ -172,13 +171,10 @@ fn set_headers(response: &mut ServiceResponse<BoxBody>, id: &RequestId) {
 
 fn tell(response: &ServiceResponse<BoxBody>, id: &RequestId, elapsed: Duration) {
     let request = response.request();
-    let base_path = request.app_data::<Data<App>>().map_or("", |app| &app.config.server.base_path);
-    let pattern = request.match_pattern();
-    let route = pattern.and_then(|pattern| routes::of(request.method().as_str(), &pattern, base_path));
     let extensions = request.extensions();
     let answered = facts::Answered {
         method: request.method().as_str(),
-        route,
+        route: routes::of(request),
         status: response.status().as_u16(),
         elapsed,
         request_id: id.as_str(),

@@ -16,7 +16,6 @@ use super::app::{App, SetUpError, Shared};
 use super::cluster::{self, ClusterState};
 use super::health::{self, Readiness};
 use super::{log_level, request, routes};
-use crate::telemetry::metrics::METRICS;
 
 /// The longest time from connecting, or from the first byte of a further request, to the end of its head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -69,7 +68,7 @@ pub enum BindError {
 pub fn bind(shared: &Shared, readiness: &Arc<Readiness>) -> Result<Servers, BindError> {
     // Set up once here, so that a fault stops the start instead of panicking in a worker.
     App::for_worker(shared)?;
-    METRICS.expect_routes(routes::all().iter().copied());
+    routes::expect();
     let (api, api_address) = bind_api(shared)?;
     let (management, management_address) = bind_management(shared, readiness)?;
     Ok(Servers { api, management, api_address, management_address })

@@ -14,7 +14,7 @@ use futures_util::future::LocalBoxFuture;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use super::{App, Shared, server};
+use super::{App, Shared, routes, server};
 use crate::clock;
 use crate::config::*;
 use crate::domain::{Catalogue, EventType};
@@ -134,6 +134,8 @@ pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub text: String,
+    /// The pattern of the route that answered.
+    pub route: &'static str,
 }
 
 impl Answer {
@@ -187,8 +189,9 @@ impl Client {
     pub async fn send(&self, request: TestRequest) -> Answer {
         let response = (self.call)(request).await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let route = routes::of(response.request()).pattern;
         let bytes = to_bytes(response.into_body()).await.unwrap();
-        Answer { status, headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+        Answer { status, headers, text: String::from_utf8(bytes.to_vec()).unwrap(), route }
     }
 
     pub async fn get(&self, token: &str, path: &str) -> Answer {

@@ -112,7 +112,8 @@ async fn attempt(app: &App, webhook: &Webhook, sample: Sample) -> Result<Report,
     let Sample { id, body } = &sample;
     let (of, span) = (AttemptOf { webhook, event: id, number: 1 }, Open::below(body.trace));
     let trace = span.as_ref().map(Open::context);
-    let result = app.sender.attempt(&webhook.settings, id, body, 1, clock::now(), trace).await;
+    let endpoint = app.sender.endpoint(&webhook.settings);
+    let result = app.sender.attempt(&endpoint, id, body, 1, clock::now(), trace).await;
     facts::tested(&of, &result, span);
     let ended = Ended {
         event: id,

@@ -52,6 +52,11 @@ impl Tenure {
         self.is_retaking() || **self.token.borrow() != *token
     }
 
+    /// Whether the partition is ours no more.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.get()
+    }
+
     /// Whether the lease is about to get another token.
     pub fn is_retaking(&self) -> bool {
         self.next_token.borrow().is_some()

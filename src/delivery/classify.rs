@@ -8,9 +8,11 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
 
-use reqwest::StatusCode;
+use http::StatusCode;
+use hyper_util::client::legacy;
 use rustls::CertificateError;
 
+use super::client::Unreached;
 use super::resolver::Refusal;
 use crate::domain::{AttemptResult, ErrorKind, Failure, Millis};
 use crate::policy::address;
@@ -40,8 +42,12 @@ pub enum Trouble {
     Blocked(address::Fault),
     /// The webhook's timeout ran out.
     TimedOut(Duration),
-    /// The client could not send or receive.
-    Broken(reqwest::Error),
+    /// HTTP has no way to write the URL.
+    Unwritable,
+    /// The client could not send.
+    Unsent(legacy::Error),
+    /// The client could not receive the body of the answer.
+    Broken(hyper::Error),
 }
 
 /// Puts an attempt's outcome together.
@@ -73,13 +79,25 @@ impl Trouble {
             Self::TimedOut(limit) => {
                 failure(ErrorKind::Timeout, &format!("no complete answer within {} s", limit.as_secs()))
             }
-            Self::Broken(error) => broken(&error),
+            Self::Unwritable => failure(ErrorKind::Protocol, "the request could not be written as HTTP"),
+            Self::Unsent(error) => first_known(&error, error.is_connect()).unwrap_or_else(|| {
+                if error.is_connect() {
+                    failure(ErrorKind::Connect, "no connection could be made")
+                } else {
+                    invalid_answer()
+                }
+            }),
+            Self::Broken(error) => first_known(&error, false).unwrap_or_else(invalid_answer),
         }
     }
 }
 
 fn failure(kind: ErrorKind, message: &str) -> Failure {
     Failure { kind, message: message.to_owned() }
+}
+
+fn invalid_answer() -> Failure {
+    failure(ErrorKind::Protocol, "the answer was not valid HTTP")
 }
 
 /// An answer that is not 2xx.
@@ -93,23 +111,9 @@ fn refused(status: StatusCode) -> Failure {
     failure(ErrorKind::HttpStatus, &format!("the endpoint answered {code}{reason}"))
 }
 
-/// The failure that an error of the client stands for: the first cause of a known type decides.
-fn broken(error: &reqwest::Error) -> Failure {
-    if let Some(failure) = causes(error).find_map(|cause| known(cause, error.is_connect())) {
-        return failure;
-    }
-    let (kind, message) = if error.is_timeout() {
-        (ErrorKind::Timeout, "no connection could be made in time")
-    } else if error.is_dns() {
-        (ErrorKind::Dns, "the host name could not be resolved")
-    } else if error.is_connect() {
-        (ErrorKind::Connect, "no connection could be made")
-    } else if error.is_builder() {
-        (ErrorKind::Protocol, "the request could not be written as HTTP")
-    } else {
-        (ErrorKind::Protocol, "the answer was not valid HTTP")
-    };
-    failure(kind, message)
+/// The failure that an error stands for: the first cause of a known type decides.
+fn first_known(error: &(dyn StdError + 'static), connecting: bool) -> Option<Failure> {
+    causes(error).find_map(|cause| known(cause, connecting))
 }
 
 /// `error` and what caused it, outermost first.
@@ -131,6 +135,9 @@ fn known(cause: &(dyn StdError + 'static), connecting: bool) -> Option<Failure> 
     if let Some(refusal) = cause.downcast_ref::<Refusal>() {
         let kind = if *refusal == Refusal::Blocked { ErrorKind::BlockedAddress } else { ErrorKind::Dns };
         return Some(failure(kind, &refusal.to_string()));
+    }
+    if let Some(unreached) = cause.downcast_ref::<Unreached>() {
+        return Some(failure(ErrorKind::Timeout, &unreached.to_string()));
     }
     if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
         return Some(failure(ErrorKind::Tls, tls_message(tls)));
@@ -316,11 +323,11 @@ mod tests {
     fn wrapped_errors_are_known_by_type() {
         let expired = rustls::Error::InvalidCertificate(CertificateError::Expired);
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, expired));
-        let found = causes(&wrapped).find_map(|cause| known(cause, true));
+        let found = first_known(&wrapped, true);
         assert_eq!(found, Some(failure(ErrorKind::Tls, "the certificate has expired")));
         let refused = io::Error::other(Refusal::Blocked);
-        let found = causes(&refused).find_map(|cause| known(cause, true)).map(|failure| failure.kind);
+        let found = first_known(&refused, true).map(|failure| failure.kind);
         assert_eq!(found, Some(ErrorKind::BlockedAddress));
-        assert!(causes(&io::Error::other("anything")).find_map(|cause| known(cause, true)).is_none());
+        assert!(first_known(&io::Error::other("anything"), true).is_none());
     }
 }

@@ -11,12 +11,15 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
+use tower_service::Service;
 
 use crate::policy::address::Guard;
 
@@ -105,14 +108,22 @@ impl Resolver {
     }
 }
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
+/// How the HTTP client asks. It puts in the URL's port.
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Refusal;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Refusal>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let this = self.clone();
         Box::pin(async move {
-            let addresses = Self::resolve(&this, name.as_str()).await?;
-            // The client puts in the URL's port.
+            let addresses = this.resolve(name.as_str()).await?;
             let sockets: Vec<_> = addresses.iter().map(|address| SocketAddr::new(*address, 0)).collect();
-            Ok(Box::new(sockets.into_iter()) as Addrs)
+            Ok(sockets.into_iter())
         })
     }
 }

@@ -5,34 +5,26 @@
 //! address that the guard refuses; it keeps at most `delivery.response_capture_bytes` of the answer plus one read, and
 //! never unpacks a compressed one.
 //!
-//! Connections are kept for [`IDLE`] after an answer. A connection goes to the address that was checked when it was
+//! Connections are kept for a second after an answer. A connection goes to the address that was checked when it was
 //! opened; a host that moves is noticed by the first connection after that, which for an endpoint without a quiet moment
-//! is when either side closes one. The short time also keeps us from writing into a connection that the receiver is
-//! just closing: common servers do that after 2 to 5 idle seconds.
+//! is when either side closes one. The short time also keeps us from writing into a connection that the receiver is just
+//! closing: common servers do that after 2 to 5 idle seconds.
 
-use std::time::Duration;
-
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Client, RequestBuilder, redirect, retry};
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use url::Url;
 
 use super::classify::{self, Answer, Trouble};
-use super::request;
+use super::client::{self, Client, Outgoing};
+use super::endpoint::Endpoint;
 use super::resolver::{Refusal, Resolver};
 use crate::clock;
 use crate::config::Delivery;
 use crate::domain::webhook::Settings;
 use crate::domain::{AttemptResult, EventBody, EventId, Millis, TraceContext};
 use crate::policy::address::{self, Guard};
-
-/// How long an unused connection is kept.
-const IDLE: Duration = Duration::from_secs(1);
-
-/// Unused connections kept to one host: the most attempts that one webhook may have in flight.
-const MAX_IDLE_PER_HOST: usize = 256;
-
-/// How long a connection may take to be there, TLS included; a webhook's own timeout may be shorter.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// No client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +33,7 @@ pub enum Error {
     #[error(
         "the HTTP client could not start (are CA certificates installed? Debian: package ca-certificates)"
     )]
-    Client(#[source] reqwest::Error),
+    Client(#[source] rustls::Error),
 }
 
 /// Sends attempts. One for each thread: connections live on the runtime that opened them.
@@ -63,12 +55,17 @@ impl Sender {
         let guard = Guard { allowed: config.allowed_networks.clone() };
         let resolver = Resolver::new(guard.clone());
         Ok(Self {
-            client: client(resolver.clone()).map_err(Error::Client)?,
+            client: client::client(resolver.clone()).map_err(Error::Client)?,
             resolver,
             guard,
             require_https: config.require_https,
             capture_bytes: config.response_capture_bytes,
         })
+    }
+
+    /// What attempts for a webhook with these settings need; to be made anew when they change.
+    pub fn endpoint(&self, settings: &Settings) -> Endpoint {
+        Endpoint::new(settings, self.require_https, &self.guard)
     }
 
     /// Makes one attempt, number `attempt` (from 1), signed at `at`, and says what came of it. Sends `trace`, the span of
@@ -78,7 +75,7 @@ impl Sender {
     /// is unknown.
     pub async fn attempt(
         &self,
-        settings: &Settings,
+        endpoint: &Endpoint,
         event_id: &EventId,
         event: &EventBody,
         attempt: u32,
@@ -87,14 +84,13 @@ impl Sender {
     ) -> AttemptResult {
         let started = clock::monotonic();
         let mut answer = Answer::default();
-        let ended = match address::check_url(&settings.url, self.require_https, &self.guard) {
-            Ok(url) => {
-                let headers = request::headers(settings, event_id, event, attempt, at, trace);
-                let request = self.client.post(url).headers(headers).body(event.bytes.clone());
-                let limit = Duration::from_secs(settings.timeout_seconds.into());
-                self.exchange_within(limit, request, &mut answer).await
+        let ended = match endpoint.request(event_id, event, attempt, at, trace) {
+            Ok(request) => {
+                let limit = endpoint.timeout();
+                let exchange = self.exchange(request, &mut answer);
+                tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Trouble::TimedOut(limit)))
             }
-            Err(fault) => Err(Trouble::Blocked(fault)),
+            Err(trouble) => Err(trouble),
         };
         classify::result(at, started.elapsed(), answer, ended)
     }
@@ -114,52 +110,28 @@ impl Sender {
         if refused { Err(address::Fault::Address) } else { Ok(()) }
     }
 
-    async fn exchange_within(
-        &self,
-        limit: Duration,
-        request: RequestBuilder,
-        answer: &mut Answer,
-    ) -> Result<(), Trouble> {
-        match tokio::time::timeout(limit, self.exchange(request, answer)).await {
-            Ok(ended) => ended.map_err(Trouble::Broken),
-            Err(_elapsed) => Err(Trouble::TimedOut(limit)),
-        }
-    }
-
     /// Sends, and fills `answer` as it comes in, so that what came is known even if the rest never does. The body is
     /// read to its end or until enough is captured; then the connection is given back or closed.
-    async fn exchange(&self, request: RequestBuilder, answer: &mut Answer) -> reqwest::Result<()> {
-        let mut response = request.send().await?;
+    async fn exchange(&self, request: Outgoing, answer: &mut Answer) -> Result<(), Trouble> {
+        let response = self.client.request(request).await.map_err(Trouble::Unsent)?;
         answer.status = Some(response.status());
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        answer.retry_after = retry_after.map(str::to_owned);
-        while answer.body.len() < self.capture_bytes {
-            let Some(chunk) = response.chunk().await? else { break };
-            let room = self.capture_bytes - answer.body.len();
-            answer.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        answer.retry_after = retry_after(response.headers());
+        let mut body = response.into_body();
+        while answer.body.len() < self.capture_bytes && !body.is_end_stream() {
+            let Some(frame) = body.frame().await else { break };
+            // Trailers are of no interest.
+            if let Ok(data) = frame.map_err(Trouble::Broken)?.into_data() {
+                let room = self.capture_bytes - answer.body.len();
+                answer.body.extend_from_slice(&data[..data.len().min(room)]);
+            }
         }
         Ok(())
     }
 }
 
-/// A client that does what it is told once, and nothing by itself.
-fn client(resolver: Resolver) -> reqwest::Result<Client> {
-    Client::builder()
-        .dns_resolver(resolver)
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .retry(retry::never())
-        .referer(false)
-        .no_gzip()
-        .no_brotli()
-        .no_deflate()
-        .no_zstd()
-        .http1_only()
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-        .build()
+/// The `Retry-After` header as it came.
+fn retry_after(headers: &HeaderMap) -> Option<String> {
+    headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 #[cfg(test)]

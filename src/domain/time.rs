@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the Unix epoch, UTC. Displayed as RFC 3339 with milliseconds and `Z`.
@@ -54,7 +54,29 @@ impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = i64::try_from(self.0.min(Self::MAX.0)).unwrap_or(i64::MAX);
         let at = DateTime::<Utc>::from_timestamp_millis(at).unwrap_or_default();
-        f.write_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true))
+        // By hand: chrono's own way takes ten times as long, and each event writes its time twice.
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let ms = at.timestamp_subsec_millis();
+        for (end, length, number) in [
+            (4, 4, at.year().unsigned_abs()),
+            (7, 2, at.month()),
+            (10, 2, at.day()),
+            (13, 2, at.hour()),
+            (16, 2, at.minute()),
+            (19, 2, at.second()),
+            (23, 3, ms),
+        ] {
+            write_digits(&mut text[end - length..end], number);
+        }
+        f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Fills `place` with the last digits of `number`.
+fn write_digits(place: &mut [u8], mut number: u32) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789"[(number % 10) as usize];
+        number /= 10;
     }
 }
 
@@ -65,6 +87,8 @@ mod tests {
     #[test]
     fn times_are_written_as_rfc_3339_with_milliseconds() {
         assert_eq!(Millis(1_768_473_000_000).to_string(), "2026-01-15T10:30:00.000Z");
+        assert_eq!(Millis(1_709_209_876_054).to_string(), "2024-02-29T12:31:16.054Z");
+        assert_eq!(Millis::default().to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Millis::MAX.to_string(), "9999-12-31T23:59:59.999Z");
         assert_eq!(Millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
     }

@@ -83,11 +83,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The former secrets whose grace period lasts at `now`, the newest first.
-    pub fn former_secrets_at(&self, now: Millis) -> impl Iterator<Item = &Secret> {
-        self.former_secrets.iter().filter(move |(_, expires)| now < *expires).map(|(secret, _)| secret)
-    }
-
     /// Puts `secret` in the place of the present one, which goes on signing beside it for `grace`. Earlier ones keep
     /// the end that was promised for them, except with no grace at all: that is asked for when a secret has leaked, and
     /// ends every former one at once.
@@ -312,7 +307,8 @@ mod tests {
         }))
         .expect("settings");
         let at = |settings: &Settings, now| {
-            settings.former_secrets_at(Millis(now)).map(|secret| secret.0.clone()).collect::<Vec<_>>()
+            let lasting = settings.former_secrets.iter().filter(|(_, expires)| Millis(now) < *expires);
+            lasting.map(|(secret, _)| secret.0.clone()).collect::<Vec<_>>()
         };
         let renew = |settings: &mut Settings, name: &str, seconds, now| {
             settings.renew_secret(secret(name), Duration::from_secs(seconds), Millis(now))

@@ -9,6 +9,8 @@
 //! Sources: RFC 2104 (HMAC); the Standard Webhooks specification, sections "Signature scheme" and "Webhook headers
 //! (sending metadata to consumers)".
 
+use std::fmt;
+
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -30,31 +32,82 @@ const SECRET_PREFIX: &str = "whsec_";
 /// The scheme of a symmetric Standard Webhooks signature.
 const STANDARD_VERSION: &str = "v1,";
 
-/// `X-Webhook-Signature`: lower-case hexadecimal HMAC-SHA256 of `body`, keyed with the whole secret string.
-pub fn hex_signature(secret: &Secret, body: &[u8]) -> String {
-    hex::encode(mac(secret.0.as_bytes(), &[body]))
+/// How long an HMAC-SHA256 is.
+const MAC_BYTES: usize = 32;
+
+/// The length of one: the version and the base64 of an HMAC.
+const STANDARD_LENGTH: usize = STANDARD_VERSION.len() + MAC_BYTES.div_ceil(3) * 4;
+
+/// A secret made ready to sign: who signs often keeps it, and saves decoding it and half of the blocks that are not the
+/// message's.
+#[derive(Clone)]
+pub struct Signer {
+    /// Keyed with the whole secret string.
+    hex: Hmac<Sha256>,
+    /// Keyed with the secret's base64 part, decoded.
+    standard: Hmac<Sha256>,
 }
 
-/// One entry of `webhook-signature`: `v1,<base64>` over `id.timestamp.body`.
-pub fn standard_signature(secret: &Secret, id: &str, timestamp_secs: u64, body: &[u8]) -> String {
-    let timestamp = timestamp_secs.to_string();
-    let parts = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
-    format!("{STANDARD_VERSION}{}", BASE64.encode(mac(&standard_key(secret), &parts)))
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signer(***)")
+    }
 }
 
-/// The value of `webhook-signature`: made with `secret` and with each of the former ones still in use, newest first and a
-/// space between, so that a receiver that knows any of them accepts it.
+impl Signer {
+    /// A signer with that secret.
+    pub fn new(secret: &Secret) -> Self {
+        Self { hex: keyed(secret.0.as_bytes()), standard: keyed(&standard_key(secret)) }
+    }
+
+    /// `X-Webhook-Signature`: lower-case hexadecimal HMAC-SHA256 of `body`.
+    pub fn hex(&self, body: &[u8]) -> String {
+        let mut text = [0; 2 * MAC_BYTES];
+        hex::encode_to_slice(mac(&self.hex, &[body]), &mut text).expect("two digits a byte");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// One entry of `webhook-signature`: `v1,<base64>` over `id.timestamp.body`.
+    pub fn standard(&self, id: &str, timestamp_secs: u64, body: &[u8]) -> String {
+        let mut entry = String::with_capacity(STANDARD_LENGTH);
+        self.write_standard(id, timestamp_secs, body, &mut entry);
+        entry
+    }
+
+    fn write_standard(&self, id: &str, timestamp_secs: u64, body: &[u8], entry: &mut String) {
+        let timestamp = timestamp_secs.to_string();
+        let parts = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
+        entry.push_str(STANDARD_VERSION);
+        BASE64.encode_string(mac(&self.standard, &parts), entry);
+    }
+}
+
+/// The value of `webhook-signature`: an entry of each signer, in their order and a space between, so that a receiver that
+/// knows any of the secrets accepts it.
 pub fn standard_header<'a>(
-    secret: &'a Secret,
-    former: impl IntoIterator<Item = &'a Secret>,
+    signers: impl IntoIterator<Item = &'a Signer>,
     id: &str,
     timestamp_secs: u64,
     body: &[u8],
 ) -> String {
-    let secrets = std::iter::once(secret).chain(former);
-    let signatures: Vec<String> =
-        secrets.map(|secret| standard_signature(secret, id, timestamp_secs, body)).collect();
-    signatures.join(" ")
+    let mut header = String::with_capacity(STANDARD_LENGTH);
+    for signer in signers {
+        if !header.is_empty() {
+            header.push(' ');
+        }
+        signer.write_standard(id, timestamp_secs, body, &mut header);
+    }
+    header
+}
+
+/// [`Signer::hex`] of a secret that signs once.
+pub fn hex_signature(secret: &Secret, body: &[u8]) -> String {
+    Signer::new(secret).hex(body)
+}
+
+/// [`Signer::standard`] of a secret that signs once.
+pub fn standard_signature(secret: &Secret, id: &str, timestamp_secs: u64, body: &[u8]) -> String {
+    Signer::new(secret).standard(id, timestamp_secs, body)
 }
 
 /// Whether `signature` is [`hex_signature`] of `body`.
@@ -77,9 +130,13 @@ fn standard_key(secret: &Secret) -> Vec<u8> {
     BASE64.decode(text).unwrap_or_else(|_| text.as_bytes().to_vec())
 }
 
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
 /// HMAC-SHA256 of `parts`, one after another.
-fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+fn mac(keyed: &Hmac<Sha256>, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+    let mut mac = keyed.clone();
     parts.iter().for_each(|part| mac.update(part));
     mac.finalize().into_bytes().into()
 }
@@ -131,11 +188,18 @@ mod tests {
 
     #[test]
     fn every_secret_verifies_while_it_is_in_use() {
-        let header = standard_header(&other(), Some(&secret()), ID, AT, BODY);
+        let (one, two) = (Signer::new(&other()), Signer::new(&secret()));
+        let header = standard_header([&one, &two], ID, AT, BODY);
         assert_eq!(header, format!("{} {SIGNATURE}", standard_signature(&other(), ID, AT, BODY)));
         assert!(verify_standard(&other(), ID, AT, BODY, &header));
         assert!(verify_standard(&secret(), ID, AT, BODY, &header));
-        assert_eq!(standard_header(&secret(), None, ID, AT, BODY), SIGNATURE);
+        assert_eq!(standard_header([&two], ID, AT, BODY), SIGNATURE);
+        assert_eq!(SIGNATURE.len(), STANDARD_LENGTH);
+    }
+
+    #[test]
+    fn a_signer_shows_no_key() {
+        assert_eq!(format!("{:?}", Signer::new(&secret())), "Signer(***)");
     }
 
     #[test]

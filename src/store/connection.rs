@@ -150,8 +150,14 @@ impl Redis {
 
     /// As [`Self::query`], measured by the caller.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        let (number, mut link) = self.connection().await?;
-        let answer = within(self.patience(), command.query_async(&mut link)).await;
+        let (number, link) = self.connection().await?;
+        let answer = match link {
+            // This client bounds the whole way of a command by itself: a second timer costs and adds nothing.
+            Link::One(mut connection) => command.query_async(&mut connection).await.map_err(Error::from),
+            Link::Cluster(mut connection) => {
+                within(self.patience(), command.query_async(&mut connection)).await
+            }
+        };
         self.judge(number, answer)
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Cmd;
 
-use super::events::{RawEntry, entries_of};
+use super::events::{Field, RawEntry, entries_of};
 use super::keys::{event_hash, idempotency_hash, tenant_hash};
 use super::{Error, Keys, Redis};
 use crate::domain::{EntryId, EventId, Millis, Partition, Tenant, WebhookId};
@@ -233,13 +233,13 @@ impl Search<'_> {
     fn body_in(&self, entries: Vec<RawEntry>) -> Option<Bytes> {
         let tenant = self.tenant.to_string();
         let wanted = [("k", "event"), ("e", self.id.as_str()), ("n", &*tenant)];
-        let is_it = |fields: &[(String, Vec<u8>)]| {
+        let is_it = |fields: &[Field]| {
             let has = |(name, value): &(&str, &str)| {
-                fields.iter().any(|field| field.0 == *name && field.1 == value.as_bytes())
+                fields.iter().any(|field| field.0 == name.as_bytes() && field.1 == value.as_bytes())
             };
             wanted.iter().all(has)
         };
-        let body = |(name, value): (String, Vec<u8>)| (name == "b").then_some(Bytes::from(value));
+        let body = |(name, value): Field| (name == b"b").then_some(Bytes::from(value));
         let ours = entries.into_iter().map(|(_, fields)| fields).filter(|fields| is_it(fields));
         ours.flatten().find_map(body)
     }
@@ -377,10 +377,10 @@ mod tests {
             body: Bytes::from("{}"),
             trace: None,
         };
-        let (timestamp, fingerprint) = (Millis(17), "f".to_owned());
-        let publication = Publication { event, timestamp, own_id: true, key: None, fingerprint };
+        let (timestamp, data) = (Millis(17), "{}".to_owned());
+        let publication = Publication { event, timestamp, own_id: true, key: None, data };
         let bounds = Bounds { max_undispatched: 1000, max_pending_of_tenant: 1000 };
-        publish(redis, &keys, &LAYOUT, bounds, &publication, |_, _| Bytes::new()).await.unwrap();
+        publish(redis, &keys, &LAYOUT, bounds, &publication).await.unwrap();
         assert!(look(&own).await, "wherever it lies");
     }
 }

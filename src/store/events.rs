@@ -12,13 +12,13 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 
 use super::meter::Called;
-use super::script::Script;
+use super::script::{Answers, Script, Section};
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{EntryId, Event, EventId, Millis, Partition, Tenant, WebhookId};
 use crate::policy::trace;
 
 static DISPATCH: LazyLock<Script> =
-    LazyLock::new(|| Script::counting(Called::Dispatch, include_str!("scripts/dispatch.lua")));
+    LazyLock::new(|| Script::in_sections(Called::Dispatch, include_str!("scripts/dispatch.lua")));
 
 /// What awaits dispatch in a partition.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub struct Position {
     pub after: EntryId,
 }
 
-/// Waits up to `block` for entries after the given positions; at most `count` of each stream.
+/// Waits up to `block` (`None` = not at all) for entries after the given positions; at most `count` of each stream.
 ///
 /// # Errors
 /// As [`Redis::query`]. Cancelling it leaves the connection blocked: drop the connection then.
@@ -70,12 +70,18 @@ pub async fn read(
     keys: &Keys,
     positions: &[Position],
     count: usize,
-    block: Duration,
+    block: Option<Duration>,
 ) -> Result<Vec<(Partition, Vec<Entry>)>, Error> {
     let mut command = redis::cmd("XREAD");
-    command.arg("COUNT").arg(count).arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS");
-    for position in positions {
-        command.arg(keys.key(position.partition, "events"));
+    command.arg("COUNT").arg(count);
+    if let Some(block) = block {
+        command.arg("BLOCK").arg(block.as_millis() as u64);
+    }
+    command.arg("STREAMS");
+    let names: Vec<String> =
+        positions.iter().map(|position| keys.key(position.partition, "events")).collect();
+    for name in &names {
+        command.arg(name);
     }
     for position in positions {
         command.arg(position.after.to_string());
@@ -90,16 +96,18 @@ pub async fn read(
     for stream in streams {
         let (name, entries) = pair(stream).ok_or_else(|| unreadable("XREAD"))?;
         let name = text(&name).ok_or_else(|| unreadable("XREAD"))?;
-        let of = |position: &&Position| keys.key(position.partition, "events") == name;
-        if let Some(position) = positions.iter().find(of) {
-            found.push((position.partition, entries_of(entries)?.into_iter().map(read_entry).collect()));
+        if let Some(at) = names.iter().position(|asked| asked == name) {
+            found.push((positions[at].partition, entries_of(entries)?.into_iter().map(read_entry).collect()));
         }
     }
     Ok(found)
 }
 
+/// A field of a stream entry: its name, which is text in what we write, and its value.
+pub(super) type Field = (Vec<u8>, Vec<u8>);
+
 /// A stream entry as Redis gives it: its id and its fields.
-pub(super) type RawEntry = (EntryId, Vec<(String, Vec<u8>)>);
+pub(super) type RawEntry = (EntryId, Vec<Field>);
 
 /// Reads the entries of a stream out of an answer of `XRANGE` or of one stream of `XREAD`.
 pub(super) fn entries_of(value: Value) -> Result<Vec<RawEntry>, Error> {
@@ -115,35 +123,37 @@ fn raw_entry(entry: Value) -> Option<RawEntry> {
     let mut fields = fields.into_iter();
     while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (fields.next(), fields.next())
     {
-        // A name that is not text is none of ours; the entry around it must stay readable to be set aside.
-        pairs.push((String::from_utf8_lossy(&name).into_owned(), value));
+        pairs.push((name, value));
     }
     Some((id, pairs))
 }
 
-fn read_entry((id, fields): RawEntry) -> Entry {
-    let kind = read_kind(&fields).unwrap_or_else(|| EntryKind::Unreadable(describe(&fields)));
+fn read_entry((id, mut fields): RawEntry) -> Entry {
+    let kind = read_kind(&mut fields).unwrap_or_else(|| EntryKind::Unreadable(describe(&fields)));
     Entry { id, kind }
 }
 
 /// What is noted of an entry that is set aside: the names of its fields, for the values may be a customer's data.
-pub(super) fn describe(fields: &[(String, Vec<u8>)]) -> String {
+pub(super) fn describe(fields: &[Field]) -> String {
     const MOST: usize = 200;
-    let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<_> = fields.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
     format!("fields: {}", names.join(",")).chars().take(MOST).collect()
 }
 
-fn read_kind(fields: &[(String, Vec<u8>)]) -> Option<EntryKind> {
-    let bytes =
-        |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice());
-    let field = |wanted: &str| bytes(wanted).and_then(|value| std::str::from_utf8(value).ok());
+/// The body is moved out of `fields`: it is not copied on its way through the node.
+fn read_kind(fields: &mut [Field]) -> Option<EntryKind> {
+    let body = fields.iter_mut().find(|(name, _)| name == b"b").map(|(_, value)| std::mem::take(value));
+    let field = |wanted: &str| {
+        let (_, value) = fields.iter().find(|(name, _)| name == wanted.as_bytes())?;
+        std::str::from_utf8(value).ok()
+    };
     let webhook = || field("w")?.parse::<WebhookId>().ok();
     match field("k")? {
         "event" => Some(EntryKind::Event(Event {
             id: field("e")?.parse().ok()?,
             event_type: Arc::from(field("t")?),
             tenant: field("n")?.parse::<Tenant>().ok()?,
-            body: Bytes::copy_from_slice(bytes("b")?),
+            body: Bytes::from(body?),
             // What is no context costs the trace and not the event.
             trace: field("c").and_then(|context| context.parse().ok()),
         })),
@@ -286,40 +296,42 @@ pub struct DispatchLimits {
     pub dead_max: u64,
 }
 
-/// Carries out a batch of instructions in one step.
+/// Carries out batches of instructions, one of each partition, in one step each. On a Redis Cluster one at a time.
 ///
 /// # Errors
-/// [`Error::Fenced`] when the lease has another token. After [`Error::Unanswered`] the same batch must be repeated
-/// before any other.
+/// Those of the call are of all batches, the others of one: [`Error::Fenced`] when its lease has another token. After
+/// [`Error::Unanswered`] the same batches must be repeated before any other of their partitions.
 pub async fn dispatch(
     redis: &Redis,
     keys: &Keys,
-    partition: Partition,
-    token: &str,
     now: Millis,
     limits: &DispatchLimits,
-    batch: &[Instruction],
-) -> Result<Batch, Error> {
-    let route = keys.key(partition, "lease");
+    sections: &[Section<'_, [Instruction]>],
+) -> Result<Vec<Result<Batch, Error>>, Error> {
+    let Some(first) = sections.first() else { return Ok(Vec::new()) };
+    let route = keys.key(first.partition, "lease");
     let mut call = DISPATCH.on(&route);
-    call.arg(keys.of(partition))
-        .arg(token)
-        .arg(now.0)
-        .arg(limits.closed.as_secs())
-        .arg(limits.dead.as_secs());
+    call.arg(keys.of(first.partition)).arg(now.0).arg(limits.closed.as_secs()).arg(limits.dead.as_secs());
     call.arg(limits.max_pending).arg(limits.log_max).arg(limits.dead_max);
-    for instruction in batch {
-        add_instruction(&mut call, partition, instruction);
+    for section in sections {
+        call.arg(keys.of(section.partition)).arg(section.token);
+        for instruction in section.items {
+            add_instruction(&mut call, section.partition, instruction);
+        }
+        call.end_section();
     }
-    let mut answers: Vec<Value> = call.run(redis).await?;
-    let set_aside = match answers.pop() {
-        Some(Value::Int(count)) => u64::try_from(count).unwrap_or_default(),
-        _ => return Err(unreadable("dispatch")),
+    let answers = call.run_sections(redis).await?;
+    let read = |(section, answers): (&Section<'_, [Instruction]>, Result<Answers, Error>)| {
+        read_batch(section.items, answers?)
     };
+    Ok(sections.iter().zip(answers).map(read).collect())
+}
+
+fn read_batch(batch: &[Instruction], answers: Answers) -> Result<Batch, Error> {
     let read =
         |(instruction, answer)| read_dispatched(instruction, answer).ok_or_else(|| unreadable("dispatch"));
-    let answers = batch.iter().zip(answers).map(read).collect::<Result<_, _>>()?;
-    Ok(Batch { answers, set_aside })
+    let Answers { items, set_aside } = answers;
+    Ok(Batch { answers: batch.iter().zip(items).map(read).collect::<Result<_, _>>()?, set_aside })
 }
 
 fn add_instruction(call: &mut super::script::Call<'_>, partition: Partition, instruction: &Instruction) {

@@ -35,8 +35,6 @@
 //! | `testing:<webhook>` | string | a test is running |
 //! | `quarantine` | stream, capped | what could not be read: `id` = its place in `events`, or `mbox:<webhook>`, `retry:<webhook>`; `entry` = what is known of it |
 
-use std::fmt::Write as _;
-
 use sha2::{Digest, Sha256};
 
 use crate::domain::{EventId, Partition, Tenant, UserId, WebhookId};
@@ -102,11 +100,7 @@ fn hash(parts: &[&str]) -> String {
         digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         digest.update(part.as_bytes());
     }
-    let mut text = String::with_capacity(32);
-    for byte in &digest.finalize()[..16] {
-        write!(text, "{byte:02x}").expect("writing to a String does not fail");
-    }
-    text
+    hex::encode(&digest.finalize()[..16])
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ pub async fn read(
     let entries = entries_of(redis.query(command.arg("COUNT").arg(count)).await?)?;
     let queued = |(entry, fields): RawEntry| {
         let event =
-            fields.iter().find(|(name, _)| name == "e").and_then(|(_, id)| std::str::from_utf8(id).ok());
+            fields.iter().find(|(name, _)| name == b"e").and_then(|(_, id)| std::str::from_utf8(id).ok());
         let event = event.and_then(|id| id.parse().ok()).map(|event| Queued { entry, event });
         event.ok_or_else(|| Unreadable::in_mailbox(entry, &fields))
     };
@@ -315,6 +315,19 @@ pub async fn record_and_standing(
     pipeline.cmd("HMGET").arg(keys.of_webhook(partition, "count", webhook)).arg(&STANDING);
     let (record, kept): (Option<String>, Vec<Option<u64>>) = redis.pipeline(&pipeline).await?;
     Ok((record, standing_of(&kept)))
+}
+
+/// The raw record of a webhook.
+///
+/// # Errors
+/// As [`Redis::query`].
+pub async fn record(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    webhook: &WebhookId,
+) -> Result<Option<String>, Error> {
+    redis.query(redis::cmd("HGET").arg(keys.key(partition, "webhooks")).arg(webhook.as_str())).await
 }
 
 /// The records of a partition, a chunk at a time: answers the next cursor, 0 at the end.

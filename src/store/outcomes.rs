@@ -7,14 +7,16 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use redis::Value;
+
 use super::meter::Called;
-use super::script::{Call, Script};
+use super::script::{Answers, Call, Script, Section};
 use super::{Error, Keys, Redis, stats};
-use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Partition, Receipt, WebhookId};
+use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Receipt, WebhookId};
 use crate::policy::breaker::{Change, Signal};
 
 static OUTCOME: LazyLock<Script> =
-    LazyLock::new(|| Script::counting(Called::Outcome, include_str!("scripts/outcome.lua")));
+    LazyLock::new(|| Script::in_sections(Called::Outcome, include_str!("scripts/outcome.lua")));
 
 /// Where a delivery waited when its attempt started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub struct Outcome {
     pub event_hash: String,
     /// Its type.
     pub event_type: Arc<str>,
+    /// The size of its body, in bytes; `None` where the body is not at hand.
+    pub event_size: Option<usize>,
     /// The number of this attempt, from 1.
     pub attempt: u32,
     /// Why the attempt failed; `None` is success.
@@ -97,35 +101,43 @@ pub struct Recorded {
     pub set_aside: u64,
 }
 
-/// Records a batch in one step. What is broken of one webhook costs that part of its record alone.
+/// Records batches, one of each partition, in one step each. What is broken of one webhook costs that part of its record
+/// alone. On a Redis Cluster one batch at a time.
 ///
 /// # Errors
-/// [`Error::Fenced`] when the lease has another token. After [`Error::Unanswered`] repeat the same batch.
+/// Those of the call are of all batches, the others of one: [`Error::Fenced`] when its lease has another token. After
+/// [`Error::Unanswered`] repeat the same batches.
 pub async fn record(
     redis: &Redis,
     keys: &Keys,
-    partition: Partition,
-    token: &str,
     now: Millis,
     limits: &OutcomeLimits,
-    batch: &[Outcome],
-) -> Result<Recorded, Error> {
-    let route = keys.key(partition, "lease");
+    sections: &[Section<'_, [&Outcome]>],
+) -> Result<Vec<Result<Recorded, Error>>, Error> {
+    let Some(first) = sections.first() else { return Ok(Vec::new()) };
+    let route = keys.key(first.partition, "lease");
     let mut call = OUTCOME.on(&route);
-    call.arg(keys.of(partition)).arg(token).arg(now.0).arg(limits.log_max).arg(limits.dead_max);
+    call.arg(keys.of(first.partition)).arg(now.0).arg(limits.log_max).arg(limits.dead_max);
     call.arg(limits.closed.as_secs()).arg(limits.dead.as_secs());
-    for outcome in batch {
-        add_outcome(&mut call, outcome);
+    for section in sections {
+        call.arg(keys.of(section.partition)).arg(section.token);
+        for outcome in section.items {
+            add_outcome(&mut call, outcome);
+        }
+        call.end_section();
     }
-    let mut answers: Vec<u64> = call.run(redis).await?;
-    let set_aside = answers.pop().ok_or_else(|| super::events::unreadable("outcome"))?;
-    Ok(Recorded { receipts: answers.into_iter().map(receipt).collect(), set_aside })
+    let answers = call.run_sections(redis).await?;
+    Ok(answers.into_iter().map(|answers| answers.map(recorded)).collect())
 }
 
-fn receipt(answer: u64) -> Receipt {
+fn recorded(Answers { items, set_aside }: Answers) -> Recorded {
+    Recorded { receipts: items.iter().map(receipt).collect(), set_aside }
+}
+
+fn receipt(answer: &Value) -> Receipt {
     match answer {
-        1 => Receipt::Recorded,
-        2 => Receipt::NoWebhook,
+        Value::Int(1) => Receipt::Recorded,
+        Value::Int(2) => Receipt::NoWebhook,
         _ => Receipt::Gone,
     }
 }
@@ -152,6 +164,10 @@ fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {
         Signal::Failed => "bad",
         Signal::Nothing => "",
     });
+    match outcome.event_size {
+        Some(bytes) => call.arg(bytes),
+        None => call.arg(""),
+    };
     let further = further(outcome);
     call.arg(further.len());
     for (name, value) in &further {

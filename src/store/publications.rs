@@ -7,15 +7,16 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bytes::Bytes;
 use redis::Value;
+use sha2::{Digest, Sha256};
 
 use super::events::{text, unreadable};
 use super::meter::Called;
 use super::resend::CALL_MEMORY;
-use super::script::Script;
+use super::script::{Call, Script};
 use super::{Error, Keys, Redis, keys};
 use crate::domain::{Event, EventId, Millis, Partition};
+use crate::policy::json;
 use crate::policy::partition::Layout;
 
 static PUBLISH: LazyLock<Script> =
@@ -35,8 +36,8 @@ pub struct Publication {
     pub own_id: bool,
     /// The `Idempotency-Key`, which wins over the id.
     pub key: Option<String>,
-    /// Tells equal type and data from other ones.
-    pub fingerprint: String,
+    /// The event's `data` as its body has it: with the type it tells a repeat from another event.
+    pub data: String,
 }
 
 impl Publication {
@@ -51,6 +52,46 @@ impl Publication {
         let once = redis.is_cluster().then_some(CALL_MEMORY);
         if self.is_repeatable() { Some(IDEMPOTENCY) } else { once }
     }
+
+    /// The same publication as an earlier call stored it.
+    fn as_first(&self, id: &EventId, at: Millis) -> Self {
+        let organization = self.event.tenant.organization_id();
+        let body = json::event_body(id, &self.event.event_type, at, organization, &self.data).into();
+        Self { event: Event { id: id.clone(), body, ..self.event.clone() }, ..self.clone() }
+    }
+}
+
+/// What tells a publication from its repeats; made only where somebody may repeat it.
+struct Marks {
+    /// For how long a repeat is known.
+    known_for: Duration,
+    /// What it is known by first, and what else; either may be empty.
+    idem: String,
+    also: String,
+    fingerprint: String,
+}
+
+impl Marks {
+    fn of(publication: &Publication, redis: &Redis) -> Option<Self> {
+        let known_for = publication.marked(redis)?;
+        let Publication { event, own_id, key, data, .. } = publication;
+        let by_key = key.as_ref().map(|key| keys::idempotency_hash(&event.tenant, "key", key));
+        let by_id = || keys::idempotency_hash(&event.tenant, "id", event.id.as_str());
+        let (idem, also) = match by_key {
+            Some(by_key) => (by_key, own_id.then(by_id).unwrap_or_default()),
+            None => (by_id(), String::new()),
+        };
+        Some(Self { known_for, idem, also, fingerprint: fingerprint(&event.event_type, data) })
+    }
+}
+
+/// Tells equal type and data from other ones: both are hashed with the length of the first.
+fn fingerprint(event_type: &str, data: &str) -> String {
+    let digest = Sha256::new()
+        .chain_update(event_type.len().to_be_bytes())
+        .chain_update(event_type)
+        .chain_update(data);
+    hex::encode(&digest.finalize()[..16])
 }
 
 /// What became of a publication.
@@ -99,7 +140,7 @@ impl Known {
 /// Stores an event in every partition that holds webhooks of its tenant, home first.
 ///
 /// Only when all have it is it answered; after an error a repeat with the same key completes what is missing and sends
-/// nothing twice. `rebuild` gives the body for the id and time of an earlier call.
+/// nothing twice.
 ///
 /// # Errors
 /// [`Error::Unanswered`]: it may have been stored, in part or whole.
@@ -109,34 +150,34 @@ pub async fn publish(
     layout: &Layout,
     bounds: Bounds,
     publication: &Publication,
-    rebuild: impl FnOnce(&EventId, Millis) -> Bytes,
 ) -> Result<Published, Error> {
     let home = layout.home_of(&publication.event.tenant);
-    let answer = store_at(redis, keys, home, bounds, publication, Role::Home).await?;
-    let (event, shards, result) = match answer {
+    let marks = Marks::of(publication, redis);
+    let store = async |partition, publication: &Publication, role| {
+        call(keys, partition, bounds, publication, marks.as_ref(), role).run(redis).await
+    };
+    let (first, shards, result) = match read(&store(home, publication, Role::Home).await?)? {
         Stored::Yes(shards) => (None, shards, Published::New),
         // Made by this very call, which the client sent twice.
         Stored::Known(known) if !publication.is_repeatable() => (None, known.shards, Published::New),
-        Stored::Known(known) if known.fingerprint != publication.fingerprint => {
+        Stored::Known(known) if marks.as_ref().is_none_or(|marks| marks.fingerprint != known.fingerprint) => {
             return Ok(Published::Conflict);
         }
         Stored::Known(known) => {
-            let body = rebuild(&known.id, known.timestamp);
-            let first = Event { id: known.id.clone(), body, ..publication.event.clone() };
+            let first = publication.as_first(&known.id, known.timestamp);
             (Some(first), known.shards, Published::Duplicate(known.id, known.timestamp))
         }
         Stored::Taken => return Ok(Published::Conflict),
         Stored::PartitionFull => return Ok(Published::PartitionFull),
         Stored::TenantFull => return Ok(Published::TenantFull),
     };
-    let further = match event {
-        Some(event) => &Publication { event, ..publication.clone() },
-        None => publication,
-    };
-    for partition in layout.partitions_of(&publication.event.tenant, shards).into_iter().skip(1) {
-        match store_at(redis, keys, partition, bounds, further, Role::Further).await? {
-            Stored::PartitionFull | Stored::TenantFull => return Ok(Published::PartlyStored),
-            _ => {}
+    if shards > 1 {
+        let stored = first.as_ref().unwrap_or(publication);
+        for partition in layout.partitions_of(&stored.event.tenant, shards).into_iter().skip(1) {
+            match read(&store(partition, stored, Role::Further).await?)? {
+                Stored::PartitionFull | Stored::TenantFull => return Ok(Published::PartlyStored),
+                _ => {}
+            }
         }
     }
     Ok(result)
@@ -155,22 +196,17 @@ enum Stored {
     TenantFull,
 }
 
-async fn store_at(
-    redis: &Redis,
+/// The call that stores a publication in one partition.
+fn call(
     keys: &Keys,
     partition: Partition,
     bounds: Bounds,
     publication: &Publication,
+    marks: Option<&Marks>,
     role: Role,
-) -> Result<Stored, Error> {
-    let Publication { event, timestamp, own_id, key, fingerprint } = publication;
-    let marked = publication.marked(redis);
-    let by_key = key.as_ref().map(|key| keys::idempotency_hash(&event.tenant, "key", key));
-    let by_id = (*own_id || by_key.is_none() && marked.is_some())
-        .then(|| keys::idempotency_hash(&event.tenant, "id", event.id.as_str()));
-    let (idem, mark) = if by_key.is_some() { (by_key, by_id) } else { (by_id, None) };
-    let route = keys.key(partition, "events");
-    let mut call = PUBLISH.on(&route);
+) -> Call<'static> {
+    let event = &publication.event;
+    let mut call = PUBLISH.on(&keys.key(partition, "events"));
     call.arg(keys.of(partition))
         .arg(if matches!(role, Role::Home) { "home" } else { "further" })
         .arg(event.id.as_str())
@@ -181,13 +217,16 @@ async fn store_at(
         .arg(event.trace.map(|trace| trace.to_string()).unwrap_or_default())
         .arg(bounds.max_undispatched)
         .arg(bounds.max_pending_of_tenant);
-    if let Some(once) = marked {
-        call.arg(once.as_secs()).arg(keys::event_hash(&event.tenant, &event.id));
-        call.arg(idem.unwrap_or_default()).arg(mark.unwrap_or_default());
-        call.arg(u8::from(*own_id)).arg(fingerprint).arg(timestamp.0);
+    if let Some(Marks { known_for, idem, also, fingerprint }) = marks {
+        call.arg(known_for.as_secs()).arg(keys::event_hash(&event.tenant, &event.id));
+        call.arg(idem).arg(also);
+        call.arg(u8::from(publication.own_id)).arg(fingerprint).arg(publication.timestamp.0);
     }
-    let answer: Value = call.run(redis).await?;
-    read_stored(&answer).ok_or_else(|| unreadable("publish"))
+    call
+}
+
+fn read(answer: &Value) -> Result<Stored, Error> {
+    read_stored(answer).ok_or_else(|| unreadable("publish"))
 }
 
 fn read_stored(answer: &Value) -> Option<Stored> {
@@ -205,6 +244,8 @@ fn read_stored(answer: &Value) -> Option<Stored> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use bytes::Bytes;
 
     use super::*;
     use crate::domain::Tenant;
@@ -224,7 +265,7 @@ mod tests {
         let [home, further] = [0, 1].map(|n| keys.of(partitions[n]));
         let shards = format!("{home}tenant:{}", keys::tenant_hash(&tenant));
         run(redis, &["HSET", &shards, "shards", "2"]).await;
-        run(redis, &["HSET", &format!("{further}usage"), "undispatched", "100"]).await;
+        run(redis, &["HSET", &format!("{further}usage"), "undispatched", "1000"]).await;
         let event = Event {
             id: EventId::made(Millis(1000), 7),
             event_type: Arc::from("lead.created"),
@@ -232,14 +273,10 @@ mod tests {
             body: Bytes::from("0123456789"),
             trace: None,
         };
-        let (timestamp, fingerprint) = (Millis(1000), "f".to_owned());
-        let publication = Publication { event, timestamp, own_id: false, key: Some("k".into()), fingerprint };
-        let bounds = Bounds { max_undispatched: 100, max_pending_of_tenant: 100 };
-        let published = async || {
-            publish(redis, &keys, &layout, bounds, &publication, |_, _| Bytes::from("0123456789"))
-                .await
-                .unwrap()
-        };
+        let (timestamp, data) = (Millis(1000), "{}".to_owned());
+        let publication = Publication { event, timestamp, own_id: false, key: Some("k".into()), data };
+        let bounds = Bounds { max_undispatched: 1000, max_pending_of_tenant: 1000 };
+        let published = async || publish(redis, &keys, &layout, bounds, &publication).await.unwrap();
         assert_eq!(published().await, Published::PartlyStored);
         assert_eq!(run(redis, &["XLEN", &format!("{home}events")]).await, "1");
         run(redis, &["DEL", &format!("{further}usage")]).await;

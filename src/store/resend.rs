@@ -114,7 +114,7 @@ mod tests {
         let mut reader = redis.open_reader("any", Duration::from_secs(1)).await.unwrap();
         let from = [Position { partition: PARTITION, after: crate::domain::EntryId::ZERO }];
         let entries =
-            read(&mut reader, &keys, &from, 10, Duration::from_secs(1)).await.unwrap().pop().unwrap().1;
+            read(&mut reader, &keys, &from, 10, Some(Duration::from_secs(1))).await.unwrap().pop().unwrap().1;
         assert_eq!(entries.len(), 2);
         for entry in entries {
             let EntryKind::Resend(to, id, hash) = entry.kind else { panic!("{entry:?}") };

@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, ToRedisArgs};
+use redis::{Cmd, ToRedisArgs, Value};
 
 use super::meter::{Called, measured};
 use super::{Error, Redis};
+use crate::domain::Partition;
 
 /// What all scripts begin with. Functions that several share come after it; they are made anew at each call of a script, so
 /// only those have them that use them.
@@ -21,6 +22,9 @@ const QUEUES: &str = include_str!("scripts/queues.lua");
 
 /// The functions that count attempts, put after those.
 const COUNTING: &str = include_str!("scripts/counting.lua");
+
+/// What a script needs that works for several partitions in one call, put last.
+const SECTIONS: &str = include_str!("scripts/sections.lua");
 
 /// One script: its text and the SHA-1 that names it.
 #[derive(Debug)]
@@ -46,6 +50,11 @@ impl Script {
         Self::after(called, &[SHARED, QUEUES, COUNTING].concat(), text)
     }
 
+    /// As [`Self::counting`], of a script whose calls have sections ([`Call::end_section`]).
+    pub fn in_sections(called: Called, text: &str) -> Self {
+        Self::after(called, &[SHARED, QUEUES, COUNTING, SECTIONS].concat(), text)
+    }
+
     fn after(called: Called, shared: &str, text: &str) -> Self {
         let (shebang, body) = match text.split_once('\n') {
             Some((first, rest)) if first.starts_with("#!") => (first, rest),
@@ -58,9 +67,10 @@ impl Script {
 
     /// Starts a call: `key` routes it (any key of the partition); arguments follow with [`Call::arg`].
     pub fn on(&self, key: &str) -> Call<'_> {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(&self.digest).arg(1).arg(key);
-        Call { script: self, command }
+        // Room for an ordinary event and its arguments, so that the buffer does not grow step by step.
+        let mut command = Cmd::with_capacity(24, 2048);
+        command.arg("EVALSHA").arg(&self.digest).arg(1).arg(key);
+        Call { script: self, command, arguments: 0, ends: Vec::new() }
     }
 }
 
@@ -69,13 +79,58 @@ impl Script {
 pub struct Call<'a> {
     script: &'a Script,
     command: Cmd,
+    /// How many arguments it has.
+    arguments: usize,
+    /// After which of them each section ends.
+    ends: Vec<usize>,
 }
 
 impl Call<'_> {
-    /// Adds an argument (`ARGV`).
+    /// Adds an argument (`ARGV`): a single value.
     pub fn arg(&mut self, value: impl ToRedisArgs) -> &mut Self {
         self.command.arg(value);
+        self.arguments += 1;
         self
+    }
+
+    /// What was added since the last section belongs to one partition, whose prefix and token came first.
+    pub fn end_section(&mut self) {
+        self.ends.push(self.arguments);
+    }
+
+    /// Runs it, and gives the answer of each section: of its items, and last how much was set aside.
+    ///
+    /// # Errors
+    /// As [`Self::run`]. What fails of one section is that one's error alone.
+    pub async fn run_sections(mut self, redis: &Redis) -> Result<Vec<Result<Answers, Error>>, Error> {
+        let ends = std::mem::take(&mut self.ends);
+        for end in &ends {
+            self.arg(*end);
+        }
+        self.arg(ends.len());
+        let answers: Vec<Value> = self.run(redis).await?;
+        if answers.len() != ends.len() {
+            return Err(super::events::unreadable(self.script.called.as_str()));
+        }
+        Ok(answers.into_iter().map(|answer| self.section(answer)).collect())
+    }
+
+    fn section(&self, answer: Value) -> Result<Answers, Error> {
+        match answer {
+            Value::Array(mut items) => match items.pop() {
+                Some(Value::Int(count)) => {
+                    Ok(Answers { items, set_aside: u64::try_from(count).unwrap_or_default() })
+                }
+                _ => Err(super::events::unreadable(self.script.called.as_str())),
+            },
+            Value::BulkString(text) if text.starts_with(b"FENCED") => Err(Error::Fenced),
+            Value::BulkString(text) => {
+                let text = String::from_utf8_lossy(&text).into_owned();
+                let kind = redis::ErrorKind::Server(redis::ServerErrorKind::ResponseError);
+                Err(Error::Rejected((kind, "a section of a script failed", text).into()))
+            }
+            _ => Err(super::events::unreadable(self.script.called.as_str())),
+        }
     }
 
     /// Runs it.
@@ -122,6 +177,26 @@ impl Call<'_> {
         }
         command
     }
+}
+
+/// What a script did with the items of one section.
+#[derive(Debug)]
+pub struct Answers {
+    /// With each.
+    pub items: Vec<Value>,
+    /// How much was set aside, because what lies in Redis is not what we write.
+    pub set_aside: u64,
+}
+
+/// Items for one partition, and the token that proves that it is ours.
+#[derive(Clone, Debug)]
+pub struct Section<'a, T: ?Sized> {
+    /// Which partition.
+    pub partition: Partition,
+    /// The token of its lease.
+    pub token: &'a str,
+    /// The items.
+    pub items: &'a T,
 }
 
 /// Runs calls on keys of any partitions as [`Redis::each`] does. They must bear being run twice: when one server lacks a

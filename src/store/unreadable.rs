@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use super::events::describe;
+use super::events::{Field, describe};
 use super::mailboxes::Queue;
 use super::meter::Called;
 use super::script::Script;
@@ -34,11 +34,11 @@ enum Place {
 
 impl Unreadable {
     /// The mailbox entry `entry` with those fields.
-    pub(super) fn in_mailbox(entry: EntryId, fields: &[(String, Vec<u8>)]) -> Self {
+    pub(super) fn in_mailbox(entry: EntryId, fields: &[Field]) -> Self {
         let name = entry.to_string();
         Self {
             place: Place::Mailbox,
-            counted: fields.iter().any(|(name, _)| name == "e"),
+            counted: fields.iter().any(|(name, _)| name == b"e"),
             event: None,
             text: format!("{name} {}", describe(fields)),
             name: name.into(),

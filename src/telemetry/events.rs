@@ -3,8 +3,10 @@
 //! Texts are constant; values are fields. No body, secret, signature or full URL is ever a field.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
 
 use crate::clock;
 use crate::domain::{
@@ -17,7 +19,7 @@ use crate::store::leases::Renewed;
 use crate::store::outcomes::{Disposition, Outcome};
 use crate::store::{self, publications::Published};
 
-use super::metrics::METRICS;
+use super::metrics::{METRICS, Route};
 use super::partitions::{self, Queued};
 use super::traces::{self, Open};
 
@@ -31,8 +33,8 @@ pub fn listening(api: std::net::SocketAddr, management: std::net::SocketAddr) {
 pub struct Answered<'a> {
     /// Its method.
     pub method: &'a str,
-    /// Method and pattern of the route that took it; never the path, which carries ids.
-    pub route: Option<(&'a str, &'a str)>,
+    /// The route that took it, or what stands for none.
+    pub route: &'static Route,
     /// The status of the answer.
     pub status: u16,
     /// How long it took.
@@ -49,8 +51,8 @@ pub struct Answered<'a> {
 /// themselves.
 pub fn answered(answered: &Answered<'_>, span: Option<Open>) {
     let Answered { method, route, status, elapsed, request_id, event, cause } = *answered;
-    METRICS.request(route, status, elapsed);
-    let (route, elapsed_ms) = (route.map_or("unmatched", |(_, route)| route), elapsed.as_millis() as u64);
+    route.count(status, elapsed);
+    let (route, elapsed_ms) = (route.pattern, elapsed.as_millis() as u64);
     let (event, trace_id) = (event.map(tracing::field::display), trace_id(span.as_ref()));
     match cause {
         None => tracing::info!(
@@ -192,11 +194,19 @@ pub fn log_level_changed(old: &str, new: &str) -> bool {
     tracing::enabled!(tracing::Level::WARN)
 }
 
+// The two that nearly every attempt counts, looked up once.
+static SUCCEEDED: LazyLock<IntCounter> = LazyLock::new(|| METRICS.attempts.with_label_values(&["success"]));
+static DELIVERED: LazyLock<IntCounter> =
+    LazyLock::new(|| METRICS.deliveries_ended.with_label_values(&["delivered"]));
+
 /// An outcome has been recorded, once.
 pub fn recorded(outcome: &Outcome) {
-    METRICS.attempts.with_label_values(&[outcome.error_kind.map_or("success", ErrorKind::as_str)]).inc();
+    match outcome.error_kind {
+        None => SUCCEEDED.inc(),
+        Some(kind) => METRICS.attempts.with_label_values(&[kind.as_str()]).inc(),
+    }
     match outcome.disposition {
-        Disposition::Delivered => METRICS.deliveries_ended.with_label_values(&["delivered"]).inc(),
+        Disposition::Delivered => DELIVERED.inc(),
         Disposition::Retry(_) => METRICS.retries_scheduled.inc(),
         Disposition::Dead => {
             METRICS.deliveries_ended.with_label_values(&["dead"]).inc();

@@ -17,6 +17,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::events as facts;
+use super::line::JsonLine;
 use super::writer::Lines;
 use crate::config::{self, LogFormat, Telemetry};
 
@@ -76,7 +77,7 @@ fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(
 ) -> Box<dyn Layer<S> + Send + Sync> {
     let layer = tracing_subscriber::fmt::layer().with_writer(move || lines.clone());
     match format {
-        LogFormat::Json => layer.json().flatten_event(true).with_current_span(true).boxed(),
+        LogFormat::Json => layer.event_format(JsonLine).boxed(),
         LogFormat::Text => layer.with_ansi(stderr().is_terminal()).boxed(),
     }
 }

@@ -8,6 +8,7 @@
 //! up over the partitions at a scrape ([`super::partitions`]).
 
 pub mod reference;
+mod route;
 mod set;
 
 use std::sync::LazyLock;
@@ -18,6 +19,7 @@ use prometheus::{
     TextEncoder,
 };
 
+pub use self::route::Route;
 use self::set::{Described, Kind, Set, of, told_later};
 use super::partitions;
 use crate::clock;
@@ -40,13 +42,26 @@ const PUBLISH_RESULTS: [&str; 7] =
 const HELD_BY: [&str; 2] = ["node", "webhook"];
 /// The states of a webhook's breaker, as a label.
 const BREAKER_STATES: [&str; 3] = ["flowing", "paused", "probing"];
-/// The status codes that the API answers with; any other is counted as `other`.
-const STATUSES: [&str; 17] = [
-    "200", "201", "202", "204", "400", "401", "403", "404", "405", "409", "412", "413", "415", "429", "500",
-    "503", "other",
+/// The status codes that the API answers with, as numbers and as labels; any other is counted as the last.
+const STATUSES: [(u16, &str); 17] = [
+    (200, "200"),
+    (201, "201"),
+    (202, "202"),
+    (204, "204"),
+    (400, "400"),
+    (401, "401"),
+    (403, "403"),
+    (404, "404"),
+    (405, "405"),
+    (409, "409"),
+    (412, "412"),
+    (413, "413"),
+    (415, "415"),
+    (429, "429"),
+    (500, "500"),
+    (503, "503"),
+    (0, "other"),
 ];
-/// Where requests are counted that no route takes.
-const UNMATCHED: [(&str, &str); 1] = [("other", "unmatched")];
 
 /// All metrics of the node.
 #[allow(missing_docs, reason = "each says what it means where it is made, for /metrics and docs/metrics.md")]
@@ -207,7 +222,7 @@ impl Metrics {
             ),
             api_requests: set.counters(
                 "api_requests_total",
-                [route(), vec![of("status", STATUSES)]].concat(),
+                [route(), vec![of("status", STATUSES.map(|(_, label)| label))]].concat(),
                 "Requests to the API by route and status.",
             ),
             api_request_duration: set.histograms(
@@ -230,25 +245,6 @@ impl Metrics {
         set.adopt(meter::waits(), Kind::Histogram(&meter::BOUNDS), Vec::new());
         let (registry, described) = set.done();
         Self { registry, described, ..metrics }
-    }
-
-    /// Makes the series of the API's routes, all at 0.
-    pub fn expect_routes(&self, routes: impl IntoIterator<Item = (&'static str, &'static str)>) {
-        for (method, route) in routes.into_iter().chain(UNMATCHED) {
-            self.api_request_duration.with_label_values(&[method, route]);
-            for status in STATUSES {
-                self.api_requests.with_label_values(&[method, route, status]);
-            }
-        }
-    }
-
-    /// Counts a request. `route`: one of those that were told, by method and pattern; `None` = no route took it.
-    pub fn request(&self, route: Option<(&str, &str)>, status: u16, elapsed: Duration) {
-        let (method, route) = route.unwrap_or(UNMATCHED[0]);
-        let code = status.to_string();
-        let status = if STATUSES.contains(&code.as_str()) { &code } else { "other" };
-        self.api_requests.with_label_values(&[method, route, status]).inc();
-        self.api_request_duration.with_label_values(&[method, route]).observe(elapsed.as_secs_f64());
     }
 
     /// The gauges that are added up at a scrape.
@@ -291,7 +287,7 @@ mod tests {
 
     #[test]
     fn every_series_exists_before_anything_has_happened() {
-        METRICS.expect_routes([("GET", "/api/webhooks/{id}")]);
+        Route::new("GET", "/api/webhooks/{id}");
         let text = render();
         for line in [
             "salesos_webhooks_events_published_total{result=\"new\"}",
@@ -313,11 +309,11 @@ mod tests {
 
     #[test]
     fn a_request_adds_no_series_of_its_own() {
-        METRICS.expect_routes([("GET", "/api/webhooks/stats")]);
+        let (route, unmatched) = (Route::new("GET", "/api/webhooks/stats"), Route::unmatched());
         let series = || render().lines().filter(|line| line.contains("_api_request")).count();
         let before = series();
-        METRICS.request(None, 404, Duration::ZERO);
-        METRICS.request(Some(("GET", "/api/webhooks/stats")), 418, Duration::ZERO);
+        unmatched.count(404, Duration::ZERO);
+        route.count(418, Duration::ZERO);
         assert_eq!(series(), before);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod events;
 pub mod last_minute;
+mod line;
 pub mod logging;
 pub mod metrics;
 pub mod partitions;

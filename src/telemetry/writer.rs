@@ -3,6 +3,9 @@
 //! A pipe that nobody empties makes whoever writes into it wait: in the API that would be every request, in an arbiter
 //! every delivery of its partitions, with leases that go on being renewed. Here lines wait in a queue of [`MOST_LINES`]; what does
 //! not fit is dropped and counted. What a killed process had not written yet is lost.
+//!
+//! After what it wrote the thread rests for [`REST`], in which nobody needs to wake it: lines that come one by one would
+//! cost a wake-up and a `write` each, on both sides.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -14,6 +17,9 @@ use super::metrics::METRICS;
 const MOST_LINES: usize = 8192;
 /// Bytes that are written at once, but for a line that is longer.
 const AT_ONCE: usize = 64 * 1024;
+
+/// How long lines may wait for others. Far shorter than what fills the queue.
+const REST: Duration = Duration::from_millis(5);
 
 enum Order {
     Write(Vec<u8>),
@@ -64,7 +70,7 @@ fn write_all(orders: &Receiver<Order>, mut sink: impl Write) {
     let mut bytes = Vec::with_capacity(AT_ONCE);
     while let Ok(first) = orders.recv() {
         let mut next = Some(first);
-        while let Some(order) = next.take() {
+        while let Some(order) = next {
             match order {
                 Order::Write(line) => bytes.extend_from_slice(&line),
                 Order::Tell(waiting) => {
@@ -73,11 +79,13 @@ fn write_all(orders: &Receiver<Order>, mut sink: impl Write) {
                     let _ = waiting.try_send(());
                 }
             }
-            if bytes.len() < AT_ONCE {
-                next = orders.try_recv().ok();
+            if bytes.len() >= AT_ONCE {
+                write(&mut sink, &mut bytes);
             }
+            next = orders.try_recv().ok();
         }
         write(&mut sink, &mut bytes);
+        std::thread::sleep(REST);
     }
 }
 

@@ -11,19 +11,18 @@ use tokio::sync::oneshot;
 
 use super::dispatch::ARRIVED_BYTES;
 use super::webhooks::Slot;
-use super::{Arrived, Behind, Drain, Record, Rested, Retaken, Stop};
+use super::{Arrived, Behind, Drain, Failed, Rested, Retaken, Stop, Turned};
 use crate::actors::local::Local;
 use crate::actors::reader::{Feed, Feeds};
 use crate::actors::steps::{self, Loaded};
 use crate::actors::webhook::{self, Delivered, WebhookActor};
 use crate::cluster::tenure::Tenure;
-use crate::domain::{EntryId, Receipt, Webhook, WebhookId};
+use crate::domain::{EntryId, Webhook, WebhookId};
 use crate::policy::due::DueTimes;
 use crate::policy::matching::Subscriptions;
 use crate::policy::pauses::Pauses;
 use crate::store::events::Entry;
 use crate::store::keys;
-use crate::store::outcomes::Outcome;
 
 /// How often what is past its age is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -55,8 +54,6 @@ pub struct PartitionActor {
     pub(super) dispatching: bool,
     /// Dropped when no script is under way.
     pub(super) awaiting_dispatch: Vec<oneshot::Sender<()>>,
-    pub(super) outcomes: VecDeque<(Outcome, oneshot::Sender<Receipt>)>,
-    pub(super) recording: bool,
     /// What the partition holds is being read, and nothing is dispatched until it is known.
     pub(super) loading: bool,
     pub(super) draining: bool,
@@ -84,8 +81,6 @@ impl PartitionActor {
             arrived_bytes: 0,
             dispatching: false,
             awaiting_dispatch: Vec::new(),
-            outcomes: VecDeque::new(),
-            recording: false,
             loading: true,
             draining: false,
             due_timer: None,
@@ -233,14 +228,19 @@ impl Handler<Arrived> for PartitionActor {
     }
 }
 
-impl Handler<Record> for PartitionActor {
-    type Result = ResponseFuture<Receipt>;
+impl Handler<Failed> for PartitionActor {
+    type Result = ();
 
-    fn handle(&mut self, Record(outcome): Record, ctx: &mut Context<Self>) -> ResponseFuture<Receipt> {
-        let (sender, receiver) = oneshot::channel();
-        self.outcomes.push_back((outcome, sender));
-        self.record_next(ctx);
-        Box::pin(async move { receiver.await.unwrap_or(Receipt::Gone) })
+    fn handle(&mut self, Failed(error): Failed, ctx: &mut Context<Self>) {
+        self.give_up(&error, ctx);
+    }
+}
+
+impl Handler<Turned> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, Turned { webhook, change }: Turned, _: &mut Context<Self>) {
+        self.note_change(&webhook, change);
     }
 }
 

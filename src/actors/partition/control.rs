@@ -47,7 +47,7 @@ impl PartitionActor {
     pub(super) fn reread(&mut self, entry: EntryId, id: WebhookId, ctx: &mut Context<Self>) {
         let (local, partition) = (self.local.clone(), self.tenure.partition);
         let work = async move {
-            let answer = steps::read_record(&local, partition, &id).await;
+            let answer = steps::read_record_at_least(&local, partition, &id).await;
             (id, answer)
         };
         ctx.spawn(work.into_actor(self).map(move |(id, answer), actor, ctx| match answer {

@@ -1,6 +1,7 @@
 //! Events into mailboxes, a batch at a time.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -94,8 +95,10 @@ impl PartitionActor {
     pub(super) fn carry_out(&mut self, batch: Vec<Instruction>, ctx: &mut Context<Self>) {
         let (local, tenure, begun) = (self.local.clone(), self.tenure.clone(), Begun::now());
         let work = async move {
+            let batch = Rc::new(batch);
             let result = steps::dispatch(&local, &tenure, &batch).await;
-            (batch, result)
+            // A call that nobody waits for any more may still hold it.
+            (Rc::unwrap_or_clone(batch), result)
         };
         ctx.spawn(work.into_actor(self).map(move |(batch, result), actor, ctx| {
             actor.dispatching = false;

@@ -2,9 +2,10 @@
 
 use actix::prelude::*;
 
-use crate::domain::{EntryId, Millis, Receipt, WebhookId};
+use crate::domain::{EntryId, Millis, WebhookId};
+use crate::policy::breaker::Change;
+use crate::store::Error;
 use crate::store::events::Entry;
-use crate::store::outcomes::Outcome;
 
 /// Entries of the events stream, from the reader.
 #[derive(Debug, Message)]
@@ -16,10 +17,20 @@ pub struct Arrived {
     pub rewinds: u64,
 }
 
-/// Records an outcome; answers what came of it.
+/// Outcomes of the partition cannot be recorded, now or later.
 #[derive(Debug, Message)]
-#[rtype(result = "Receipt")]
-pub struct Record(pub Outcome);
+#[rtype(result = "()")]
+pub struct Failed(pub Error);
+
+/// A recorded outcome has opened or closed the breaker of a webhook.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Turned {
+    /// Which.
+    pub webhook: WebhookId,
+    /// What it did.
+    pub change: Change,
+}
 
 /// A webhook has nothing to do before `next`.
 #[derive(Debug, Message)]

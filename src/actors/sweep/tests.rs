@@ -1,8 +1,11 @@
 //! What waits for an inactive webhook for too long, in a real Redis.
 
+use std::cell::RefCell;
+
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::actors::dispatches::Dispatches;
 use crate::actors::local::BodyMeter;
 use crate::actors::permits::Permits;
 use crate::config;
@@ -27,6 +30,8 @@ fn local(server: &TestRedis) -> Local {
         scarcity: Arc::default(),
         bodies: BodyMeter::new(0),
         config,
+        dispatches: Dispatches::default(),
+        recorders: RefCell::default(),
     }
 }
 

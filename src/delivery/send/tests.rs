@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,7 +65,7 @@ fn sender() -> Sender {
 }
 
 async fn attempt(sender: &Sender, settings: &Settings) -> AttemptResult {
-    sender.attempt(settings, &"evt_1".parse().expect("an id"), &event(), 1, AT, None).await
+    sender.attempt(&sender.endpoint(settings), &"evt_1".parse().expect("an id"), &event(), 1, AT, None).await
 }
 
 /// An endpoint on the loopback that does `behave` with every connection, and counts them.
@@ -175,16 +176,56 @@ async fn an_endpoint_gets_exactly_the_documented_request() {
 async fn every_attempt_sends_the_same_bytes_over_a_kept_connection() {
     let (url, mut received, connections) =
         answering_and_counting(http("500 Internal Server Error", "", "no")).await;
-    let (sender, settings, id) = (sender(), settings(&url), "evt_1".parse().expect("an id"));
+    let (sender, id) = (sender(), "evt_1".parse().expect("an id"));
+    let endpoint = sender.endpoint(&settings(&url));
     let mut bodies = Vec::new();
     for number in 1..=3 {
-        sender.attempt(&settings, &id, &event(), number, AT, None).await;
+        sender.attempt(&endpoint, &id, &event(), number, AT, None).await;
         let request = received.recv().await.expect("a request");
         assert!(request.contains(&format!("x-webhook-attempt: {number}\r\n")), "{request}");
         bodies.push(request.split_once("\r\n\r\n").expect("a body").1.to_owned());
     }
     assert!(bodies.iter().all(|body| body.as_bytes() == event().bytes));
     assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_endpoint_closes_after_its_answer_fails_no_attempt() {
+    for answer in [http("200 OK", "connection: close\r\n", "ok"), http("200 OK", "", "ok")] {
+        let told = answer.clone();
+        let (address, connections) = endpoint(move |mut socket| {
+            let answer = told.clone();
+            async move {
+                read_request(&mut socket).await;
+                // It is gone in the same breath, whatever the answer says.
+                socket.write_all(answer.as_bytes()).await.ok();
+            }
+        })
+        .await;
+        let (sender, settings) = (sender(), settings(&format!("http://{address}/")));
+        for _ in 0..3 {
+            let result = attempt(&sender, &settings).await;
+            assert!(result.success(), "{answer}: {result:?}");
+        }
+        assert_eq!(connections.load(Ordering::SeqCst), 3, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_dropped_closes_its_connection() {
+    let (closed, mut told) = mpsc::channel(1);
+    let (address, _) = endpoint(move |mut socket| {
+        let closed = closed.clone();
+        async move {
+            while read_request(&mut socket).await.is_some() {}
+            closed.send(()).await.ok();
+        }
+    })
+    .await;
+    let (sender, settings) = (sender(), settings(&format!("http://{address}/")));
+    let given_up = tokio::time::timeout(Duration::from_millis(50), attempt(&sender, &settings)).await;
+    assert!(given_up.is_err());
+    told.recv().await.expect("the endpoint sees the end");
 }
 
 #[tokio::test]

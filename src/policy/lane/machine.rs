@@ -15,6 +15,9 @@ use crate::policy::retry;
 pub const WINDOW: usize = 256;
 /// How many retries a lane holds; later ones wait in Redis.
 pub const HELD_RETRIES: usize = 256;
+/// How many outcomes may wait to be recorded, beyond twice the attempts that may be on their way at once: they wait for
+/// each other, and must not hold up a webhook that has few attempts at once.
+const UNRECORDED: usize = 64;
 /// How long a lane without work stays.
 const LINGER: Duration = Duration::from_secs(20);
 
@@ -431,7 +434,7 @@ impl<B: Clone> Lane<B> {
     fn may_start(&self, now: Millis) -> bool {
         let unrecorded = self.in_flight.len() - self.sending;
         let room = self.sending < self.limits.max_concurrency
-            && unrecorded <= 2 * self.limits.max_concurrency
+            && unrecorded <= 2 * self.limits.max_concurrency + UNRECORDED
             && (!self.limits.ordered || self.in_flight.is_empty());
         let ready = room && self.limits.active && !self.draining && now >= self.floor();
         // What the breaker has come to is recorded first, so that its turns are recorded in their order.

@@ -247,6 +247,6 @@ fn stored(entry: RawEntry) -> Option<Stored> {
 
 /// Field `name` of an entry, when it is there and is text.
 fn text((_, fields): RawEntry, name: &str) -> Option<String> {
-    let (_, value) = fields.into_iter().find(|(field, _)| field == name)?;
+    let (_, value) = fields.into_iter().find(|(field, _)| field == name.as_bytes())?;
     String::from_utf8(value).ok()
 }

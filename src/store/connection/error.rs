@@ -5,7 +5,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 use crate::domain::WebhookId;
 
 /// Why the store could not do its job, by what the caller can do next.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// No answer, or a broken connection: the command may or may not have happened. Repeat it if it is idempotent.
     #[error("redis did not answer")]
@@ -31,6 +31,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// No answer came, and none will.
+    pub fn unanswered() -> Self {
+        Self::Unanswered(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+    }
+
     /// Whether the same call may succeed later without any change.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unanswered(_) | Self::Refused(_))

@@ -140,7 +140,7 @@ pub(super) async fn within<T>(
 }
 
 pub(super) fn timed_out() -> Error {
-    Error::Unanswered(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+    Error::unanswered()
 }
 
 fn pool_error(error: managed::PoolError<RedisError>) -> Error {

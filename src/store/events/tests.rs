@@ -65,26 +65,38 @@ impl Fixture {
     }
 
     async fn try_dispatch(&self, max_pending: u64, instruction: Instruction) -> Result<Batch, Error> {
-        let limits =
-            DispatchLimits { closed: 3 * DAY, dead: 7 * DAY, max_pending, log_max: 100, dead_max: 100 };
+        self.try_dispatch_all(max_pending, &[instruction]).await
+    }
+
+    async fn try_dispatch_all(&self, max_pending: u64, items: &[Instruction]) -> Result<Batch, Error> {
+        let section = Section { partition: PARTITION, token: "t", items };
         let (redis, now) = (&self.server.redis, Millis(1000));
-        dispatch(redis, &self.keys, PARTITION, "t", now, &limits, &[instruction]).await
+        dispatch(redis, &self.keys, now, &limits(max_pending), &[section]).await?.remove(0)
+    }
+
+    /// An event like [`Self::event`] with an id of its own, to the webhook.
+    fn event_of(&self, n: u64) -> Instruction {
+        let event = Event {
+            id: format!("evt_{n}").parse().unwrap(),
+            event_type: Arc::from("lead.created"),
+            tenant: self.tenant.clone(),
+            body: Bytes::from("0123456789"),
+            trace: None,
+        };
+        let targets = vec![(self.webhook.clone(), Arc::from("owner"))];
+        let entry = EntryId { ms: 5, seq: n };
+        Instruction::Event { entry, event, targets, chunk: Chunk::Whole, keep: true }
     }
 
     /// The event `evt_1` with a body of ten bytes, published; the answer dispatches it to those.
     async fn event(&self, targets: Vec<WebhookId>) -> Instruction {
         let fields = ["k", "event", "b", "0123456789"];
         self.run(&[&["XADD", "sw:{p03}:events", "5-1"][..], &fields[..]].concat()).await;
-        let event = Event {
-            id: "evt_1".parse().unwrap(),
-            event_type: Arc::from("lead.created"),
-            tenant: self.tenant.clone(),
-            body: Bytes::from("0123456789"),
-            trace: None,
-        };
-        let targets = targets.into_iter().map(|webhook| (webhook, Arc::from("owner"))).collect();
-        let entry = EntryId { ms: 5, seq: 1 };
-        Instruction::Event { entry, event, targets, chunk: Chunk::Whole, keep: true }
+        let mut instruction = self.event_of(1);
+        if let Instruction::Event { targets: of_event, .. } = &mut instruction {
+            *of_event = targets.into_iter().map(|webhook| (webhook, Arc::from("owner"))).collect();
+        }
+        instruction
     }
 
     /// The same, dispatched to the webhook.
@@ -125,6 +137,7 @@ impl Fixture {
             event: "evt_1".parse().unwrap(),
             event_hash: self.hash(),
             event_type: Arc::from("lead.created"),
+            event_size: None,
             attempt: 1,
             error_kind: None,
             disposition: Disposition::Delivered,
@@ -137,7 +150,9 @@ impl Fixture {
         };
         let limits = OutcomeLimits { log_max: 100, dead_max: 100, closed: 3 * DAY, dead: 7 * DAY };
         let (redis, now) = (&self.server.redis, Millis(2000));
-        record(redis, &self.keys, PARTITION, "t", now, &limits, &[change(outcome)]).await.unwrap()
+        let outcome = change(outcome);
+        let section = Section { partition: PARTITION, token: "t", items: &[&outcome][..] };
+        record(redis, &self.keys, now, &limits, &[section]).await.unwrap().remove(0).unwrap()
     }
 
     /// What is kept of the webhook's breaker: failures, since when, pauses, the end of the last, turns; and in the index.
@@ -154,6 +169,10 @@ impl Fixture {
     async fn wakes(&self) -> String {
         self.run(&["ZSCORE", "sw:{p03}:wake", self.webhook.as_str()]).await
     }
+}
+
+fn limits(max_pending: u64) -> DispatchLimits {
+    DispatchLimits { closed: 3 * DAY, dead: 7 * DAY, max_pending, log_max: 100, dead_max: 100 }
 }
 
 fn about(span: Duration, seconds: i64) -> bool {
@@ -196,6 +215,44 @@ async fn nothing_is_dispatched_while_an_older_entry_lies_before_it() {
     for ms in [5, 6] {
         assert_eq!(fixture.dispatch(10, skip(ms)).await, Dispatched::Done);
     }
+}
+
+#[tokio::test]
+async fn of_a_batch_that_was_partly_done_before_only_the_rest_is_done() {
+    let fixture = Fixture::new().await;
+    let of = async |seq: u64| {
+        let id = format!("5-{seq}");
+        fixture.run(&["XADD", "sw:{p03}:events", &id, "k", "event", "b", "0123456789"]).await;
+        fixture.event_of(seq)
+    };
+    let batch = [of(1).await, of(2).await, of(3).await, of(4).await];
+    let dispatched = async |items: &[Instruction]| fixture.try_dispatch_all(10, items).await.unwrap().answers;
+    assert_eq!(dispatched(&batch[..2]).await, [Dispatched::Done, Dispatched::Done]);
+    use Dispatched::{Done, Skipped};
+    assert_eq!(dispatched(&batch).await, [Skipped, Skipped, Done, Done]);
+    assert_eq!(dispatched(&batch).await, [Skipped, Skipped, Skipped, Skipped]);
+    assert_eq!(fixture.run(&["XLEN", "sw:{p03}:events"]).await, "0");
+    assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:mbox:{}", fixture.webhook)]).await, "4");
+}
+
+#[tokio::test]
+async fn a_call_about_two_partitions_does_the_one_whose_lease_is_ours() {
+    let fixture = Fixture::new().await;
+    fixture.run(&["HSET", "sw:{p04}:lease", "token", "of another node"]).await;
+    fixture.run(&["XADD", "sw:{p04}:events", "5-1", "k", "what"]).await;
+    let event = [fixture.event(vec![fixture.webhook.clone()]).await];
+    let skip = [Instruction::Skip { entry: EntryId { ms: 5, seq: 1 } }];
+    let lost = Section { partition: Partition(4), token: "t", items: &skip[..] };
+    let ours = Section { partition: PARTITION, token: "t", items: &event[..] };
+    let (redis, limits) = (&fixture.server.redis, limits(10));
+    let sections = [lost, ours];
+    let mut answers = dispatch(redis, &fixture.keys, Millis(1000), &limits, &sections).await.unwrap();
+    let done = Batch { answers: vec![Dispatched::Done], set_aside: 0 };
+    assert_eq!(answers.pop().unwrap().unwrap(), done);
+    assert!(matches!(answers.pop().unwrap(), Err(Error::Fenced)));
+    assert_eq!(fixture.run(&["XLEN", "sw:{p04}:events"]).await, "1");
+    assert_eq!(fixture.run(&["HGET", "sw:{p03}:usage", "pending"]).await, "1");
+    assert_eq!(fixture.run(&["HGET", "sw:{p04}:usage", "pending"]).await, "");
 }
 
 #[tokio::test]
@@ -255,7 +312,7 @@ async fn an_entry_whose_fields_are_not_text_can_be_read_and_set_aside() {
     redis.query::<String>(&add).await.unwrap();
     let mut reader = redis.open_reader("any", Duration::from_secs(1)).await.unwrap();
     let from = [Position { partition: PARTITION, after: EntryId::ZERO }];
-    let found = read(&mut reader, &fixture.keys, &from, 10, Duration::from_secs(1)).await.unwrap();
+    let found = read(&mut reader, &fixture.keys, &from, 10, Some(Duration::from_secs(1))).await.unwrap();
     assert!(matches!(found[0].1[0].kind, EntryKind::Unreadable(_)), "{found:?}");
 }
 

@@ -32,7 +32,7 @@ local function slots_of(now)
     local hour = math.floor(now / 3600000)
     local in_week, in_day = hour % 168, hour % 24
     local week, day = in_week * WEEK_SLOT, DAYS_AT + in_day * DAY_SLOT
-    slots = { hour = hour, week = week, day = day, ok = tostring((week + 4) * 8), fail = tostring((week + 8) * 8),
+    slots = { hour = hour, turn = text_of(hour), week = week, day = day, ok = tostring((week + 4) * 8), fail = tostring((week + 8) * 8),
       sum = tostring((day + 4) * 8), buckets = {},
       fields = { week = in_week .. ':', ok = in_week .. ':ok', fail = in_week .. ':fail', day = in_day .. ':',
         sum = in_day .. ':sum', n = in_day .. ':n' } }
@@ -80,19 +80,6 @@ local function write_hours(webhook, of)
   redis.call(unpack(bits, 1, at - 1))
 end
 
--- Empties a slot of an owner's ring of hours that still stands for an earlier one, once a call.
-local turned = {}
-local function turn_ring(key, slot, mark, fields_of)
-  local memo = key .. slot .. mark
-  if turned[memo] then return end
-  turned[memo] = true
-  local hour = tostring(slots.hour)
-  if redis.call('HGET', key, slot .. mark) ~= hour then
-    redis.call('HDEL', key, unpack(fields_of(slot)))
-    redis.call('HSET', key, slot .. mark, hour)
-  end
-end
-
 local function attempt_fields(slot)
   return { slot .. 'ok', slot .. 'fail' }
 end
@@ -110,13 +97,17 @@ local function sum_attempts(webhook, of)
     add(stats, field, n)
     add(types, field, n)
   end
-  turn_ring(stats, fields.week, 'h', attempt_fields)
+  local ring = rings[stats]
+  if not ring then
+    ring = { { slot = fields.week, mark = fields.week .. 'h', turn = slots.turn, names = attempt_fields } }
+    rings[stats] = ring
+  end
   for _, word in ipairs({ 'ok', 'fail' }) do
     add(stats, word, of[word])
     add(stats, fields[word], of[word])
   end
   if of.n == 0 then return end
-  turn_ring(stats, fields.day, 'lh', latency_fields)
+  ring[2] = ring[2] or { slot = fields.day, mark = fields.day .. 'lh', turn = slots.turn, names = latency_fields }
   add(stats, fields.sum, of.sum)
   add(stats, fields.n, of.n)
   for bucket, n in pairs(of.buckets) do add(stats, fields.day .. 'b' .. bucket, n) end

@@ -4,29 +4,23 @@
 -- A fan-out too large for one call comes in chunks; there the event's record tells which targets have it already.
 -- Answers for each item: 0 skipped, 1 done, or the webhooks whose queue was full; for `changed` when it wakes (-1 never).
 -- A webhook whose queue is not one is named with a `!` before it. The last answer is how much was set aside.
-local _, token, now, closed_ttl, dead_ttl, max_pending, log_max, dead_max = unpack(ARGV, 1, 8)
-if fenced(token) then return redis.error_reply(FENCED) end
--- Entries leave the stream in its order, or a mailbox would refuse the older one. One that lies before the first of
--- these is unknown to the caller (Redis has gone back to a moment ago): who owns the partition must read it anew.
-local first = ARGV[9] == 'event' and ARGV[11] or ARGV[10]
-if #redis.call('XRANGE', P .. 'events', '-', '(' .. first, 'COUNT', 1) > 0 then return redis.error_reply(FENCED) end
--- Every webhook's deliveries need this key: if it is not what it should be, let that show before anything is taken out.
-redis.call('ZCARD', WAKE)
+local _, now, closed_ttl, dead_ttl, max_pending, log_max, dead_max = unpack(ARGV, 1, 7)
 now, max_pending = tonumber(now), tonumber(max_pending)
-local at = 9
+local at
 local function take(n)
   at = at + n
   return unpack(ARGV, at - n, at - 1)
 end
 
 -- What is known of the queues that this call puts entries into: how long each was, and how many went in.
-local queues = {}
+local queues
 local function queue_of(webhook, owner)
   local queue = queues[webhook]
   if not queue then
     local mailbox = P .. 'mbox:' .. webhook
-    queue = { mailbox = mailbox, owner = owner, added = 0,
-      length = redis.call('XLEN', mailbox) + redis.call('ZCARD', P .. 'retry:' .. webhook) }
+    local entries = redis.call('XLEN', mailbox)
+    queue = { mailbox = mailbox, owner = owner, added = 0, is_empty = entries == 0,
+      length = entries + redis.call('ZCARD', P .. 'retry:' .. webhook) }
     queues[webhook] = queue
   end
   return queue
@@ -58,7 +52,11 @@ local function enqueue(queue, entry, webhook, id)
     if not string.find(added.err, 'equal or smaller', 1, true) then error(added.err) end
     redis.call('ZADD', P .. 'retry:' .. webhook, now, entry .. ' 1 ' .. id)
   end
-  if queue.added == 0 then redis.call('ZADD', WAKE, '0', webhook) end
+  -- While entries wait in it, its webhook has its place in the index.
+  if queue.is_empty then
+    redis.call('ZADD', WAKE, '0', webhook)
+    queue.is_empty = false
+  end
   queue.added = queue.added + 1
 end
 
@@ -73,6 +71,29 @@ local function put(entry, webhook, owner, id, kind)
   return false
 end
 
+-- Takes the events of a section out of the stream, as far as they still lie there. They leave it in its order: where one
+-- is found, so are those behind it, and go in one command.
+local removed
+local function remove(first, till)
+  removed = {}
+  local entries, at = {}, first
+  while at <= till do
+    -- Only events come in batches; of one that comes in several calls the last removes it.
+    if ARGV[at] ~= 'event' or ARGV[at + 1] ~= 'whole' then return end
+    entries[#entries + 1] = ARGV[at + 2]
+    at = at + 11 + 2 * ARGV[at + 10]
+  end
+  local stream = P .. 'events'
+  for i, entry in ipairs(entries) do
+    removed[entry] = redis.call('XDEL', stream, entry)
+    if removed[entry] == 1 then
+      if i < #entries then redis.call('XDEL', stream, unpack(entries, i + 1)) end
+      for later = i + 1, #entries do removed[entries[later]] = 1 end
+      return
+    end
+  end
+end
+
 local handle = {}
 
 -- mode: `whole` (one call has all targets), `part` or `last` (of several calls)
@@ -80,7 +101,7 @@ function handle.event()
   local mode, entry, id, event, kind, tenant, keep, body, trace, n = take(10)
   local targets = { take(2 * tonumber(n)) }
   if mode == 'part' and #redis.call('XRANGE', P .. 'events', entry, entry) == 0 then return 0 end
-  if mode ~= 'part' and redis.call('XDEL', P .. 'events', entry) == 0 then return 0 end
+  if mode ~= 'part' and (removed[entry] or redis.call('XDEL', P .. 'events', entry)) == 0 then return 0 end
   if mode ~= 'part' then add(USAGE, 'undispatched', -#body) end
   if #targets == 0 and keep == '0' then return 1 end
   local key, opened, full = P .. 'event:' .. event, 0, {}
@@ -186,14 +207,26 @@ function handle.quarantine()
 end
 
 -- What fails as a whole has left the stream, and is left to those who find it in the quarantine; the others go on.
-local answers = {}
-while at <= #ARGV do
-  local kind, entry = ARGV[at], ARGV[at + (ARGV[at] == 'event' and 2 or 1)]
-  at = at + 1
-  local _, answer = guarded('events ', entry, kind, handle[kind])
-  answers[#answers + 1] = answer or 0
+local function dispatch(first, till)
+  queues, at = {}, first
+  -- Entries leave the stream in its order, or a mailbox would refuse the older one. One that lies before the first of
+  -- these is unknown to the caller (Redis has gone back to a moment ago): who owns the partition must read it anew.
+  local oldest = ARGV[at] == 'event' and ARGV[at + 2] or ARGV[at + 1]
+  if #redis.call('XRANGE', P .. 'events', '-', '(' .. oldest, 'COUNT', 1) > 0 then return FENCED end
+  -- Every webhook's deliveries need this key: if it is not what it should be, let that show before anything is taken out.
+  redis.call('ZCARD', WAKE)
+  remove(at, till)
+  local answers = {}
+  while at <= till do
+    local kind, entry = ARGV[at], ARGV[at + (ARGV[at] == 'event' and 2 or 1)]
+    at = at + 1
+    local _, answer = guarded('events ', entry, kind, handle[kind])
+    answers[#answers + 1] = answer or 0
+  end
+  for _, queue in pairs(queues) do count_pending(queue.owner, queue.added) end
+  write_counts(now)
+  answers[#answers + 1] = set_aside
+  return answers
 end
-for _, queue in pairs(queues) do count_pending(queue.owner, queue.added) end
-write_counts(now)
-answers[#answers + 1] = set_aside
-return answers
+
+return each_section(8, dispatch)

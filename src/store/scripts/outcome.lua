@@ -3,8 +3,7 @@
 -- depends on: 0 = somebody recorded it before, nothing changes. So a repeat of the whole call is harmless.
 -- Each part of a record is done by itself: what is broken of one webhook costs neither its retry nor the others theirs.
 -- Answers for each item: 1 recorded, 0 not ours to record, 2 there is no such webhook; then how much was set aside.
-local _, token, now, log_max, dead_max, closed_ttl, dead_ttl = unpack(ARGV, 1, 7)
-if fenced(token) then return redis.error_reply(FENCED) end
+local _, now, log_max, dead_max, closed_ttl, dead_ttl = unpack(ARGV, 1, 6)
 local now_text = now
 now = tonumber(now)
 local this_hour = math.floor(now / 3600000)
@@ -18,7 +17,7 @@ local function kept_of(webhook)
     hour = number(6), ok = number(7), fail = number(8), delivered = number(9), dead = number(10) }
 end
 
-local webhooks = {}
+local webhooks
 local function state_of(webhook, owner)
   local state = webhooks[webhook]
   if not state then
@@ -62,7 +61,7 @@ end
 local function ended(item, state, how)
   state.closed = state.closed + 1
   if how ~= 'dropped' then count_in(state, how) end
-  close_delivery(item.event, item.tenant, item.webhook, how, now_text, item.attempt)
+  close_delivery(item.event, item.tenant, item.webhook, how, now_text, item.attempt, tonumber(item.size))
   if how == 'dead' then
     redis.call('XADD', P .. 'dead:' .. item.webhook, 'MAXLEN', '~', dead_max, '*',
       'e', item.id, 't', item.kind, 'n', item.attempt)
@@ -153,7 +152,10 @@ local function write_state(webhook, state)
   if state.paused > now then put('paused', text_of(state.paused)) end
   redis.call('HSET', count, unpack(fields))
   if state.turns > 0 then write_breaker(webhook, state) end
-  rewake(webhook, state.active, now, state.pauses > 0 and math.max(state.paused, state.pause_ends) or state.paused)
+  local rests = state.pauses > 0 and math.max(state.paused, state.pause_ends) or state.paused
+  -- What waits in its mailbox has put an active webhook into the index, at a time that has come.
+  local stays = state.active and state.turns == 0 and rests <= now and redis.call('XLEN', state.mailbox) > 0
+  if not stays then rewake(webhook, state.active, now, rests) end
 end
 
 local function write_webhook(webhook, state)
@@ -167,27 +169,31 @@ local function write_webhook(webhook, state)
 end
 
 -- An item begins with what each has, and goes on with the names and values of what only some have.
-local FIXED = 15
+local FIXED = 16
 local function item_at(at)
-  local webhook, owner, tenant, from, entry, event, id, kind, how, attempt, row, elapsed, bucket, signal, more =
+  local webhook, owner, tenant, from, entry, event, id, kind, how, attempt, row, elapsed, bucket, signal, size, more =
     unpack(ARGV, at, at + FIXED - 1)
   local item = { webhook = webhook, owner = owner, tenant = tenant, from = from, entry = entry, event = event, id = id,
-    kind = kind, how = how, attempt = attempt, row = row, elapsed = elapsed, bucket = bucket, signal = signal }
+    kind = kind, how = how, attempt = attempt, row = row, elapsed = elapsed, bucket = bucket, signal = signal, size = size }
   local after = at + FIXED + 2 * more
   for i = at + FIXED, after - 1, 2 do item[ARGV[i]] = ARGV[i + 1] end
   return item, after
 end
 
-local answers, at = {}, 8
-while at <= #ARGV do
-  local item
-  item, at = item_at(at)
-  answers[#answers + 1] = record(item)
+local function outcomes(at, till)
+  local answers, item = {}, nil
+  webhooks = {}
+  while at <= till do
+    item, at = item_at(at)
+    answers[#answers + 1] = record(item)
+  end
+  for webhook, state in pairs(webhooks) do
+    if state.touched then write_webhook(webhook, state) end
+  end
+  write_records(closed_ttl, dead_ttl)
+  write_counts(now)
+  answers[#answers + 1] = set_aside
+  return answers
 end
-for webhook, state in pairs(webhooks) do
-  if state.touched then write_webhook(webhook, state) end
-end
-write_records(closed_ttl, dead_ttl)
-write_counts(now)
-answers[#answers + 1] = set_aside
-return answers
+
+return each_section(7, outcomes)

@@ -47,11 +47,33 @@ local function increase(key, field, n)
   if n ~= 0 then guarded(key, '', field, redis.call, 'HINCRBY', key, field, text_of(n)) end
 end
 
+-- By key: slots of rings among its fields that are to be emptied first where they stand for an earlier turn (`mark` is the
+-- field that tells, `turn` what it should hold, `names` gives the slot's fields). Looked at where the sums are written.
+local rings = {}
+
+-- Empties what is to be emptied, given what the marks hold; answers the names of the fields that hold nothing then.
+local function turn_rings(key, marks, held, at, pairs_of)
+  local emptied = {}
+  for i, ring in ipairs(marks) do
+    if held[at + i] ~= ring.turn then
+      local names = ring.names(ring.slot)
+      redis.call('HDEL', key, unpack(names))
+      for _, name in ipairs(names) do emptied[name] = true end
+      pairs_of[#pairs_of + 1], pairs_of[#pairs_of + 2] = ring.mark, ring.turn
+    end
+  end
+  return emptied
+end
+
 -- Many fields of one key: two commands are less than one for each. A field that is no number is set aside and stays.
 local function increase_all(key, names, fields)
-  local values, pairs_of = redis.call('HMGET', key, unpack(names)), {}
+  local marks, wanted, pairs_of = rings[key] or {}, {}, {}
+  for i, name in ipairs(names) do wanted[i] = name end
+  for i, ring in ipairs(marks) do wanted[#names + i] = ring.mark end
+  local values = redis.call('HMGET', key, unpack(wanted))
+  local emptied = turn_rings(key, marks, values, #names, pairs_of)
   for i, field in ipairs(names) do
-    local value = tonumber(values[i] or 0)
+    local value = emptied[field] and 0 or tonumber(values[i] or 0)
     if value then
       pairs_of[#pairs_of + 1], pairs_of[#pairs_of + 2] = field, text_of(value + fields[field])
     else
@@ -68,7 +90,7 @@ local function write_sum(key, fields)
   for field, n in pairs(fields) do
     if n ~= 0 then names[#names + 1] = field end
   end
-  if #names > FEW and #names <= MANY then
+  if rings[key] or (#names > FEW and #names <= MANY) then
     guarded(key, '', 'sums', increase_all, key, names, fields)
   else
     for _, field in ipairs(names) do increase(key, field, fields[field]) end
@@ -107,22 +129,24 @@ local function record_of(event, tenant)
   local record = records[event]
   if record == nil then
     local key = P .. 'event:' .. event
-    local open = redis.call('HGET', key, 'open')
-    record = open and { key = key, tenant = tenant, open = open, fields = {} }
+    local kept = redis.call('HMGET', key, 'open', 'dead')
+    record = kept[1] and { key = key, tenant = tenant, open = kept[1], is_dead = kept[2], fields = {} }
     records[event] = record
   end
   return record
 end
 
--- A delivery of an event has ended: `how` is delivered, dead or dropped.
-local function close_delivery(event, tenant, webhook, how, now, attempts)
+-- A delivery of an event has ended: `how` is delivered, dead or dropped. `size` is that of its body, where it is known.
+local function close_delivery(event, tenant, webhook, how, now, attempts, size)
   local record = record_of(event, tenant)
   if not record then return end
   record.open = record.open - 1
   local fields = record.fields
   local n = #fields
   fields[n + 1], fields[n + 2] = 'to:' .. webhook, how .. ' ' .. now .. ' ' .. attempts
-  if how == 'dead' then
+  record.size = size
+  if how == 'dead' and not record.is_dead then
+    record.is_dead = true
     fields[n + 3], fields[n + 4] = 'dead', '1'
   end
 end
@@ -133,8 +157,8 @@ local function write_record(record, ttl, dead_ttl)
   fields[n + 1], fields[n + 2] = 'open', text_of(record.open)
   redis.call('HSET', record.key, unpack(fields))
   if record.open <= 0 then
-    add(USAGE, 't:' .. record.tenant, -redis.call('HSTRLEN', record.key, 'body'))
-    let_expire(record.key, ttl, dead_ttl)
+    add(USAGE, 't:' .. record.tenant, -(record.size or redis.call('HSTRLEN', record.key, 'body')))
+    redis.call('EXPIRE', record.key, record.is_dead and dead_ttl or ttl)
   end
 end
 

@@ -8,6 +8,7 @@ use crate::domain::{EntryId, ErrorKind, Receipt, Shard};
 use crate::policy::breaker::Signal;
 use crate::store::keys::{event_hash, tenant_hash};
 use crate::store::outcomes::{Disposition, Outcome, OutcomeLimits, Recorded, Source, record};
+use crate::store::script::Section;
 use crate::store::testing::TestRedis;
 
 const PARTITION: Partition = Partition(3);
@@ -79,6 +80,7 @@ impl Fixture {
             event_hash: event_hash(&self.tenant, &event),
             event,
             event_type: Arc::from(event_type),
+            event_size: None,
             attempt: 1,
             error_kind: (disposition != Disposition::Delivered).then_some(ErrorKind::HttpStatus),
             disposition,
@@ -94,7 +96,10 @@ impl Fixture {
     async fn record(&self, now: u64, batch: &[Outcome]) -> Recorded {
         let day = Duration::from_secs(86_400);
         let limits = OutcomeLimits { log_max: 100, dead_max: 100, closed: day, dead: day };
-        record(&self.server.redis, &self.keys, PARTITION, "t", Millis(now), &limits, batch).await.unwrap()
+        let batch: Vec<&Outcome> = batch.iter().collect();
+        let section = Section { partition: PARTITION, token: "t", items: &batch[..] };
+        let answer = record(&self.server.redis, &self.keys, Millis(now), &limits, &[section]).await;
+        answer.unwrap().remove(0).unwrap()
     }
 
     async fn of_webhook(&self, webhook: usize, now: u64) -> Figures {

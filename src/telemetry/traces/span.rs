@@ -20,7 +20,7 @@ const SAMPLED: u32 = 1;
 /// An API request has been answered.
 pub fn ended_request(open: Open, answered: &Answered<'_>) {
     let Answered { method, route, status, request_id, event, .. } = *answered;
-    let route = route.map_or("unmatched", |(_, route)| route);
+    let route = route.pattern;
     let failure = (status >= 500).then(|| status.to_string());
     let mut attributes = vec![
         text("http.request.method", method),

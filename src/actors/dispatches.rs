@@ -1,0 +1,135 @@
+//! The dispatch calls of an arbiter's partitions. What waits while a call is under way goes together in the next one: a
+//! call of its own for each of many partitions costs Redis and the node more than what it carries.
+//!
+//! Each partition has one batch on its way, and repeats it until its end is known ([`super::steps::dispatch`]); this only
+//! carries batches. On a Redis Cluster, where no script works for two partitions, each travels alone.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::local::Local;
+use crate::clock;
+use crate::domain::Partition;
+use crate::store::Error;
+use crate::store::events::{self, Batch, Instruction, MAX_TARGETS};
+use crate::store::script::Section;
+
+/// Bytes of bodies in one call; a single batch may have more.
+const CALL_BYTES: usize = 4 << 20;
+
+/// Some instructions of one partition.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Which partition.
+    pub partition: Partition,
+    /// The token of its lease.
+    pub token: Arc<str>,
+    /// The instructions of the partition's batch.
+    pub batch: Rc<Vec<Instruction>>,
+    /// Those of them that are meant.
+    pub range: Range<usize>,
+}
+
+impl Part {
+    fn instructions(&self) -> &[Instruction] {
+        &self.batch[self.range.clone()]
+    }
+
+    fn section(&self) -> Section<'_, [Instruction]> {
+        Section { partition: self.partition, token: &self.token, items: self.instructions() }
+    }
+
+    /// How many mailbox entries and bytes it may write.
+    fn weight(&self) -> (usize, usize) {
+        let of = |instruction: &Instruction| match instruction {
+            Instruction::Event { targets, event, .. } => (targets.len(), event.body.len()),
+            _ => (1, 0),
+        };
+        self.instructions().iter().map(of).fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
+    }
+}
+
+type Waiting = (Part, oneshot::Sender<Result<Batch, Error>>);
+
+/// The batches of one arbiter that wait for a call.
+#[derive(Debug, Default)]
+pub struct Dispatches {
+    waiting: RefCell<VecDeque<Waiting>>,
+    running: Cell<bool>,
+}
+
+impl Dispatches {
+    /// Whether a call is under way: what is read meanwhile would wait.
+    pub fn is_running(&self) -> bool {
+        self.running.get()
+    }
+
+    /// What the next call carries: at least one batch, if one waits.
+    fn take(&self) -> Vec<Waiting> {
+        let mut waiting = self.waiting.borrow_mut();
+        let (mut taken, mut targets, mut bytes) = (Vec::new(), 0, 0);
+        while let Some((part, _)) = waiting.front() {
+            let weight = part.weight();
+            (targets, bytes) = (targets + weight.0, bytes + weight.1);
+            if !taken.is_empty() && (targets > MAX_TARGETS || bytes > CALL_BYTES) {
+                break;
+            }
+            taken.extend(waiting.pop_front());
+        }
+        taken
+    }
+}
+
+/// Carries out the instructions of one partition in one step.
+///
+/// # Errors
+/// As [`events::dispatch`].
+pub async fn carry_out(local: &Rc<Local>, part: Part) -> Result<Batch, Error> {
+    if local.redis.is_cluster() {
+        let (limits, sections) = (local.dispatch_limits(), [part.section()]);
+        return events::dispatch(&local.redis, &local.keys, clock::now(), &limits, &sections)
+            .await?
+            .remove(0);
+    }
+    let (sender, answer) = oneshot::channel();
+    local.dispatches.waiting.borrow_mut().push_back((part, sender));
+    if !local.dispatches.running.replace(true) {
+        actix::spawn(run(local.clone()));
+    }
+    // A run that died has perhaps done it.
+    answer.await.unwrap_or_else(|_| Err(Error::unanswered()))
+}
+
+/// Runs until nothing waits.
+async fn run(local: Rc<Local>) {
+    let _running = Running(local.clone());
+    loop {
+        let taken = local.dispatches.take();
+        if taken.is_empty() {
+            return;
+        }
+        let sections: Vec<_> = taken.iter().map(|(part, _)| part.section()).collect();
+        let limits = local.dispatch_limits();
+        let answers = events::dispatch(&local.redis, &local.keys, clock::now(), &limits, &sections).await;
+        drop(sections);
+        // Who asked may be gone: its partition is not ours any more.
+        match answers {
+            Ok(answers) => taken.into_iter().zip(answers).for_each(|((_, to), answer)| drop(to.send(answer))),
+            Err(error) => taken.into_iter().for_each(|(_, to)| drop(to.send(Err(error.clone())))),
+        }
+    }
+}
+
+/// Lets another run begin when this one ends, however that is.
+struct Running(Rc<Local>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dispatches.running.set(false);
+    }
+}
