@@ -64,7 +64,7 @@ async fn create_probes(setting: &Setting) {
 }
 
 /// The first node is killed beside a second one. Seconds until the second owns all partitions, from the kill and from the
-/// end of the term of the last lease; and from there until it has delivered for each tenant.
+/// end of the term of the last lease; and from that end until it has delivered for each tenant.
 async fn take_over(setting: &mut Setting) -> [f64; 3] {
     let probes = SHAPE.tenants as u64;
     let second = Node::start(&setting.redis.url, SETTINGS);
