@@ -7,8 +7,6 @@ use serde_json::{Value, json};
 
 use crate::token;
 
-/// Webhooks of one user, who is alone in an organization: what the default quota allows.
-const OF_ONE_USER: usize = 1000;
 const AT_ONCE: usize = 32;
 const DEADLINE: Duration = Duration::from_secs(300);
 
@@ -50,9 +48,15 @@ impl Api {
         made["id"].as_str().expect("an id").to_owned()
     }
 
-    /// That many webhooks, a thousand in each organization.
-    pub async fn create_idle(&self, count: usize, url: &str) {
-        let create = |number: usize| self.create(number / OF_ONE_USER, url, json!({}));
+    /// That many webhooks, each in the organization that `organization_of` says for its number.
+    pub async fn create_many(
+        &self,
+        count: usize,
+        organization_of: impl Fn(usize) -> usize,
+        url: &str,
+        more: &Value,
+    ) {
+        let create = |number: usize| self.create(organization_of(number), url, more.clone());
         stream::iter(0..count).map(create).buffer_unordered(AT_ONCE).collect::<Vec<String>>().await;
     }
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use redis::FromRedisValue;
+use salesos_webhooks::store::connection::Address;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -64,12 +66,21 @@ impl Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+
+    /// `SIGTERM`, and the wait for its end.
+    pub fn stop(&mut self) {
+        let told = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        assert!(told.is_ok_and(|status| status.success()), "it runs");
+        let _ = self.0.wait();
+    }
 }
 
 /// A redis-server with an append-only file.
 pub struct Redis {
     pub process: Process,
     pub url: String,
+    /// The client of the service, as a means to look into it.
+    pub client: salesos_webhooks::store::Redis,
     _directory: Directory,
 }
 
@@ -107,7 +118,16 @@ impl Redis {
             assert!(start.elapsed() < Duration::from_secs(10), "redis-server does not start");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { process, url: format!("redis://127.0.0.1:{port}"), _directory: directory }
+        let url = format!("redis://127.0.0.1:{port}");
+        let limit = Duration::from_secs(10);
+        let address = Address::new(&url, limit, limit).expect("a URL");
+        let client = salesos_webhooks::store::Redis::new(address).expect("an address");
+        Self { process, url, client, _directory: directory }
+    }
+
+    /// What it answers to a command.
+    pub async fn query<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.client.query(redis::cmd(words[0]).arg(&words[1..])).await.expect("redis answers")
     }
 }
 

@@ -4,244 +4,126 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::api::{Api, token};
-use crate::ceiling;
-use crate::load::{Plan, Published};
-use crate::machine::{Node, Process, Redis, Role};
-use crate::sink::Arrived;
-
-/// Bytes of a published body, and of what the ceiling posts.
-const BYTES: usize = 1024;
-/// Connections of the load generator, and requests of the ceiling at once.
-const CONNECTIONS: usize = 64;
-/// The longest wait for the last arrival.
-const DEADLINE: Duration = Duration::from_secs(300);
+use crate::api::Api;
+use crate::curve::{self, extent};
+use crate::growth;
+use crate::idle::idle;
+use crate::load::Published;
+use crate::machine::Role;
+use crate::picture::{self, Axis, Chart, Series, linear_ticks};
+use crate::rounds::repeat;
+use crate::setting::{DEADLINE, Measured, SHAPE, Setting, Shape, bare_ceiling};
 
 /// How much of everything.
 #[derive(Clone, Copy)]
 pub struct Scale {
     events: u64,
+    /// Of the scenarios whose figures are compared with others.
     rounds: usize,
+    /// Of the rest.
+    repeats: usize,
     backlog: u64,
     idle: usize,
     seconds: u32,
+    growth: growth::Sizes,
 }
 
 /// What the figures of the documentation come from.
-pub const FULL: Scale = Scale { events: 150_000, rounds: 5, backlog: 100_000, idle: 100_000, seconds: 30 };
+pub const FULL: Scale = Scale {
+    events: 150_000,
+    rounds: 5,
+    repeats: 1,
+    backlog: 100_000,
+    idle: 100_000,
+    seconds: 30,
+    growth: growth::Sizes {
+        events: 20_000,
+        backlog: [0, 10_000, 100_000],
+        subscriptions: [100, 10_000, 100_000],
+        log: [0, 20_000, 100_000],
+    },
+};
 /// To see whether it works.
-pub const QUICK: Scale = Scale { events: 15_000, rounds: 1, backlog: 10_000, idle: 10_000, seconds: 5 };
+pub const QUICK: Scale = Scale {
+    events: 15_000,
+    rounds: 1,
+    repeats: 1,
+    backlog: 10_000,
+    idle: 10_000,
+    seconds: 5,
+    growth: growth::Sizes {
+        events: 4_000,
+        backlog: [0, 1_000, 10_000],
+        subscriptions: [100, 1_000, 10_000],
+        log: [0, 4_000, 10_000],
+    },
+};
+
+impl Scale {
+    /// As many rounds of every scenario that takes rounds.
+    pub fn with_rounds(self, rounds: usize) -> Self {
+        Self { rounds, repeats: rounds, ..self }
+    }
+}
+
+const NAMES: [&str; 16] = [
+    "fanout1",
+    "fanout10",
+    "one_tenant",
+    "always",
+    "unloaded",
+    "steady",
+    "load",
+    "drain",
+    "retries",
+    "nodes",
+    "idle",
+    "trouble",
+    "growth_fanout",
+    "growth_backlog",
+    "growth_subscriptions",
+    "growth_log",
+];
 
 /// Runs the scenarios of these names; none = all.
 pub async fn run(scale: Scale, only: &[String]) -> Vec<(String, Value)> {
+    let unknown = only.iter().find(|wanted| !NAMES.contains(&wanted.as_str()));
+    assert!(unknown.is_none(), "there is no scenario {unknown:?}");
     let mut results = Vec::new();
-    for name in [
-        "fanout1",
-        "fanout10",
-        "one_tenant",
-        "always",
-        "unloaded",
-        "steady",
-        "drain",
-        "retries",
-        "nodes",
-        "idle",
-        "trouble",
-    ] {
-        if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
-            continue;
+    for name in NAMES {
+        if only.is_empty() || only.iter().any(|wanted| wanted == name) {
+            results.push((name.to_owned(), scenario(scale, name).await));
         }
-        let result = match name {
-            "fanout1" => rounds(scale, Shape { fan_out: 1, ..SHAPE }, name).await,
-            "fanout10" => rounds(scale, Shape { fan_out: 10, ..SHAPE }, name).await,
-            "one_tenant" => rounds(scale, Shape { tenants: 1, fan_out: 16, ..SHAPE }, name).await,
-            "always" => always(scale).await,
-            "unloaded" => latency(20, 20 * u64::from(scale.seconds), name).await,
-            "steady" => latency(10_000, 10_000 * u64::from(scale.seconds) / 3, name).await,
-            "drain" => drain(scale).await,
-            "retries" => retries().await,
-            "nodes" => nodes(scale).await,
-            "idle" => idle(scale).await,
-            _ => trouble(scale).await,
-        };
-        results.push((name.to_owned(), result));
     }
     results
 }
 
-/// Who gets what.
-#[derive(Clone, Copy)]
-struct Shape {
-    tenants: usize,
-    /// Webhooks of each, all of which get every event.
-    fan_out: usize,
-    nodes: usize,
-    fsync: &'static str,
-}
-
-const SHAPE: Shape = Shape { tenants: 100, fan_out: 1, nodes: 1, fsync: "everysec" };
-
-/// The processes of one measurement.
-struct Setting {
-    redis: Redis,
-    nodes: Vec<Node>,
-    sink: Role,
-    sink_url: String,
-    api: Api,
-    tokens: Vec<String>,
-}
-
-impl Setting {
-    async fn new(shape: Shape) -> Self {
-        let redis = Redis::start(shape.fsync);
-        let nodes: Vec<Node> = (0..shape.nodes).map(|_| Node::start(&redis.url, &[])).collect();
-        let mut sink = Role::start("sink");
-        let sink_url = format!("http://{}", sink.line());
-        let api = Api::new(&nodes[0].api);
-        for node in &nodes {
-            api.until_metric(&node.management, "partitions_owned", |owned| owned > 0.0).await;
-            api.until_metric(&node.management, "ready", |ready| ready == 1.0).await;
-        }
-        let tokens = (0..shape.tenants).map(token).collect();
-        Self { redis, nodes, sink, sink_url, api, tokens }
+async fn scenario(scale: Scale, name: &str) -> Value {
+    let Scale { rounds, repeats, seconds, growth, .. } = scale;
+    let shaped = async |shape: Shape| {
+        repeat(rounds, name, "deliveriesPerSecond", async || beside_ceiling(scale, shape, name).await).await
+    };
+    let at_rate = async |rate: u32, events: u64| {
+        repeat(repeats, name, "arrivalMs.p50", async || latency(rate, events, name).await).await
+    };
+    match name {
+        "fanout1" => shaped(SHAPE).await,
+        "fanout10" => shaped(Shape { fan_out: 10, ..SHAPE }).await,
+        "one_tenant" => shaped(Shape { tenants: 1, fan_out: 16, ..SHAPE }).await,
+        "always" => repeat(rounds, name, "ratio", async || always(scale).await).await,
+        "unloaded" => at_rate(20, 20 * u64::from(seconds)).await,
+        "steady" => at_rate(10_000, 10_000 * u64::from(seconds) / 3).await,
+        "load" => curve::load((seconds / 5).max(2)).await,
+        "drain" => repeat(repeats, name, "deliveriesPerSecond", async || drain(scale).await).await,
+        "retries" => repeat(repeats, name, "medianMs", retries).await,
+        "nodes" => nodes(scale).await,
+        "idle" => repeat(repeats, name, "takeOverSeconds", async || idle(scale.idle).await).await,
+        "trouble" => repeat(repeats, name, "ratio", async || trouble(scale).await).await,
+        "growth_fanout" => growth::fan_out(growth).await,
+        "growth_backlog" => growth::backlog(growth).await,
+        "growth_subscriptions" => growth::subscriptions(growth).await,
+        _ => growth::log(growth).await,
     }
-
-    async fn with_webhooks(shape: Shape) -> Self {
-        let setting = Self::new(shape).await;
-        for tenant in 0..shape.tenants {
-            for _ in 0..shape.fan_out {
-                setting
-                    .api
-                    .create(tenant, &format!("{}/ok", setting.sink_url), json!({ "maxConcurrency": 64 }))
-                    .await;
-            }
-        }
-        setting
-    }
-
-    fn plan(&self, events: u64, rate: Option<u32>) -> Plan {
-        Plan {
-            nodes: self.nodes.iter().map(|node| node.api.clone()).collect(),
-            tokens: self.tokens.clone(),
-            events,
-            connections: CONNECTIONS,
-            rate,
-            bytes: BYTES,
-            event_type: "lead.created".to_owned(),
-        }
-    }
-
-    /// Publishes and waits until `expected` requests have arrived.
-    async fn measure(&mut self, plan: &Plan, expected: u64) -> Measured {
-        let _: Value = self.sink.ask("forget");
-        let mut load = Role::start("load");
-        let before = self.cpu();
-        let start = Instant::now();
-        load.tell(plan);
-        let done = self.until_arrived(expected).await;
-        let seconds = (done - start).as_secs_f64();
-        let published: Published = load.answer();
-        let cpu: Vec<Duration> = self.cpu().iter().zip(&before).map(|(now, then)| *now - *then).collect();
-        let arrived: Arrived = self.sink.ask("report");
-        let micros = |time: Duration| time.as_micros() as f64 / expected as f64;
-        Measured {
-            deliveries_per_second: expected as f64 / seconds,
-            accepted_per_second: published.accepted as f64 / published.seconds,
-            refused: published.refused,
-            published,
-            arrived,
-            node_micros: micros(cpu[2..].iter().sum()),
-            redis_micros: micros(cpu[0]),
-            sink_micros: micros(cpu[1]),
-            node_peak_kib: self.nodes.iter().map(|node| node.process.memory_kib("VmHWM")).max().unwrap_or(0),
-        }
-    }
-
-    async fn until_arrived(&mut self, expected: u64) -> Instant {
-        let start = Instant::now();
-        loop {
-            let count: u64 = self.sink.ask("count");
-            if count >= expected {
-                return Instant::now();
-            }
-            assert!(start.elapsed() < DEADLINE, "{count} of {expected} arrived");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn cpu(&self) -> Vec<Duration> {
-        let all = [&self.redis.process, &self.sink.process];
-        all.into_iter().chain(self.nodes.iter().map(|node| &node.process)).map(Process::cpu).collect()
-    }
-}
-
-struct Measured {
-    deliveries_per_second: f64,
-    accepted_per_second: f64,
-    refused: u64,
-    published: Published,
-    arrived: Arrived,
-    node_micros: f64,
-    redis_micros: f64,
-    sink_micros: f64,
-    node_peak_kib: u64,
-}
-
-impl Measured {
-    fn print(&self, name: &str, ceiling: f64) -> Value {
-        println!(
-            "{name:10} {:7.0} deliveries/s = {:4.2} of the bare ceiling {:6.0}; accepted {:6.0}/s (answer p50 {:.2} p99 {:.2} \
-             ms), arrival p50 {:.1} p99 {:.1} ms; CPU a delivery: node {:.1} redis {:.1} sink {:.1} µs; peak {} MiB{}",
-            self.deliveries_per_second,
-            self.deliveries_per_second / ceiling,
-            ceiling,
-            self.accepted_per_second,
-            self.published.answer.p50,
-            self.published.answer.p99,
-            self.arrived.times.p50,
-            self.arrived.times.p99,
-            self.node_micros,
-            self.redis_micros,
-            self.sink_micros,
-            self.node_peak_kib / 1024,
-            if self.refused > 0 { format!("; {} REFUSED", self.refused) } else { String::new() },
-        );
-        json!({
-            "deliveriesPerSecond": self.deliveries_per_second,
-            "ceiling": ceiling,
-            "ratio": self.deliveries_per_second / ceiling,
-            "acceptedPerSecond": self.accepted_per_second,
-            "refused": self.refused,
-            "arrivalMs": self.arrived.times,
-            "answerMs": self.published.answer,
-            "cpuMicros": { "node": self.node_micros, "redis": self.redis_micros, "sink": self.sink_micros },
-            "nodePeakMiB": self.node_peak_kib / 1024,
-        })
-    }
-}
-
-/// What the HTTP client alone does with the sink.
-fn bare_ceiling(scale: Scale) -> f64 {
-    let mut sink = Role::start("sink");
-    let url = format!("http://{}/ok", sink.line());
-    let mut client = Role::start("ceiling");
-    client.tell(&ceiling::Plan { url, requests: scale.events, at_once: CONNECTIONS, bytes: BYTES });
-    client.answer()
-}
-
-/// The same once more for each round; answers the median one.
-async fn rounds(scale: Scale, shape: Shape, name: &str) -> Value {
-    let mut all = Vec::new();
-    for _ in 0..scale.rounds {
-        let ceiling = bare_ceiling(scale);
-        all.push(throughput(scale, shape).await.print(name, ceiling));
-    }
-    all.sort_by(|a, b| deliveries(a).total_cmp(&deliveries(b)));
-    all[all.len() / 2].clone()
-}
-
-fn deliveries(result: &Value) -> f64 {
-    result["deliveriesPerSecond"].as_f64().unwrap_or_default()
 }
 
 async fn throughput(scale: Scale, shape: Shape) -> Measured {
@@ -254,19 +136,19 @@ async fn throughput(scale: Scale, shape: Shape) -> Measured {
     setting.measure(&plan, events * fan_out).await
 }
 
+/// As the name's scenario says, beside the bare ceiling.
+async fn beside_ceiling(scale: Scale, shape: Shape, name: &str) -> Value {
+    let ceiling = bare_ceiling(scale.events);
+    throughput(scale, shape).await.print(name, ceiling)
+}
+
+/// Redis told to write each change to disk before it answers, against once a second.
 async fn always(scale: Scale) -> Value {
-    let mut ratios = Vec::new();
-    for _ in 0..scale.rounds {
-        let every_second = throughput(scale, SHAPE).await.deliveries_per_second;
-        let always = throughput(scale, Shape { fsync: "always", ..SHAPE }).await.deliveries_per_second;
-        println!(
-            "always     {always:7.0} deliveries/s = {:4.2} of everysec {every_second:6.0}",
-            always / every_second
-        );
-        ratios.push(always / every_second);
-    }
-    ratios.sort_by(f64::total_cmp);
-    json!({ "ratio": ratios[ratios.len() / 2] })
+    let every_second = throughput(scale, SHAPE).await.deliveries_per_second;
+    let always = throughput(scale, Shape { fsync: "always", ..SHAPE }).await.deliveries_per_second;
+    let ratio = always / every_second;
+    println!("always     {always:7.0} deliveries/s = {ratio:4.2} of everysec {every_second:6.0}");
+    json!({ "ratio": ratio, "deliveriesPerSecond": { "always": always, "everysec": every_second } })
 }
 
 async fn latency(rate: u32, events: u64, name: &str) -> Value {
@@ -319,7 +201,9 @@ async fn drain(scale: Scale) -> Value {
 /// How long after its due time a retry starts, as the log tells.
 async fn retries() -> Value {
     const EVENTS: u64 = 100;
-    let mut setting = Setting::new(Shape { tenants: 1, ..SHAPE }).await;
+    /// Else it would hold back what is due.
+    const NO_BREAKER: &[(&str, &str)] = &[("WEBHOOKS_BREAKER__FAILURE_THRESHOLD", "1000")];
+    let mut setting = Setting::new(Shape { tenants: 1, settings: NO_BREAKER, ..SHAPE }).await;
     // Nothing listens there.
     let settings = json!({ "retrySchedule": [1, 2] });
     let id = setting.api.create(0, "http://127.0.0.1:1/", settings).await;
@@ -367,39 +251,36 @@ fn lateness(rows: &[Value]) -> Vec<f64> {
         .collect()
 }
 
+/// One node, two, three, all on the same cores.
 async fn nodes(scale: Scale) -> Value {
     let mut results = Vec::new();
     for nodes in [1, 2, 3] {
-        let ceiling = bare_ceiling(scale);
-        let measured = throughput(scale, Shape { nodes, ..SHAPE }).await;
-        results.push(measured.print(&format!("{nodes} nodes"), ceiling));
+        let name = format!("{nodes} nodes");
+        let round = async || beside_ceiling(scale, Shape { nodes, ..SHAPE }, &name).await;
+        results.push(repeat(scale.repeats, &name, "deliveriesPerSecond", round).await);
     }
     json!(results)
 }
 
-/// Idle webhooks: memory, start, take-over.
-async fn idle(scale: Scale) -> Value {
-    let setting = Setting::new(SHAPE).await;
-    let resident = |node: &Node| node.process.memory_kib("VmRSS") as f64 / 1024.0;
-    let empty = resident(&setting.nodes[0]);
-    setting.api.create_idle(scale.idle, &format!("{}/ok", setting.sink_url)).await;
-    let filled = resident(&setting.nodes[0]);
-    let Setting { redis, mut nodes, api, .. } = setting;
-    let second = Node::start(&redis.url, &[("WEBHOOKS_CLUSTER__PARTITIONS", "64")]);
-    api.until_metric(&second.management, "partitions_owned", |owned| owned == 32.0).await;
-    let first = nodes.remove(0);
-    let mut process = first.process;
-    process.kill();
-    let killed = Instant::now();
-    api.until_metric(&second.management, "partitions_owned", |owned| owned == 64.0).await;
-    let owned = killed.elapsed().as_secs_f64();
-    println!(
-        "idle       {} webhooks: {:.1} MiB above an empty node ({empty:.1} MiB); all partitions of a killed node are owned \
-         again after {owned:.2} s",
-        scale.idle,
-        filled - empty
-    );
-    json!({ "webhooks": scale.idle, "emptyMiB": empty, "aboveMiB": filled - empty, "takeOverSeconds": owned })
+/// Deliveries a second against the number of nodes, of what the scenario `nodes` answered.
+pub fn chart_of_nodes(nodes: &Value) -> Chart {
+    let of = |figure: &str| {
+        let results = nodes.as_array().into_iter().flatten().zip(1_u32..);
+        results
+            .filter_map(|(result, count)| Some((f64::from(count), result[figure].as_f64()?)))
+            .collect::<Vec<(f64, f64)>>()
+    };
+    let (reached, ceiling) = (of("deliveriesPerSecond"), of("ceiling"));
+    let (_, most) = extent(reached.iter().chain(&ceiling).map(|(_, y)| *y));
+    Chart {
+        title: "Throughput by nodes, on the same cores",
+        x: Axis { label: "nodes", scale: picture::Scale::Linear, ticks: vec![1.0, 2.0, 3.0] },
+        y: Axis { label: "deliveries a second", scale: picture::Scale::Linear, ticks: linear_ticks(most) },
+        series: vec![
+            Series { name: "bare ceiling", color: "#6e7781", dashes: "6 4", points: ceiling },
+            Series { name: "the service", color: "#0b5cad", dashes: "none", points: reached },
+        ],
+    }
 }
 
 /// A dead endpoint, one that hangs and one that takes ten seconds, among a hundred.
@@ -423,12 +304,12 @@ async fn trouble(scale: Scale) -> Value {
     let [alone, beside] = &results[..] else { unreachable!("two rounds") };
     // The good ones are fewer beside.
     let ratio = beside.deliveries_per_second / alone.deliveries_per_second;
+    let [p99_alone, p99_beside] = [alone, beside].map(|measured| measured.arrived.times.p99);
+    let p99_ratio = p99_beside / p99_alone;
     println!(
-        "trouble    with three bad endpoints among 100: {ratio:.3} of the deliveries/s ({:.0} of {:.0}), p99 {:.1} ms of {:.1}",
-        beside.deliveries_per_second,
-        alone.deliveries_per_second,
-        beside.arrived.times.p99,
-        alone.arrived.times.p99
+        "trouble    with three bad endpoints among 100: {ratio:.3} of the deliveries/s ({:.0} of {:.0}), p99 {p99_beside:.1} \
+         ms of {p99_alone:.1} = {p99_ratio:.2}",
+        beside.deliveries_per_second, alone.deliveries_per_second,
     );
-    json!({ "ratio": ratio, "p99Ms": [alone.arrived.times.p99, beside.arrived.times.p99] })
+    json!({ "ratio": ratio, "p99Ms": [p99_alone, p99_beside], "p99Ratio": p99_ratio })
 }

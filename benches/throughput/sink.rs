@@ -1,7 +1,7 @@
 //! The endpoint that receives, a process of its own: answers 200 with nothing and notes when each event arrived, measured
 //! from the time that its publisher wrote into it. Raw HTTP/1.1 on a socket, so that it costs little.
 //!
-//! Paths: `/slow` answers after ten seconds, `/hang` never; all others at once.
+//! Paths: `/slow` answers after ten seconds, `/hang` never; all others at once. `/aside` is not noted.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::percentiles::Percentiles;
 /// What arrived since it was last asked to forget.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Arrived {
-    /// Requests that are answered at once.
+    /// Requests that are answered at once, those aside left out.
     pub count: u64,
     /// From publish to arrival, in ms, of those.
     pub times: Percentiles,
@@ -70,6 +70,7 @@ async fn serve(mut stream: TcpStream, seen: Rc<RefCell<Seen>>) -> std::io::Resul
         let path = buffer.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
         match path {
             b"/hang" => std::future::pending().await,
+            b"/aside" => {}
             b"/slow" => tokio::time::sleep(Duration::from_secs(10)).await,
             _ => note(&buffer[head..end], &mut seen.borrow_mut()),
         }
