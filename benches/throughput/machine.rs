@@ -107,7 +107,9 @@ impl Redis {
                 "--appendfsync",
                 fsync,
             ])
-            .args(["--stream-node-max-bytes", "512", "--maxmemory-policy", "noeviction", "--dir"])
+            // As docs/operations.md says.
+            .args(["--stream-node-max-bytes", "512", "--maxmemory-policy", "noeviction"])
+            .args(["--auto-aof-rewrite-min-size", "512mb", "--dir"])
             .arg(&directory.0)
             .stdout(Stdio::null())
             .spawn()

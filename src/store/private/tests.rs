@@ -59,6 +59,7 @@ fn it_keeps_what_it_was_given_and_nobody_else_may_enter() {
         ("appendfsync", "everysec"),
         ("maxmemory-policy", "noeviction"),
         ("stream-node-max-bytes", "512"),
+        ("auto-aof-rewrite-min-size", "536870912"),
         ("save", ""),
     ];
     for (name, value) in expected {
