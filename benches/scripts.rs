@@ -29,7 +29,7 @@ use salesos_webhooks::store::events::{
 };
 use salesos_webhooks::store::keys::{event_hash, owner_hash, tenant_hash};
 use salesos_webhooks::store::outcomes::{self, Disposition, Outcome, OutcomeLimits, Source};
-use salesos_webhooks::store::publications::{self, Bounds, Publication};
+use salesos_webhooks::store::publications::{self, Bounds, Intake, Publication};
 use salesos_webhooks::store::script::Section;
 use salesos_webhooks::store::{Keys, Redis};
 
@@ -265,11 +265,11 @@ impl Bench {
 
     async fn publish(&self, corners: &[Corner]) {
         let bounds = Bounds { max_undispatched: 1 << 30, max_pending_of_tenant: 1 << 30 };
-        let publications: Vec<Publication> =
-            (0..EVENTS).flat_map(|_| corners.iter().map(publication)).collect();
+        let intake = Intake::new(self.redis.clone(), self.keys.clone(), bounds);
+        let publications: Vec<Arc<Publication>> =
+            (0..EVENTS).flat_map(|_| corners.iter().map(publication)).map(Arc::new).collect();
         for some in publications.chunks(AT_ONCE) {
-            let publish =
-                |publication| publications::publish(&self.redis, &self.keys, &LAYOUT, bounds, publication);
+            let publish = |publication| publications::publish(&intake, &LAYOUT, publication);
             for answer in join_all(some.iter().map(publish)).await {
                 answer.expect("redis answers");
             }

@@ -280,7 +280,7 @@ impl WebhookActor {
         ctx.spawn(fetched.into_actor(self).map(move |body, actor, ctx| {
             let event_type = body.ok().flatten().map_or_else(|| Arc::from("unknown"), |body| body.event_type);
             let outcome = attempt::outcome(&webhook, owner_hash, tenant_hash, event_type, verdict, None);
-            recorder::record(&actor.start.local, actor.job(outcome, webhook.settings.ordered, ctx));
+            recorder::record(&actor.start.local, actor.job(outcome, ctx));
         }));
     }
 
@@ -389,13 +389,14 @@ impl WebhookActor {
         let event_type = event_type.clone();
         let outcome = attempt::outcome(webhook, owner_hash, tenant_hash, event_type, verdict, Some(result));
         let outcome = Outcome { event_size: Some(*event_size), ..outcome };
-        recorder::record(&self.start.local, self.job(outcome, webhook.settings.ordered, ctx));
+        recorder::record(&self.start.local, self.job(outcome, ctx));
     }
 
     /// What the next attempt, or the next decision, waits for is urgent.
-    fn job(&self, outcome: Outcome, is_ordered: bool, ctx: &mut Context<Self>) -> Job {
+    fn job(&self, outcome: Outcome, ctx: &mut Context<Self>) -> Job {
         let (tenure, owner, actor) = (self.start.tenure.clone(), self.start.owner.clone(), ctx.address());
-        let is_urgent = is_ordered || outcome.change.is_some() || outcome.disable.is_some();
+        let is_awaited = self.ready.as_ref().is_some_and(|ready| ready.lane.awaits_records());
+        let is_urgent = is_awaited || outcome.change.is_some() || outcome.disable.is_some();
         Job { tenure, owner, actor, outcome, is_urgent }
     }
 }

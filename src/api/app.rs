@@ -13,6 +13,7 @@ use crate::domain::NodeId;
 use crate::policy::address::Guard;
 use crate::policy::partition::Layout;
 use crate::store;
+use crate::store::publications::{Bounds, Intake};
 
 /// What all workers of the node share; made once at start.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ pub struct App {
     pub redis: store::Redis,
     /// Names of keys.
     pub keys: store::Keys,
+    /// Stores publications; belongs to this thread.
+    pub intake: Intake,
     /// The cluster's fixed counts.
     pub layout: Layout,
     /// Checks tokens.
@@ -85,11 +88,19 @@ impl App {
     /// # Errors
     /// See [`SetUpError`]; nothing connects yet.
     pub fn for_worker(shared: &Shared) -> Result<Self, SetUpError> {
+        let redis = store::Redis::new(shared.address.clone())?;
+        let keys = store::Keys::new(&shared.config.redis.prefix);
+        let queue = &shared.config.queue;
+        let bounds = Bounds {
+            max_undispatched: queue.max_undispatched_bytes,
+            max_pending_of_tenant: queue.max_pending_bytes_per_tenant,
+        };
         Ok(Self {
+            intake: Intake::new(redis.clone(), keys.clone(), bounds),
             guard: Guard { allowed: shared.config.delivery.allowed_networks.clone() },
             sender: Sender::new(&shared.config.delivery)?,
-            redis: store::Redis::new(shared.address.clone())?,
-            keys: store::Keys::new(&shared.config.redis.prefix),
+            redis,
+            keys,
             config: shared.config.clone(),
             layout: shared.layout,
             authenticator: shared.authenticator.clone(),

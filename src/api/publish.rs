@@ -3,6 +3,8 @@
 //! The body that every receiver gets is written here, once. 202 means stored in every partition that holds webhooks of
 //! the tenant.
 
+use std::sync::Arc;
+
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
@@ -23,7 +25,7 @@ use super::request::{concerns, trace_of};
 use crate::clock;
 use crate::domain::{Event, EventId, Millis, Tenant, TraceContext};
 use crate::policy::json;
-use crate::store::publications::{self, Bounds, Publication, Published};
+use crate::store::publications::{self, Publication, Published};
 use crate::telemetry::events as facts;
 
 /// The most events of one batch.
@@ -300,13 +302,9 @@ fn read_organization(caller: &Caller, fields: &mut Fields<'_>) -> Option<String>
 }
 
 async fn store(app: &App, publication: Publication) -> Result<Taken, Error> {
-    let queue = &app.config.queue;
-    let bounds = Bounds {
-        max_undispatched: queue.max_undispatched_bytes,
-        max_pending_of_tenant: queue.max_pending_bytes_per_tenant,
-    };
+    let publication = Arc::new(publication);
     let event = &publication.event;
-    let published = publications::publish(&app.redis, &app.keys, &app.layout, bounds, &publication).await;
+    let published = publications::publish(&app.intake, &app.layout, &publication).await;
     facts::published(published.as_ref());
     let published = published?;
     let taken = |id: &EventId, timestamp: Millis, duplicate| Taken {

@@ -253,7 +253,9 @@ impl Search<'_> {
 mod tests {
     use super::*;
     use crate::domain::{Event, Shard};
-    use crate::store::publications::{Bounds, Publication, publish};
+    use std::sync::Arc;
+
+    use crate::store::publications::{Bounds, Intake, Publication, publish};
     use crate::store::testing::TestRedis;
 
     const LAYOUT: Layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
@@ -380,7 +382,8 @@ mod tests {
         let (timestamp, data) = (Millis(17), "{}".to_owned());
         let publication = Publication { event, timestamp, own_id: true, key: None, data };
         let bounds = Bounds { max_undispatched: 1000, max_pending_of_tenant: 1000 };
-        publish(redis, &keys, &LAYOUT, bounds, &publication).await.unwrap();
+        let intake = Intake::new(redis.clone(), keys.clone(), bounds);
+        publish(&intake, &LAYOUT, &Arc::new(publication)).await.unwrap();
         assert!(look(&own).await, "wherever it lies");
     }
 }

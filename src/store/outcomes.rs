@@ -119,19 +119,23 @@ pub async fn record(
     let mut call = OUTCOME.on(&route);
     call.arg(keys.of(first.partition)).arg(now.0).arg(limits.log_max).arg(limits.dead_max);
     call.arg(limits.closed.as_secs()).arg(limits.dead.as_secs());
-    for section in sections {
+    let orders: Vec<Vec<usize>> = sections.iter().map(|section| by_webhook(section.items)).collect();
+    for (section, order) in sections.iter().zip(&orders) {
         call.arg(keys.of(section.partition)).arg(section.token);
-        for outcome in section.items {
-            add_outcome(&mut call, outcome);
-        }
+        add_outcomes(&mut call, section.items, order);
         call.end_section();
     }
     let answers = call.run_sections(redis).await?;
-    Ok(answers.into_iter().map(|answers| answers.map(recorded)).collect())
+    let read = |(answers, order): (Result<Answers, Error>, &Vec<usize>)| Ok(recorded(&answers?, order));
+    Ok(answers.into_iter().zip(&orders).map(read).collect())
 }
 
-fn recorded(Answers { items, set_aside }: Answers) -> Recorded {
-    Recorded { receipts: items.iter().map(receipt).collect(), set_aside }
+fn recorded(Answers { items, set_aside }: &Answers, order: &[usize]) -> Recorded {
+    let mut receipts = vec![Receipt::Gone; order.len()];
+    for (at, answer) in order.iter().zip(items) {
+        receipts[*at] = receipt(answer);
+    }
+    Recorded { receipts, set_aside: *set_aside }
 }
 
 fn receipt(answer: &Value) -> Receipt {
@@ -142,33 +146,51 @@ fn receipt(answer: &Value) -> Receipt {
     }
 }
 
+/// The outcomes of a section by webhook: what they share is sent once. Every argument costs Redis a microsecond all in
+/// all, and there are tens of thousands of outcomes a second.
+fn add_outcomes(call: &mut Call<'_>, outcomes: &[&Outcome], order: &[usize]) {
+    for of_webhook in order.chunk_by(|one, other| outcomes[*one].webhook == outcomes[*other].webhook) {
+        let first = outcomes[of_webhook[0]];
+        call.arg(first.webhook.as_str())
+            .arg(&*first.owner_hash)
+            .arg(&*first.tenant_hash)
+            .arg(of_webhook.len());
+        for at in of_webhook {
+            add_outcome(call, outcomes[*at]);
+        }
+    }
+}
+
+/// The places of outcomes in the order in which they are sent: by webhook, those of one as they came.
+fn by_webhook(outcomes: &[&Outcome]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..outcomes.len()).collect();
+    order.sort_by(|one, other| outcomes[*one].webhook.as_str().cmp(outcomes[*other].webhook.as_str()));
+    order
+}
+
 fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {
-    call.arg(outcome.webhook.as_str()).arg(&*outcome.owner_hash).arg(&*outcome.tenant_hash);
-    match outcome.source {
-        Source::Mailbox => call.arg("mailbox"),
-        Source::Retries => call.arg(member(outcome, outcome.attempt)),
-    };
-    call.arg(outcome.entry.to_string()).arg(&outcome.event_hash).arg(outcome.event.as_str());
-    call.arg(&*outcome.event_type).arg(match outcome.disposition {
-        Disposition::Delivered => "delivered",
-        Disposition::Retry(_) => "retry",
-        Disposition::Dead => "dead",
+    let further = further(outcome);
+    call.arg(match (outcome.disposition, further.is_empty()) {
+        (Disposition::Delivered, true) => "delivered",
+        (Disposition::Delivered, false) => "delivered+",
+        (Disposition::Retry(_), _) => "retry+",
+        (Disposition::Dead, _) => "dead+",
     });
-    call.arg(outcome.attempt).arg(&outcome.row.0);
+    call.arg(outcome.entry.to_string())
+        .arg(&outcome.event_hash)
+        .arg(&*outcome.event_type)
+        .arg(&outcome.row.0);
     match outcome.elapsed.map(|elapsed| u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX)) {
         Some(ms) => call.arg(ms).arg(stats::bucket_of(ms)),
         None => call.arg(0).arg(""),
     };
-    call.arg(match outcome.signal {
-        Signal::Succeeded => "good",
-        Signal::Failed => "bad",
-        Signal::Nothing => "",
-    });
     match outcome.event_size {
         Some(bytes) => call.arg(bytes),
         None => call.arg(""),
     };
-    let further = further(outcome);
+    if further.is_empty() {
+        return;
+    }
     call.arg(further.len());
     for (name, value) in &further {
         call.arg(name).arg(&**value);
@@ -180,9 +202,23 @@ fn member(outcome: &Outcome, attempt: u32) -> String {
     super::mailboxes::Retry::member(outcome.entry, attempt, &outcome.event)
 }
 
-/// What only some outcomes have: every argument costs Redis a little, and most deliveries arrive.
+/// What an outcome has besides what each has; nothing for a delivery that arrived at its first attempt, as most do.
 fn further(outcome: &Outcome) -> Vec<(&'static str, Cow<'_, str>)> {
     let mut further = Vec::new();
+    if outcome.source == Source::Retries {
+        further.push(("from", Cow::from(member(outcome, outcome.attempt))));
+    }
+    if outcome.attempt != 1 {
+        further.push(("attempt", Cow::from(outcome.attempt.to_string())));
+    }
+    match outcome.signal {
+        Signal::Succeeded => {}
+        Signal::Failed => further.push(("signal", Cow::from("bad"))),
+        Signal::Nothing => further.push(("signal", Cow::from(""))),
+    }
+    if outcome.disposition != Disposition::Delivered {
+        further.push(("id", Cow::from(outcome.event.as_str())));
+    }
     if let Disposition::Retry(due) = outcome.disposition {
         further.push(("due", Cow::from(due.0.to_string())));
         further.push(("member", Cow::from(member(outcome, outcome.attempt + 1))));

@@ -4,13 +4,16 @@
 //! part; a repeat with the same key completes it.
 //! Sources: Redis `XADD`, `SET`.
 
-use std::sync::LazyLock;
+mod intake;
+
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use redis::Value;
 use sha2::{Digest, Sha256};
 
-use super::events::{text, unreadable};
+pub use self::intake::Intake;
+use super::events::text;
 use super::meter::Called;
 use super::resend::CALL_MEMORY;
 use super::script::{Call, Script};
@@ -62,6 +65,7 @@ impl Publication {
 }
 
 /// What tells a publication from its repeats; made only where somebody may repeat it.
+#[derive(Debug)]
 struct Marks {
     /// For how long a repeat is known.
     known_for: Duration,
@@ -121,6 +125,7 @@ pub struct Bounds {
 }
 
 /// What an earlier call left under the idempotency key.
+#[derive(Debug)]
 struct Known {
     fingerprint: String,
     id: EventId,
@@ -145,26 +150,27 @@ impl Known {
 /// # Errors
 /// [`Error::Unanswered`]: it may have been stored, in part or whole.
 pub async fn publish(
-    redis: &Redis,
-    keys: &Keys,
+    intake: &Intake,
     layout: &Layout,
-    bounds: Bounds,
-    publication: &Publication,
+    publication: &Arc<Publication>,
 ) -> Result<Published, Error> {
     let home = layout.home_of(&publication.event.tenant);
-    let marks = Marks::of(publication, redis);
-    let store = async |partition, publication: &Publication, role| {
-        call(keys, partition, bounds, publication, marks.as_ref(), role).run(redis).await
+    let marks = Marks::of(publication, &intake.redis).map(Arc::new);
+    let store = async |partition, publication: &Arc<Publication>, role| {
+        let (publication, marks) = (publication.clone(), marks.clone());
+        intake.store(Item { partition, publication, marks, role }).await
     };
-    let (first, shards, result) = match read(&store(home, publication, Role::Home).await?)? {
+    let (first, shards, result) = match store(home, publication, Role::Home).await? {
         Stored::Yes(shards) => (None, shards, Published::New),
         // Made by this very call, which the client sent twice.
         Stored::Known(known) if !publication.is_repeatable() => (None, known.shards, Published::New),
-        Stored::Known(known) if marks.as_ref().is_none_or(|marks| marks.fingerprint != known.fingerprint) => {
+        Stored::Known(known)
+            if !marks.as_ref().is_some_and(|marks| marks.fingerprint == known.fingerprint) =>
+        {
             return Ok(Published::Conflict);
         }
         Stored::Known(known) => {
-            let first = publication.as_first(&known.id, known.timestamp);
+            let first = Arc::new(publication.as_first(&known.id, known.timestamp));
             (Some(first), known.shards, Published::Duplicate(known.id, known.timestamp))
         }
         Stored::Taken => return Ok(Published::Conflict),
@@ -174,7 +180,7 @@ pub async fn publish(
     if shards > 1 {
         let stored = first.as_ref().unwrap_or(publication);
         for partition in layout.partitions_of(&stored.event.tenant, shards).into_iter().skip(1) {
-            match read(&store(partition, stored, Role::Further).await?)? {
+            match store(partition, stored, Role::Further).await? {
                 Stored::PartitionFull | Stored::TenantFull => return Ok(Published::PartlyStored),
                 _ => {}
             }
@@ -183,11 +189,14 @@ pub async fn publish(
     Ok(result)
 }
 
+#[derive(Clone, Copy, Debug)]
 enum Role {
     Home,
     Further,
 }
 
+/// What became of an event in one partition.
+#[derive(Debug)]
 enum Stored {
     Yes(u8),
     Known(Known),
@@ -196,37 +205,38 @@ enum Stored {
     TenantFull,
 }
 
-/// The call that stores a publication in one partition.
-fn call(
-    keys: &Keys,
+/// A publication to be stored in one partition.
+#[derive(Debug)]
+struct Item {
     partition: Partition,
-    bounds: Bounds,
-    publication: &Publication,
-    marks: Option<&Marks>,
+    publication: Arc<Publication>,
+    marks: Option<Arc<Marks>>,
     role: Role,
-) -> Call<'static> {
-    let event = &publication.event;
-    let mut call = PUBLISH.on(&keys.key(partition, "events"));
-    call.arg(keys.of(partition))
-        .arg(if matches!(role, Role::Home) { "home" } else { "further" })
-        .arg(event.id.as_str())
-        .arg(&*event.event_type)
-        .arg(event.tenant.to_string())
-        .arg(keys::tenant_hash(&event.tenant))
-        .arg(&event.body[..])
-        .arg(event.trace.map(|trace| trace.to_string()).unwrap_or_default())
-        .arg(bounds.max_undispatched)
-        .arg(bounds.max_pending_of_tenant);
-    if let Some(Marks { known_for, idem, also, fingerprint }) = marks {
-        call.arg(known_for.as_secs()).arg(keys::event_hash(&event.tenant, &event.id));
-        call.arg(idem).arg(also);
-        call.arg(u8::from(publication.own_id)).arg(fingerprint).arg(publication.timestamp.0);
-    }
-    call
 }
 
-fn read(answer: &Value) -> Result<Stored, Error> {
-    read_stored(answer).ok_or_else(|| unreadable("publish"))
+impl Item {
+    /// What every event has, and what those have besides that somebody may repeat.
+    const ARGUMENTS: [usize; 2] = [7, 7 + 7];
+
+    fn add_to(&self, call: &mut Call<'_>, keys: &Keys) {
+        let Self { partition, publication, marks, role } = self;
+        let event = &publication.event;
+        call.arg(keys.of(*partition))
+            .arg(Self::ARGUMENTS[usize::from(marks.is_some())])
+            .arg(if matches!(role, Role::Home) { "home" } else { "further" })
+            .arg(event.id.as_str())
+            .arg(&*event.event_type)
+            .arg(event.tenant.to_string())
+            .arg(keys::tenant_hash(&event.tenant))
+            .arg(&event.body[..])
+            .arg(event.trace.map(|trace| trace.to_string()).unwrap_or_default());
+        if let Some(marks) = marks {
+            let Marks { known_for, idem, also, fingerprint } = &**marks;
+            call.arg(known_for.as_secs()).arg(keys::event_hash(&event.tenant, &event.id));
+            call.arg(idem).arg(also);
+            call.arg(u8::from(publication.own_id)).arg(fingerprint).arg(publication.timestamp.0);
+        }
+    }
 }
 
 fn read_stored(answer: &Value) -> Option<Stored> {
@@ -243,8 +253,6 @@ fn read_stored(answer: &Value) -> Option<Stored> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
@@ -276,7 +284,8 @@ mod tests {
         let (timestamp, data) = (Millis(1000), "{}".to_owned());
         let publication = Publication { event, timestamp, own_id: false, key: Some("k".into()), data };
         let bounds = Bounds { max_undispatched: 1000, max_pending_of_tenant: 1000 };
-        let published = async || publish(redis, &keys, &layout, bounds, &publication).await.unwrap();
+        let (intake, publication) = (Intake::new(redis.clone(), keys.clone(), bounds), Arc::new(publication));
+        let published = async || publish(&intake, &layout, &publication).await.unwrap();
         assert_eq!(published().await, Published::PartlyStored);
         assert_eq!(run(redis, &["XLEN", &format!("{home}events")]).await, "1");
         run(redis, &["DEL", &format!("{further}usage")]).await;

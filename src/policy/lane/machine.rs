@@ -431,6 +431,13 @@ impl<B: Clone> Lane<B> {
             }
         }
     }
+
+    /// Whether the next attempt waits for outcomes to be recorded, or soon will.
+    pub fn awaits_records(&self) -> bool {
+        let unrecorded = self.in_flight.len() - self.sending;
+        self.limits.ordered || unrecorded > self.limits.max_concurrency + UNRECORDED / 2
+    }
+
     fn may_start(&self, now: Millis) -> bool {
         let unrecorded = self.in_flight.len() - self.sending;
         let room = self.sending < self.limits.max_concurrency

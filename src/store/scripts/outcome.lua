@@ -69,7 +69,7 @@ local function ended(item, state, how)
 end
 
 local function part(item, place, ...)
-  return guarded(place, item.webhook, item.id, ...)
+  return guarded(place, item.webhook, item.id ~= '' and item.id or item.entry, ...)
 end
 
 local function retry(item, state)
@@ -168,24 +168,32 @@ local function write_webhook(webhook, state)
   end
 end
 
--- An item begins with what each has, and goes on with the names and values of what only some have.
-local FIXED = 16
-local function item_at(at)
-  local webhook, owner, tenant, from, entry, event, id, kind, how, attempt, row, elapsed, bucket, signal, size, more =
-    unpack(ARGV, at, at + FIXED - 1)
-  local item = { webhook = webhook, owner = owner, tenant = tenant, from = from, entry = entry, event = event, id = id,
-    kind = kind, how = how, attempt = attempt, row = row, elapsed = elapsed, bucket = bucket, signal = signal, size = size }
-  local after = at + FIXED + 2 * more
-  for i = at + FIXED, after - 1, 2 do item[ARGV[i]] = ARGV[i + 1] end
-  return item, after
+-- What each item has comes first; then, where there is a `+`, how many names and values of what differs from the usual: it
+-- was in the mailbox, arrived at the first attempt, and speaks well of the endpoint.
+local HOW = { ['delivered'] = 'delivered', ['delivered+'] = 'delivered', ['retry+'] = 'retry', ['dead+'] = 'dead' }
+local FIXED = 8
+local function item_at(at, webhook, owner, tenant)
+  local how, entry, event, kind, row, elapsed, bucket, size = unpack(ARGV, at, at + FIXED - 1)
+  local item = { webhook = webhook, owner = owner, tenant = tenant, how = HOW[how], entry = entry, event = event, kind = kind,
+    row = row, elapsed = elapsed, bucket = bucket, size = size, from = 'mailbox', attempt = '1', signal = 'good', id = '' }
+  local after = at + FIXED
+  if how == 'delivered' then return item, after end
+  local more = tonumber(ARGV[after])
+  for i = after + 1, after + 2 * more, 2 do item[ARGV[i]] = ARGV[i + 1] end
+  return item, after + 1 + 2 * more
 end
 
+-- The items of a section come by webhook, and are answered in that order.
 local function outcomes(at, till)
   local answers, item = {}, nil
   webhooks = {}
   while at <= till do
-    item, at = item_at(at)
-    answers[#answers + 1] = record(item)
+    local webhook, owner, tenant, count = unpack(ARGV, at, at + 3)
+    at = at + 4
+    for _ = 1, tonumber(count) do
+      item, at = item_at(at, webhook, owner, tenant)
+      answers[#answers + 1] = record(item)
+    end
   end
   for webhook, state in pairs(webhooks) do
     if state.touched then write_webhook(webhook, state) end
