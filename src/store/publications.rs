@@ -164,9 +164,7 @@ pub async fn publish(
         Stored::Yes(shards) => (None, shards, Published::New),
         // Made by this very call, which the client sent twice.
         Stored::Known(known) if !publication.is_repeatable() => (None, known.shards, Published::New),
-        Stored::Known(known)
-            if !marks.as_ref().is_some_and(|marks| marks.fingerprint == known.fingerprint) =>
-        {
+        Stored::Known(known) if marks.as_ref().is_none_or(|marks| marks.fingerprint != known.fingerprint) => {
             return Ok(Published::Conflict);
         }
         Stored::Known(known) => {
