@@ -64,11 +64,6 @@ pub struct Dispatches {
 }
 
 impl Dispatches {
-    /// Whether a call is under way: what is read meanwhile would wait.
-    pub fn is_running(&self) -> bool {
-        self.running.get()
-    }
-
     /// What the next call carries: at least one batch, if one waits.
     fn take(&self) -> Vec<Waiting> {
         let mut waiting = self.waiting.borrow_mut();

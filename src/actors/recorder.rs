@@ -3,7 +3,7 @@
 //! Nothing waits for an ordinary outcome to be recorded, so that under load it may wait for others: what is recorded of a
 //! webhook and of its owner is written once a call, however many outcomes it has. The more the last round had, the longer
 //! until the next ([`pace`]): below some 2,000 outcomes a second every one is recorded at once, above it they gather. What the next attempt waits
-//! for is always recorded at once. A node that dies repeats what it had not recorded: at most [`ENOUGH`] requests, or
+//! for is always recorded at once. While Redis answers, a node that dies repeats what it had not recorded: at most [`ENOUGH`] requests, or
 //! those of [`MOST`], arrive twice besides those that were on their way.
 //!
 //! Outcomes are held until they are recorded or their partition is lost, in any order but that of one webhook's.
@@ -112,11 +112,12 @@ impl Recorder {
 
     /// Waits until the next round may begin.
     async fn wait(&self) {
-        if let Some(due) = self.due.get()
+        // A notice may be of what an earlier round has recorded.
+        while let Some(due) = self.due.get()
             && !self.may_hurry()
         {
             tokio::select! {
-                () = tokio::time::sleep_until(due.into()) => {}
+                () = tokio::time::sleep_until(due.into()) => break,
                 () = self.hurry.notified() => {}
             }
         }
@@ -148,16 +149,17 @@ impl Recorder {
         taken
     }
 
-    /// What was not recorded comes first again.
+    /// What was not recorded waits again; of its partition it comes first.
     fn put_back(&self, mut group: Group) {
         self.count.set(self.count.get() + group.jobs.len());
+        self.is_urgent.set(self.is_urgent.get() || group.jobs.iter().any(|job| job.is_urgent));
         let mut groups = self.groups.borrow_mut();
         if let Some(at) = groups.iter().position(|held| Rc::ptr_eq(&held.tenure, &group.tenure))
             && let Some(mut later) = groups.remove(at)
         {
             group.jobs.append(&mut later.jobs);
         }
-        groups.push_front(group);
+        groups.push_back(group);
     }
 }
 
@@ -174,6 +176,7 @@ async fn run(local: Rc<Local>, recorder: Rc<Recorder>) {
                 backoff = Backoff::default();
             } else {
                 backoff.wait().await;
+                break;
             }
         }
     }

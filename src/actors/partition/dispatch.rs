@@ -54,11 +54,14 @@ impl PartitionActor {
     /// The events up to the next control entry, as many as fit into a call. A control entry changes what the events
     /// behind it match, so it ends the batch.
     pub(super) fn next_batch(&mut self) -> Vec<Instruction> {
-        let (mut batch, mut targets, mut bytes) = (Vec::new(), 0, 0);
+        let (mut batch, mut targets, mut bytes, mut last) = (Vec::new(), 0, 0, EntryId::ZERO);
         while batch.len() < DISPATCH_BATCH
             && bytes < DISPATCH_BYTES
-            && let Some(Entry { kind: EntryKind::Event(event), .. }) = self.arrived.front()
+            && let Some(Entry { id, kind: EntryKind::Event(event) }) = self.arrived.front()
+            // What was read twice begins a batch of its own: the script relies on the order of one.
+            && *id > last
         {
+            last = *id;
             let matched = self.table.matching(&event.tenant, &event.event_type).len();
             if !batch.is_empty() && targets + matched > MAX_TARGETS {
                 break;

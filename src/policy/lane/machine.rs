@@ -432,10 +432,10 @@ impl<B: Clone> Lane<B> {
         }
     }
 
-    /// Whether the next attempt waits for outcomes to be recorded, or soon will.
+    /// Whether the next attempt, or the end, waits for outcomes to be recorded, or soon will.
     pub fn awaits_records(&self) -> bool {
         let unrecorded = self.in_flight.len() - self.sending;
-        self.limits.ordered || unrecorded > self.limits.max_concurrency + UNRECORDED / 2
+        self.draining || self.limits.ordered || unrecorded > self.limits.max_concurrency + UNRECORDED / 2
     }
 
     fn may_start(&self, now: Millis) -> bool {

@@ -231,8 +231,10 @@ async fn of_a_batch_that_was_partly_done_before_only_the_rest_is_done() {
     use Dispatched::{Done, Skipped};
     assert_eq!(dispatched(&batch).await, [Skipped, Skipped, Done, Done]);
     assert_eq!(dispatched(&batch).await, [Skipped, Skipped, Skipped, Skipped]);
+    let twice = [of(5).await, fixture.event_of(5)];
+    assert_eq!(dispatched(&twice).await, [Done, Skipped], "named twice it is done once");
     assert_eq!(fixture.run(&["XLEN", "sw:{p03}:events"]).await, "0");
-    assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:mbox:{}", fixture.webhook)]).await, "4");
+    assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:mbox:{}", fixture.webhook)]).await, "5");
 }
 
 #[tokio::test]

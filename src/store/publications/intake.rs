@@ -63,8 +63,11 @@ impl Intake {
         let running = Running(&self);
         while let Some(taken) = running.0.take() {
             let items: Vec<&Item> = taken.iter().map(|(item, _)| item).collect();
-            let answers = self.call(&items).await;
-            let answers = answers.unwrap_or_else(|error| items.iter().map(|_| Err(error.clone())).collect());
+            let answers = self.call(&items).await.unwrap_or_else(|error| {
+                // Nobody waits for as many limits as there are calls: what waits is refused with these.
+                self.refuse_waiting(&error);
+                items.iter().map(|_| Err(error.clone())).collect()
+            });
             for ((_, waiting), answer) in taken.into_iter().zip(answers) {
                 // Who published may be gone.
                 let _ = waiting.send(answer);
@@ -72,9 +75,17 @@ impl Intake {
         }
     }
 
+    fn refuse_waiting(&self, error: &Error) {
+        let waiting = std::mem::take(&mut self.lock().waiting);
+        for (_, to) in waiting {
+            let _ = to.send(Err(error.clone()));
+        }
+    }
+
     /// What the next call carries; `None` = nothing waits, and the next one to come runs.
     fn take(&self) -> Option<Vec<Waiting>> {
         let mut queue = self.lock();
+        queue.waiting.retain(|(_, waiting)| !waiting.is_closed());
         let mut bytes = 0;
         let fits = |(item, _): &&Waiting| {
             let before = bytes;

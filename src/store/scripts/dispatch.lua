@@ -71,8 +71,8 @@ local function put(entry, webhook, owner, id, kind)
   return false
 end
 
--- Takes the events of a section out of the stream, as far as they still lie there. They leave it in its order: where one
--- is found, so are those behind it, and go in one command.
+-- Takes the events of a section out of the stream, as far as they still lie there. They come in its order and leave it in
+-- its order: where one is found, so are those behind it, and go in one command.
 local removed
 local function remove(first, till)
   removed = {}
@@ -102,6 +102,7 @@ function handle.event()
   local targets = { take(2 * tonumber(n)) }
   if mode == 'part' and #redis.call('XRANGE', P .. 'events', entry, entry) == 0 then return 0 end
   if mode ~= 'part' and (removed[entry] or redis.call('XDEL', P .. 'events', entry)) == 0 then return 0 end
+  removed[entry] = 0
   if mode ~= 'part' then add(USAGE, 'undispatched', -#body) end
   if #targets == 0 and keep == '0' then return 1 end
   local key, opened, full = P .. 'event:' .. event, 0, {}

@@ -94,7 +94,7 @@ local function note(item, state, word)
   if item.disable == 'failing' and not was_failing then
     -- Its failures were forgotten since that was decided: it is switched on, or was just meant to be. Whoever decided
     -- it holds the webhook for switched off, and reads it again.
-    redis.call('XADD', P .. 'events', '*', 'k', 'changed', 'w', item.webhook)
+    part(item, 'events:', redis.call, 'XADD', P .. 'events', '*', 'k', 'changed', 'w', item.webhook)
     return
   end
   part(item, 'disable:', disable, item.webhook, item.disable)

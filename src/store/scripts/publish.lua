@@ -20,6 +20,9 @@ local function store(role, id, kind, tenant_text, tenant, body, trace, once, eve
   if tonumber(usage[1] or 0) + #body > max_undispatched then return { 'partition_full' } end
   if tonumber(usage[2] or 0) + #body > max_pending then return { 'tenant_full' } end
 
+  -- Read before anything is written: what cannot be read has stored nothing.
+  local shards = role == 'home' and redis.call('HGET', P .. 'tenant:' .. tenant, 'shards') or '1'
+
   local stream, entry = P .. 'events', nil
   if trace == '' then
     entry = redis.call('XADD', stream, '*', 'k', 'event', 'e', id, 't', kind, 'n', tenant_text, 'b', body)
@@ -31,7 +34,6 @@ local function store(role, id, kind, tenant_text, tenant, body, trace, once, eve
     if once then redis.call('SET', P .. 'once:' .. event, 1, 'EX', once) end
     return { 'stored', 0 }
   end
-  local shards = redis.call('HGET', P .. 'tenant:' .. tenant, 'shards') or '1'
   if once then
     -- The entry is where the event is found until its dispatch.
     local record = fingerprint .. ' ' .. id .. ' ' .. at .. ' ' .. shards .. ' ' .. entry

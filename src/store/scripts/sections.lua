@@ -15,12 +15,11 @@ local function each_section(first, part)
   for i = 1, count do
     local till = tonumber(ARGV[#ARGV - 1 - count + i])
     enter(ARGV[at])
-    if fenced(ARGV[at + 1]) then
-      answers[i] = FENCED
-    else
-      local done, answer = pcall(part, at + 2, till)
-      answers[i] = done and answer or (type(answer) == 'table' and answer.err or tostring(answer))
-    end
+    local token, first_item = ARGV[at + 1], at + 2
+    local done, answer = pcall(function()
+      return fenced(token) and FENCED or part(first_item, till)
+    end)
+    answers[i] = done and answer or (type(answer) == 'table' and answer.err or tostring(answer))
     at = till + 1
   end
   return answers
