@@ -290,4 +290,46 @@ mod tests {
         assert!(matches!(published().await, Published::Duplicate(..)), "a repeat completes it");
         assert_eq!(run(redis, &["XLEN", &format!("{further}events")]).await, "1");
     }
+
+    #[tokio::test]
+    async fn while_redis_hangs_all_that_wait_are_refused_with_the_first() {
+        const PUBLICATIONS: u64 = 1000;
+        // Takes connections and never answers.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let opened = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = opened.clone();
+        let hangs = tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                held.push(socket);
+            }
+        });
+        let limit = Duration::from_millis(200);
+        let redis = Redis::new(super::super::connection::Address::new(&url, limit, limit).unwrap()).unwrap();
+        let bounds = Bounds { max_undispatched: 1 << 30, max_pending_of_tenant: 1 << 30 };
+        let (intake, layout) = (
+            Intake::new(redis, Keys::new("sw:"), bounds),
+            Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 },
+        );
+        let publication = |n: u64| {
+            let event = Event {
+                id: EventId::made(Millis(1000), u128::from(n)),
+                event_type: Arc::from("lead.created"),
+                tenant: "org:demo".parse().unwrap(),
+                body: Bytes::from("0123456789"),
+                trace: None,
+            };
+            let data = "{}".to_owned();
+            Arc::new(Publication { event, timestamp: Millis(1000), own_id: false, key: None, data })
+        };
+        let publications: Vec<_> = (0..PUBLICATIONS).map(publication).collect();
+        let published = publications.iter().map(|publication| publish(&intake, &layout, publication));
+        for answer in futures_util::future::join_all(published).await {
+            assert!(matches!(answer, Err(Error::Unanswered(_))), "{answer:?}");
+        }
+        assert_eq!(opened.load(std::sync::atomic::Ordering::Relaxed), 1, "one call failed for all of them");
+        hangs.abort();
+    }
 }
