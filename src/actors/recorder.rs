@@ -12,10 +12,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::local::{Backoff, Local, tell};
@@ -52,6 +54,8 @@ pub struct Job {
     pub outcome: Outcome,
     /// Something waits for it.
     pub is_urgent: bool,
+    /// A call with it had no answer, and may have recorded it.
+    pub was_unanswered: bool,
 }
 
 /// The outcomes of one partition.
@@ -59,8 +63,6 @@ pub struct Job {
 struct Group {
     tenure: Rc<Tenure>,
     jobs: VecDeque<Job>,
-    /// A call with some of these had no answer, and may have recorded them.
-    was_unanswered: bool,
 }
 
 /// The outcomes of one arbiter that wait to be recorded.
@@ -101,7 +103,7 @@ impl Recorder {
             Some(group) => group.jobs.push_back(job),
             None => {
                 let tenure = job.tenure.clone();
-                groups.push_back(Group { tenure, jobs: VecDeque::from([job]), was_unanswered: false });
+                groups.push_back(Group { tenure, jobs: VecDeque::from([job]) });
             }
         }
     }
@@ -140,7 +142,7 @@ impl Recorder {
             }
             if jobs > CALL {
                 let rest = group.jobs.split_off(CALL);
-                groups.push_front(Group { tenure: group.tenure.clone(), jobs: rest, ..group });
+                groups.push_front(Group { tenure: group.tenure.clone(), jobs: rest });
             }
             count += group.jobs.len();
             taken.push(group);
@@ -172,11 +174,16 @@ async fn run(local: Rc<Local>, recorder: Rc<Recorder>) {
         // All that waits now, in as many calls as it takes.
         for _ in 0..recorder.count.get().div_ceil(CALL) {
             let taken = recorder.take();
-            if call(&local, &recorder, taken).await {
-                backoff = Backoff::default();
-            } else {
-                backoff.wait().await;
-                break;
+            let owners: Vec<Addr<PartitionActor>> =
+                taken.iter().filter_map(|group| group.jobs.front()).map(|job| job.owner.clone()).collect();
+            match AssertUnwindSafe(call(&local, &recorder, taken)).catch_unwind().await {
+                Ok(true) => backoff = Backoff::default(),
+                Ok(false) => {
+                    backoff.wait().await;
+                    break;
+                }
+                // What it had taken is lost here and lies in Redis: its partitions are taken anew.
+                Err(_) => owners.iter().for_each(|owner| tell(owner, Failed(Error::unanswered()))),
             }
         }
     }
@@ -227,7 +234,9 @@ fn failed(recorder: &Recorder, mut group: Group, error: Error, token: &str) -> b
             facts::redis_failed(group.tenure.partition, "record", &error);
         }
         // Any other error says that nothing has happened.
-        group.was_unanswered |= matches!(error, Error::Unanswered(_));
+        if matches!(error, Error::Unanswered(_)) {
+            group.jobs.iter_mut().for_each(|job| job.was_unanswered = true);
+        }
         recorder.put_back(group);
         return false;
     }
@@ -240,10 +249,10 @@ fn failed(recorder: &Recorder, mut group: Group, error: Error, token: &str) -> b
 fn close(group: Group, recorded: outcomes::Recorded) {
     facts::quarantined(group.tenure.partition, recorded.set_aside);
     for (job, receipt) in group.jobs.into_iter().zip(recorded.receipts) {
-        let Job { owner, actor, outcome, .. } = job;
+        let Job { owner, actor, outcome, was_unanswered, .. } = job;
         match receipt {
             // What a call without an answer recorded is counted with the call that found it done.
-            Receipt::Gone if !group.was_unanswered => {}
+            Receipt::Gone if !was_unanswered => {}
             Receipt::Recorded | Receipt::Gone => {
                 facts::recorded(&outcome);
                 if let Some(change) = outcome.change {

@@ -397,7 +397,7 @@ impl WebhookActor {
         let (tenure, owner, actor) = (self.start.tenure.clone(), self.start.owner.clone(), ctx.address());
         let is_awaited = self.ready.as_ref().is_some_and(|ready| ready.lane.awaits_records());
         let is_urgent = is_awaited || outcome.change.is_some() || outcome.disable.is_some();
-        Job { tenure, owner, actor, outcome, is_urgent }
+        Job { tenure, owner, actor, outcome, is_urgent, was_unanswered: false }
     }
 }
 
