@@ -45,12 +45,7 @@ impl Script {
         Self::after(called, &[SHARED, QUEUES].concat(), text)
     }
 
-    /// As [`Self::of_queues`], of a script that counts attempts too.
-    pub fn counting(called: Called, text: &str) -> Self {
-        Self::after(called, &[SHARED, QUEUES, COUNTING].concat(), text)
-    }
-
-    /// As [`Self::counting`], of a script whose calls have sections ([`Call::end_section`]).
+    /// As [`Self::of_queues`], of a script that counts attempts too and whose calls have sections ([`Call::end_section`]).
     pub fn in_sections(called: Called, text: &str) -> Self {
         Self::after(called, &[SHARED, QUEUES, COUNTING, SECTIONS].concat(), text)
     }
