@@ -307,7 +307,7 @@ mod tests {
             }
         });
         let limit = Duration::from_millis(200);
-        let redis = Redis::new(super::super::connection::Address::new(&url, limit, limit).unwrap()).unwrap();
+        let redis = Redis::new(crate::store::connection::Address::new(&url, limit, limit).unwrap()).unwrap();
         let bounds = Bounds { max_undispatched: 1 << 30, max_pending_of_tenant: 1 << 30 };
         let (intake, layout) = (
             Intake::new(redis, Keys::new("sw:"), bounds),
