@@ -13,12 +13,15 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::local::Local;
+use super::rounds::Rounds;
 use crate::clock;
 use crate::domain::Partition;
 use crate::store::Error;
 use crate::store::events::{self, Batch, Instruction, MAX_TARGETS};
 use crate::store::script::Section;
 
+/// Outcomes in one call; a single batch may have more.
+const MOST_OUTCOMES: usize = 128;
 /// Bytes of bodies in one call; a single batch may have more.
 const CALL_BYTES: usize = 4 << 20;
 
@@ -48,22 +51,43 @@ impl Part {
     fn weight(&self) -> (usize, usize) {
         let of = |instruction: &Instruction| match instruction {
             Instruction::Event { targets, event, .. } => (targets.len(), event.body.len()),
+            // An outcome costs several times what an entry of a mailbox does.
+            Instruction::Arrived { outcomes, event, .. } => {
+                (outcomes.len() * (MAX_TARGETS / MOST_OUTCOMES), event.body.len())
+            }
             _ => (1, 0),
         };
         self.instructions().iter().map(of).fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
+    }
+
+    /// How many outcomes it has.
+    fn outcomes(&self) -> usize {
+        let of = |instruction: &Instruction| match instruction {
+            Instruction::Arrived { outcomes, .. } => outcomes.len(),
+            _ => 0,
+        };
+        self.instructions().iter().map(of).sum()
     }
 }
 
 type Waiting = (Part, oneshot::Sender<Result<Batch, Error>>);
 
 /// The batches of one arbiter that wait for a call.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Dispatches {
     waiting: RefCell<VecDeque<Waiting>>,
     running: Cell<bool>,
+    /// When events go that nothing waits for.
+    pub rounds: Rounds,
 }
 
 impl Dispatches {
+    /// None yet.
+    pub fn new() -> Self {
+        let rounds = Rounds::new(clock::monotonic());
+        Self { waiting: RefCell::default(), running: Cell::new(false), rounds }
+    }
+
     /// What the next call carries: at least one batch, if one waits.
     fn take(&self) -> Vec<Waiting> {
         let mut waiting = self.waiting.borrow_mut();
@@ -86,6 +110,7 @@ impl Dispatches {
 /// As [`events::dispatch`].
 pub async fn carry_out(local: &Rc<Local>, part: Part) -> Result<Batch, Error> {
     if local.redis.is_cluster() {
+        local.dispatches.rounds.count(part.outcomes());
         let (limits, sections) = (local.dispatch_limits(), [part.section()]);
         return events::dispatch(&local.redis, &local.keys, clock::now(), &limits, &sections)
             .await?
@@ -108,6 +133,7 @@ async fn run(local: Rc<Local>) {
         if taken.is_empty() {
             return;
         }
+        local.dispatches.rounds.count(taken.iter().map(|(part, _)| part.outcomes()).sum());
         let sections: Vec<_> = taken.iter().map(|(part, _)| part.section()).collect();
         let limits = local.dispatch_limits();
         let answers = events::dispatch(&local.redis, &local.keys, clock::now(), &limits, &sections).await;

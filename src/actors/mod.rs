@@ -6,11 +6,13 @@
 pub mod arbiter;
 pub mod attempt;
 pub mod dispatches;
+pub mod early;
 pub mod local;
 pub mod partition;
 pub mod permits;
 pub mod reader;
 pub mod recorder;
+pub mod rounds;
 pub mod steps;
 pub mod sweep;
 pub mod webhook;

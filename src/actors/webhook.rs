@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::attempt::{self, Attempt, Current, End, Sent};
+use super::early;
 use super::local::{Local, RidingBody};
 use super::partition::{PartitionActor, Rested};
 use super::recorder::{self, Job};
@@ -45,6 +46,16 @@ pub struct Delivered {
     pub previous: EntryId,
     /// The new ones, in order.
     pub deliveries: Vec<Delivery<Body>>,
+}
+
+/// An event that matches, before its dispatch.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Early {
+    /// Of which taking of the partition this tells.
+    pub take: u64,
+    /// What may be attempted now.
+    pub delivery: Delivery<Body>,
 }
 
 /// An attempt ended.
@@ -106,6 +117,10 @@ pub struct Start {
     pub missed: Rc<Cell<EntryId>>,
     /// What of it is due and has not been started, for the partition to see.
     pub waiting: Rc<Cell<Waiting>>,
+    /// Who is told what comes of early deliveries.
+    pub early: Rc<early::Early>,
+    /// How many of them may start now, for the partition to see.
+    pub room: Rc<Cell<usize>>,
 }
 
 /// The actor of one webhook.
@@ -213,6 +228,7 @@ impl WebhookActor {
         let Some(ready) = &mut self.ready else { return effects };
         effects.extend(ready.lane.step(input, missed, now));
         self.start.waiting.set(ready.lane.waiting(now));
+        self.start.room.set(ready.lane.room_for_early(now));
         effects
     }
 
@@ -247,6 +263,7 @@ impl WebhookActor {
             Effect::Start(delivery) => self.attempt(delivery, ctx),
             Effect::Probes => facts::breaker_probes(&self.start.id),
             Effect::Record(verdict) => self.record_unsent(verdict, ctx),
+            Effect::Decline(entry) => self.start.early.declined(entry, &self.start.owner),
             Effect::ReadMailbox { round, after, count } => self.read_mailbox(round, after, count, ctx),
             Effect::ReadRetries { round, count } => self.read_retries(round, count, ctx),
             Effect::WakeAt(at) => self.wake_at(at, ctx),
@@ -386,10 +403,11 @@ impl WebhookActor {
         }
         let (owner_hash, tenant_hash) = (ready.owner_hash.clone(), ready.tenant_hash.clone());
         let Sent { webhook, event_type, event_size, result } = sent;
-        let event_type = event_type.clone();
+        let (event_type, is_early) = (event_type.clone(), verdict.early);
         let outcome = attempt::outcome(webhook, owner_hash, tenant_hash, event_type, verdict, Some(result));
         let outcome = Outcome { event_size: Some(*event_size), ..outcome };
-        recorder::record(&self.start.local, self.job(outcome, ctx));
+        let job = self.job(outcome, ctx);
+        if is_early { self.start.early.ended(job) } else { recorder::record(&self.start.local, job) }
     }
 
     /// What the next attempt, or the next decision, waits for is urgent.
@@ -454,6 +472,18 @@ impl Handler<Delivered> for WebhookActor {
         let is_void = take != self.start.take.get();
         let input = if is_void { Input::Tick } else { Input::Delivered { previous, deliveries } };
         self.step(input, ctx);
+    }
+}
+
+impl Handler<Early> for WebhookActor {
+    type Result = ();
+
+    fn handle(&mut self, Early { take, delivery }: Early, ctx: &mut Context<Self>) {
+        if take == self.start.take.get() && self.ready.is_some() {
+            self.step(Input::Early(delivery), ctx);
+        } else {
+            self.start.early.declined(delivery.entry, &self.start.owner);
+        }
     }
 }
 

@@ -12,9 +12,10 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 
 use super::meter::Called;
+use super::outcomes::{self, Outcome};
 use super::script::{Answers, Script, Section};
 use super::{Error, Keys, Redis, keys};
-use crate::domain::{EntryId, Event, EventId, Millis, Partition, Tenant, WebhookId};
+use crate::domain::{EntryId, Event, EventId, Millis, Partition, Receipt, Tenant, WebhookId};
 use crate::policy::trace;
 
 static DISPATCH: LazyLock<Script> =
@@ -180,6 +181,15 @@ pub enum Instruction {
         /// Whether the record of the event is kept here although nothing matched: it is the tenant's home.
         keep: bool,
     },
+    /// An event that every one of its targets has taken already goes into no mailbox: that is recorded.
+    Arrived {
+        /// The event's place in the stream.
+        entry: EntryId,
+        /// The event.
+        event: Event,
+        /// What came of it at each target, all of them plain ([`Outcome::is_plain`]).
+        outcomes: Vec<Outcome>,
+    },
     /// Queue a stored event for one webhook again.
     Resend {
         /// The control entry.
@@ -226,10 +236,15 @@ pub enum Instruction {
 }
 
 impl Instruction {
+    /// The event's place in the stream, where it goes into mailboxes.
+    pub fn queued(&self) -> Option<EntryId> {
+        if let Self::Event { entry, .. } = self { Some(*entry) } else { None }
+    }
+
     /// The event that it queues.
     pub fn event(&self) -> Option<&EventId> {
         match self {
-            Self::Event { event, .. } => Some(&event.id),
+            Self::Event { event, .. } | Self::Arrived { event, .. } => Some(&event.id),
             Self::Resend { event, .. } => Some(event),
             Self::Changed { .. } | Self::Deleted { .. } | Self::Quarantine { .. } | Self::Skip { .. } => None,
         }
@@ -259,6 +274,8 @@ pub enum Dispatched {
     Done,
     /// Done, but for these webhooks.
     But(Left),
+    /// For `Arrived`: what came of recording each outcome.
+    Recorded(Vec<Receipt>),
     /// For `Changed`: when the webhook wants attention (0 = now), `None` = never.
     Wakes(Option<Millis>),
 }
@@ -354,6 +371,15 @@ fn add_instruction(call: &mut super::script::Call<'_>, partition: Partition, ins
                 call.arg(webhook.as_str()).arg(&**owner);
             }
         }
+        Instruction::Arrived { entry, event, outcomes } => {
+            let trace = event.trace.map(|publish| trace::dispatch(publish, partition, *entry));
+            call.arg("arrived").arg(entry.to_string()).arg(keys::event_hash(&event.tenant, &event.id));
+            call.arg(&*event.event_type)
+                .arg(&event.body[..])
+                .arg(trace.map(|trace| trace.to_string()).unwrap_or_default())
+                .arg(outcomes.len());
+            outcomes.iter().for_each(|outcome| outcomes::add_arrival(call, outcome));
+        }
         Instruction::Resend { entry, event, event_hash, tenant_hash, webhook, owner_hash } => {
             call.arg("resend").arg(entry.to_string()).arg(event.as_str()).arg(event_hash).arg(&**tenant_hash);
             call.arg(webhook.as_str()).arg(&**owner_hash);
@@ -379,6 +405,12 @@ fn read_dispatched(instruction: &Instruction, answer: Value) -> Option<Dispatche
             Some(Dispatched::Wakes(u64::try_from(due).ok().map(Millis)))
         }
         (_, Value::Int(0)) => Some(Dispatched::Skipped),
+        (Instruction::Arrived { outcomes, .. }, Value::Int(_)) => {
+            Some(Dispatched::Recorded(vec![Receipt::Recorded; outcomes.len()]))
+        }
+        (Instruction::Arrived { .. }, Value::Array(answers)) => {
+            Some(Dispatched::Recorded(answers.iter().map(outcomes::receipt).collect()))
+        }
         (_, Value::Int(_)) => Some(Dispatched::Done),
         (_, Value::Array(names)) => read_left(&names).map(Dispatched::But),
         _ => None,

@@ -79,6 +79,16 @@ pub struct Outcome {
     pub disable: Option<DisabledReason>,
 }
 
+impl Outcome {
+    /// Whether it is that of a delivery that arrived at its first attempt, and changes nothing but counts.
+    pub fn is_plain(&self) -> bool {
+        let arrived = self.disposition == Disposition::Delivered && self.signal == Signal::Succeeded;
+        let first = self.source == Source::Mailbox && self.attempt == 1;
+        let changes = self.paused_until.is_some() || self.change.is_some() || self.disable.is_some();
+        arrived && first && self.row.1.is_none() && !changes
+    }
+}
+
 /// Lifetimes and bounds that the outcome script applies.
 #[derive(Clone, Copy, Debug)]
 pub struct OutcomeLimits {
@@ -138,7 +148,7 @@ fn recorded(Answers { items, set_aside }: &Answers, order: &[usize]) -> Recorded
     Recorded { receipts, set_aside: *set_aside }
 }
 
-fn receipt(answer: &Value) -> Receipt {
+pub(super) fn receipt(answer: &Value) -> Receipt {
     match answer {
         Value::Int(1) => Receipt::Recorded,
         Value::Int(2) => Receipt::NoWebhook,
@@ -169,7 +179,7 @@ fn by_webhook(outcomes: &[&Outcome]) -> Vec<usize> {
 }
 
 fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {
-    let further = further(outcome);
+    let further = if outcome.is_plain() { Vec::new() } else { further(outcome) };
     call.arg(match (outcome.disposition, further.is_empty()) {
         (Disposition::Delivered, true) => "delivered",
         (Disposition::Delivered, false) => "delivered+",
@@ -180,10 +190,7 @@ fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {
         .arg(&outcome.event_hash)
         .arg(&*outcome.event_type)
         .arg(&outcome.row.0);
-    match outcome.elapsed.map(|elapsed| u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX)) {
-        Some(ms) => call.arg(ms).arg(stats::bucket_of(ms)),
-        None => call.arg(0).arg(""),
-    };
+    add_elapsed(call, outcome);
     match outcome.event_size {
         Some(bytes) => call.arg(bytes),
         None => call.arg(""),
@@ -195,6 +202,19 @@ fn add_outcome(call: &mut Call<'_>, outcome: &Outcome) {
     for (name, value) in &further {
         call.arg(name).arg(&**value);
     }
+}
+
+/// A plain outcome, as the dispatch script takes it.
+pub(super) fn add_arrival(call: &mut Call<'_>, outcome: &Outcome) {
+    call.arg(outcome.webhook.as_str()).arg(&*outcome.owner_hash).arg(&outcome.row.0);
+    add_elapsed(call, outcome);
+}
+
+fn add_elapsed(call: &mut Call<'_>, outcome: &Outcome) {
+    match outcome.elapsed.map(|elapsed| u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX)) {
+        Some(ms) => call.arg(ms).arg(stats::bucket_of(ms)),
+        None => call.arg(0).arg(""),
+    };
 }
 
 /// The member of the retry set for an attempt of the delivery.

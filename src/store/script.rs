@@ -23,6 +23,9 @@ const QUEUES: &str = include_str!("scripts/queues.lua");
 /// The functions that count attempts, put after those.
 const COUNTING: &str = include_str!("scripts/counting.lua");
 
+/// The functions that write what is kept of webhooks, put after those.
+const STANDING: &str = include_str!("scripts/standing.lua");
+
 /// What a script needs that works for several partitions in one call, put last.
 const SECTIONS: &str = include_str!("scripts/sections.lua");
 
@@ -47,7 +50,7 @@ impl Script {
 
     /// As [`Self::of_queues`], of a script that counts attempts too and whose calls have sections ([`Call::end_section`]).
     pub fn in_sections(called: Called, text: &str) -> Self {
-        Self::after(called, &[SHARED, QUEUES, COUNTING, SECTIONS].concat(), text)
+        Self::after(called, &[SHARED, QUEUES, COUNTING, STANDING, SECTIONS].concat(), text)
     }
 
     fn after(called: Called, shared: &str, text: &str) -> Self {

@@ -4,14 +4,15 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::dispatch::ARRIVED_BYTES;
 use super::webhooks::Slot;
-use super::{Arrived, Behind, Drain, Failed, Rested, Retaken, Stop, Turned};
+use super::{Arrived, Behind, Drain, Ended, Failed, Rested, Retaken, Stop, Turned};
+use crate::actors::early::Early;
 use crate::actors::local::Local;
 use crate::actors::reader::{Feed, Feeds};
 use crate::actors::steps::{self, Loaded};
@@ -50,7 +51,16 @@ pub struct PartitionActor {
     /// that it is empty: it leaves out a webhook that was inactive until just before.
     pub(super) unseen: HashSet<WebhookId>,
     pub(super) arrived: VecDeque<Entry>,
+    /// Of what has arrived and not been dispatched.
     pub(super) arrived_bytes: usize,
+    /// Events that have left `arrived` and are not dispatched.
+    pub(super) early: Rc<Early>,
+    /// The last entry that has arrived; what comes with a smaller one was read before.
+    pub(super) seen: EntryId,
+    /// The last round in which it dispatched something.
+    pub(super) round: u64,
+    /// When it looks whether a dispatch may begin.
+    pub(super) look: Option<(Instant, SpawnHandle)>,
     pub(super) dispatching: bool,
     /// Dropped when no script is under way.
     pub(super) awaiting_dispatch: Vec<oneshot::Sender<()>>,
@@ -67,6 +77,10 @@ impl PartitionActor {
     pub fn new(local: Rc<Local>, feeds: Rc<Feeds>, tenure: Rc<Tenure>) -> Self {
         let feed = Rc::new(Feed::new(tenure.partition));
         Self {
+            early: Rc::new(Early::new(local.clone())),
+            seen: EntryId::ZERO,
+            look: None,
+            round: 0,
             local,
             take: Rc::new(Cell::new(tenure.takes())),
             tenure,
@@ -138,7 +152,8 @@ impl PartitionActor {
         self.feed.open.set(false);
         self.feed.rewind();
         self.arrived.clear();
-        self.arrived_bytes = 0;
+        // What left the stream's copy here goes on; if it is read again it comes behind, and is found done.
+        self.arrived_bytes = self.early.bytes();
         let take = self.tenure.takes();
         self.take.set(take);
         for slot in self.slots.values_mut() {
@@ -166,7 +181,7 @@ impl PartitionActor {
     /// The oldest entry lies behind the reader. It may be on its way through here; if it still lies there at the next
     /// look, and nothing is on its way, the reader has missed it.
     fn behind(&mut self, oldest: EntryId) {
-        let idle = !self.loading && !self.dispatching && self.arrived.is_empty();
+        let idle = !self.loading && !self.dispatching && self.arrived.is_empty() && self.early.is_empty();
         if idle && self.passed_by == Some(oldest) {
             self.passed_by = None;
             self.feed.rewind();
@@ -228,6 +243,14 @@ impl Handler<Arrived> for PartitionActor {
     }
 }
 
+impl Handler<Ended> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Ended, ctx: &mut Context<Self>) {
+        self.dispatch_next(ctx);
+    }
+}
+
 impl Handler<Failed> for PartitionActor {
     type Result = ();
 
@@ -260,7 +283,7 @@ impl Handler<Drain> for PartitionActor {
         self.feed.open.set(false);
         // What a script that is under way puts into mailboxes is for the next owner; its answer must be known, though.
         let (dispatched, dispatching) = oneshot::channel();
-        if self.dispatching {
+        if self.dispatching || !self.early.is_empty() {
             self.awaiting_dispatch.push(dispatched);
         }
         let actors: Vec<Addr<WebhookActor>> = self.slots.values().map(|slot| slot.actor.clone()).collect();

@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::prelude::*;
 
 use super::PartitionActor;
-use crate::actors::local::RidingBody;
+use crate::actors::early::{MOST_TARGETS, Undispatched};
+use crate::actors::local::{RidingBody, tell};
 use crate::actors::steps;
-use crate::actors::webhook::Delivered;
+use crate::actors::webhook::{self, Delivered, Recorded};
 use crate::clock;
-use crate::domain::{EntryId, Event, EventBody, TraceContext, WebhookId};
+use crate::domain::{EntryId, Event, EventBody, Receipt, TraceContext, WebhookId};
 use crate::policy::lane::{Delivery, Known};
 use crate::policy::trace;
+use crate::store::outcomes::Outcome;
 use crate::store::events::{Chunk, Dispatched, Entry, EntryKind, Instruction, Left, MAX_TARGETS};
 use crate::telemetry::events as facts;
 use crate::telemetry::traces::{Begun, Open};
@@ -28,57 +31,138 @@ pub(super) const ARRIVED_BYTES: usize = 4 << 20;
 impl PartitionActor {
     pub(super) fn dispatch_next(&mut self, ctx: &mut Context<Self>) {
         // While it is taken anew its records may be others than those in the table.
-        if self.dispatching || self.loading || self.draining || self.tenure.is_retaking() {
+        if self.loading || self.tenure.is_retaking() {
             return;
         }
-        let Some(first) = self.arrived.front() else { return };
-        self.dispatching = true;
-        if matches!(first.kind, EntryKind::Event(_)) {
-            let batch = self.next_batch();
-            self.carry_out(batch, ctx);
-        } else if let Some(entry) = self.take_arrived() {
-            self.control(entry, ctx);
+        if !self.draining {
+            self.begin_events();
+        }
+        if self.dispatching {
+            return;
+        }
+        let now = clock::monotonic();
+        let (round, due) = self.local.dispatches.rounds.at(now);
+        // Who waits for the end of everything here waits for all of it.
+        let due = if self.draining || self.round < round { now } else { due };
+        match self.early.next(now, due) {
+            Some(next) if next > now => self.look_at(next, ctx),
+            Some(_) => {
+                self.round = round;
+                let batch = self.next_batch(now);
+                self.begin_dispatch(batch, ctx);
+            }
+            None if self.draining => {}
+            None => {
+                if let Some(entry) = self.take_arrived() {
+                    self.dispatching = true;
+                    self.settled(entry.size());
+                    self.control(entry, ctx);
+                }
+            }
         }
     }
 
-    pub(super) fn take_arrived(&mut self) -> Option<Entry> {
-        let entry = self.arrived.pop_front()?;
-        self.arrived_bytes -= entry.size();
+    /// Looks again then, if not before.
+    fn look_at(&mut self, at: Instant, ctx: &mut Context<Self>) {
+        if self.look.as_ref().is_some_and(|(set, _)| *set <= at) {
+            return;
+        }
+        if let Some((_, timer)) = self.look.take() {
+            ctx.cancel_future(timer);
+        }
+        let timer = ctx.run_later(at - clock::monotonic(), |actor, ctx| {
+            actor.look = None;
+            actor.dispatch_next(ctx);
+        });
+        self.look = Some((at, timer));
+    }
+
+    fn take_arrived(&mut self) -> Option<Entry> {
+        self.arrived.pop_front()
+    }
+
+    /// So many bytes of what has arrived wait for their dispatch no more.
+    fn settled(&mut self, bytes: usize) {
+        self.arrived_bytes -= bytes;
         if self.arrived_bytes < ARRIVED_BYTES / 2 && !self.feed.open.get() && !self.draining {
             self.feed.open.set(true);
             self.feeds.opened();
         }
-        Some(entry)
     }
 
-    /// The events up to the next control entry, as many as fit into a call. A control entry changes what the events
-    /// behind it match, so it ends the batch.
-    pub(super) fn next_batch(&mut self) -> Vec<Instruction> {
+    /// Begins with the events up to the next control entry, which changes what the events behind it match.
+    fn begin_events(&mut self) {
+        while let Some(Entry { kind: EntryKind::Event(_), .. }) = self.arrived.front()
+            && let Some(entry) = self.take_arrived()
+        {
+            let size = entry.size();
+            let Entry { id, kind: EntryKind::Event(event) } = entry else { return };
+            let targets = self.table.matching(&event.tenant, &event.event_type).to_vec();
+            let body = if self.may_try(id, &targets) { self.riding(id, &event) } else { None };
+            self.seen = self.seen.max(id);
+            let begun = Undispatched::new(id, event, size, targets, body.is_some());
+            self.early.push(begun, |begun| body.is_none_or(|body| self.try_early(begun, &body)));
+        }
+    }
+
+    /// Whether all webhooks that an event goes to are likely to attempt it now.
+    fn may_try(&self, entry: EntryId, targets: &[(WebhookId, Arc<str>)]) -> bool {
+        // What was read before may have been attempted before.
+        let is_new = entry > self.seen && !targets.is_empty() && targets.len() <= MOST_TARGETS;
+        let has_room = |(webhook, _): &(WebhookId, _)| {
+            self.slots.get(webhook).is_some_and(|slot| slot.room.get() > 0)
+        };
+        is_new && targets.iter().all(has_room)
+    }
+
+    /// Lets the webhooks' actors attempt an event now; whether all of them were told. What comes of those that were is
+    /// recorded in any case.
+    fn try_early(&self, begun: &Undispatched, body: &Arc<RidingBody>) -> bool {
+        let mut all = true;
+        for slot in begun.targets.iter().filter_map(|(webhook, _)| self.slots.get(webhook)) {
+            slot.room.set(slot.room.get().saturating_sub(1));
+            let (event, body) = (begun.event.id.clone(), Some(body.clone()));
+            let delivery = Delivery { entry: begun.entry, event, attempt: 1, body };
+            all &= slot.actor.try_send(webhook::Early { take: self.take.get(), delivery }).is_ok();
+        }
+        all
+    }
+
+    /// The body of an event with the span of its dispatch, if the budget lets it ride along.
+    fn riding(&self, entry: EntryId, event: &Event) -> Option<Arc<RidingBody>> {
+        let (event_type, bytes) = (event.event_type.clone(), event.body.clone());
+        self.local.bodies.admit(EventBody { event_type, bytes, trace: self.span_of(entry, event) })
+    }
+
+    /// The events that may be dispatched now, as many as fit into a call.
+    fn next_batch(&mut self, now: Instant) -> Vec<Instruction> {
         let (mut batch, mut targets, mut bytes, mut last) = (Vec::new(), 0, 0, EntryId::ZERO);
         while batch.len() < DISPATCH_BATCH
             && bytes < DISPATCH_BYTES
-            && let Some(Entry { id, kind: EntryKind::Event(event) }) = self.arrived.front()
-            // What was read twice begins a batch of its own: the script relies on the order of one.
-            && *id > last
+            && let Some(begun) = self.early.take(now, |begun| {
+                let fits = targets == 0 || targets + begun.targets.len() <= MAX_TARGETS;
+                // What was read twice begins a batch of its own: the script relies on the order of one.
+                fits && begun.entry > last
+            })
         {
-            last = *id;
-            let matched = self.table.matching(&event.tenant, &event.event_type).len();
-            if !batch.is_empty() && targets + matched > MAX_TARGETS {
-                break;
-            }
-            targets += matched;
-            let Some(Entry { id, kind: EntryKind::Event(event) }) = self.take_arrived() else { break };
-            bytes += event.body.len();
-            self.instruct(id, event, &mut batch);
+            last = begun.entry;
+            targets += begun.targets.len();
+            bytes += begun.event.body.len();
+            self.settled(begun.size);
+            self.instruct(begun, &mut batch);
         }
         batch
     }
 
-    pub(super) fn instruct(&mut self, entry: EntryId, event: Event, batch: &mut Vec<Instruction>) {
+    fn instruct(&mut self, mut begun: Undispatched, batch: &mut Vec<Instruction>) {
+        let outcomes = begun.outcomes();
+        let Undispatched { entry, event, targets, .. } = begun;
+        if let Some(outcomes) = outcomes {
+            batch.push(Instruction::Arrived { entry, event, outcomes });
+            return;
+        }
         let keep = self.local.layout.home_of(&event.tenant) == self.tenure.partition;
-        let targets = self.table.matching(&event.tenant, &event.event_type);
         if targets.len() <= MAX_TARGETS {
-            let targets = targets.to_vec();
             batch.push(Instruction::Event { entry, event, targets, chunk: Chunk::Whole, keep });
             return;
         }
@@ -95,6 +179,13 @@ impl PartitionActor {
         }
     }
 
+    fn begin_dispatch(&mut self, batch: Vec<Instruction>, ctx: &mut Context<Self>) {
+        if !batch.is_empty() {
+            self.dispatching = true;
+            self.carry_out(batch, ctx);
+        }
+    }
+
     pub(super) fn carry_out(&mut self, batch: Vec<Instruction>, ctx: &mut Context<Self>) {
         let (local, tenure, begun) = (self.local.clone(), self.tenure.clone(), Begun::now());
         let work = async move {
@@ -105,12 +196,14 @@ impl PartitionActor {
         };
         ctx.spawn(work.into_actor(self).map(move |(batch, result), actor, ctx| {
             actor.dispatching = false;
-            actor.awaiting_dispatch.clear();
             match result {
                 Ok(answers) => actor.dispatched(batch, answers, begun, ctx),
                 Err(error) => actor.give_up(&error, ctx),
             }
             actor.dispatch_next(ctx);
+            if !actor.dispatching && actor.early.is_empty() {
+                actor.awaiting_dispatch.clear();
+            }
         }));
     }
 
@@ -123,6 +216,7 @@ impl PartitionActor {
     ) {
         let mut deliveries: HashMap<WebhookId, Vec<Delivery<Arc<RidingBody>>>> = HashMap::new();
         let (mut events, mut matched, mut count, mut of_event) = (0, 0, 0, 0);
+        let entries: Vec<EntryId> = batch.iter().filter_map(Instruction::queued).collect();
         for (instruction, answer) in batch.into_iter().zip(answers) {
             let Left { full, broken } = match (&instruction, answer) {
                 (_, Dispatched::Skipped) => {
@@ -130,6 +224,14 @@ impl PartitionActor {
                     continue;
                 }
                 (_, Dispatched::But(left)) => left,
+                (Instruction::Arrived { entry, event, outcomes }, Dispatched::Recorded(receipts)) => {
+                    events += 1;
+                    matched += 1;
+                    count += outcomes.len();
+                    self.tell_dispatched(*entry, event, outcomes.len(), begun);
+                    self.recorded(outcomes, &receipts);
+                    continue;
+                }
                 (Instruction::Changed { webhook, .. }, Dispatched::Wakes(due)) => {
                     self.wakes(webhook.clone(), due, ctx);
                     continue;
@@ -145,9 +247,7 @@ impl PartitionActor {
                     let counts = usize::from(chunk != Chunk::Part);
                     events += counts;
                     matched += counts.min(targets.len());
-                    let (event_type, bytes) = (event.event_type.clone(), event.body.clone());
-                    let body = EventBody { event_type, bytes, trace: self.span_of(entry, &event) };
-                    let body = self.local.bodies.admit(body);
+                    let body = self.riding(entry, &event);
                     let put =
                         |(webhook, _): &(WebhookId, _)| !full.contains(webhook) && !broken.contains(webhook);
                     for (webhook, _) in targets.into_iter().filter(put) {
@@ -182,11 +282,31 @@ impl PartitionActor {
         for (webhook, deliveries) in deliveries {
             self.deliver(webhook, deliveries, ctx);
         }
+        entries.into_iter().for_each(|entry| self.early.dispatched(entry));
         self.activate_due(ctx);
+    }
+
+    /// The dispatch of an event has recorded what came of its early attempts.
+    fn recorded(&self, outcomes: &[Outcome], receipts: &[Receipt]) {
+        for (outcome, receipt) in outcomes.iter().zip(receipts) {
+            match receipt {
+                Receipt::NoWebhook => facts::webhook_is_gone(outcome),
+                // Gone: by a call whose answer was lost.
+                Receipt::Recorded | Receipt::Gone => facts::recorded(outcome),
+            }
+            if let Some(slot) = self.slots.get(&outcome.webhook) {
+                tell(&slot.actor, Recorded { entry: outcome.entry, receipt: *receipt });
+            }
+        }
     }
 
     /// A call whose answer was lost had done this already, or it was read twice: its webhooks look for themselves.
     pub(super) fn done_before(&mut self, instruction: &Instruction, begun: Begun) {
+        if let Instruction::Arrived { entry, event, outcomes } = instruction {
+            self.tell_dispatched(*entry, event, outcomes.len(), begun);
+            self.recorded(outcomes, &vec![Receipt::Gone; outcomes.len()]);
+            return;
+        }
         let (entry, targets) = match instruction {
             Instruction::Event { entry, event, targets, chunk, .. } => {
                 // Perhaps nobody has told it, and the spans of the attempts need this one above them. If it was told,

@@ -25,6 +25,8 @@ impl PartitionActor {
         if !std::mem::replace(&mut self.draining, true) {
             self.feed.open.set(false);
             self.awaiting_dispatch.clear();
+            self.arrived.clear();
+            self.early.clear();
             self.stop_slots();
             ctx.run_later(REFUSED_PAUSE, |_, ctx| ctx.stop());
         }

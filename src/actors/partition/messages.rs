@@ -17,6 +17,11 @@ pub struct Arrived {
     pub rewinds: u64,
 }
 
+/// An early attempt has ended, or was not made.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Ended;
+
 /// Outcomes of the partition cannot be recorded, now or later.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

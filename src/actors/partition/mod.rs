@@ -17,4 +17,4 @@ mod messages;
 mod webhooks;
 
 pub use actor::PartitionActor;
-pub use messages::{Arrived, Behind, Drain, Failed, Rested, Retaken, Stop, Turned};
+pub use messages::{Arrived, Behind, Drain, Ended, Failed, Rested, Retaken, Stop, Turned};

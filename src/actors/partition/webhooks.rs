@@ -33,6 +33,8 @@ pub(super) struct Slot {
     pub(super) missed: Rc<Cell<EntryId>>,
     /// What of it is due and has not been started, as its actor saw it last.
     pub(super) waiting: Rc<Cell<Waiting>>,
+    /// How many early deliveries its lane may start now, as its actor saw it last.
+    pub(super) room: Rc<Cell<usize>>,
     /// How many messages of a change the actor was sent.
     pub(super) changes: u64,
 }
@@ -45,7 +47,7 @@ impl PartitionActor {
         }
         let known = if self.unseen.remove(&id) { Known::Nothing } else { known };
         let missed = Rc::new(Cell::new(EntryId::ZERO));
-        let waiting = Rc::new(Cell::new(Waiting::default()));
+        let (waiting, room) = (Rc::new(Cell::new(Waiting::default())), Rc::new(Cell::new(0)));
         let start = webhook::Start {
             local: self.local.clone(),
             owner: ctx.address(),
@@ -55,9 +57,11 @@ impl PartitionActor {
             known,
             missed: missed.clone(),
             waiting: waiting.clone(),
+            early: self.early.clone(),
+            room: room.clone(),
         };
         let actor = WebhookActor::new(start).start();
-        self.slots.insert(id, Slot { actor, told: EntryId::ZERO, missed, waiting, changes: 0 });
+        self.slots.insert(id, Slot { actor, told: EntryId::ZERO, missed, waiting, room, changes: 0 });
     }
 
     /// An actor died of a panic: what it held is still in Redis.

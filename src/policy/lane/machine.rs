@@ -1,5 +1,6 @@
 //! The lane itself: what it holds, and what each input does to it.
 
+mod early;
 mod waiting;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -26,6 +27,8 @@ struct InFlight {
     event: EventId,
     attempt: u32,
     was_retry: bool,
+    /// It was started before its dispatch, which is not known to be done.
+    early: bool,
     /// Tells whether its result is news to the breaker.
     term: Term,
     /// The queues are read anew since it was started: it may wait elsewhere now.
@@ -126,6 +129,7 @@ impl<B: Clone> Lane<B> {
         self.told = self.told.max(told);
         match input {
             Input::Delivered { previous, deliveries } => self.delivered(previous, deliveries),
+            Input::Early(delivery) => effects.push(self.start_early(delivery, now)),
             Input::MailboxRead { round, deliveries } => self.mailbox_read(round, deliveries),
             Input::RetriesRead { round, retries } => self.retries_read(round, retries),
             Input::ReadFailed(round) => self.read_failed(round, now),
@@ -178,9 +182,10 @@ impl<B: Clone> Lane<B> {
                 return;
             }
             self.cursor = delivery.entry;
-            // Redis may have gone back to before its dispatch, and it was dispatched again.
-            if !self.in_flight.contains_key(&delivery.entry) {
-                self.keep(delivery);
+            // Started early; or Redis has gone back to before its dispatch, and it was dispatched again.
+            match self.in_flight.get_mut(&delivery.entry) {
+                Some(flight) => flight.early = false,
+                None => self.keep(delivery),
             }
         }
     }
@@ -311,9 +316,9 @@ impl<B: Clone> Lane<B> {
     ) {
         let rests_until = self.rests_until();
         let Some(flight) = self.in_flight.get_mut(&entry) else { return };
-        let InFlight { event, attempt, was_retry, .. } = flight;
+        let InFlight { event, attempt, was_retry, early, .. } = flight;
         let unsent = Verdict::unsent(entry, event.clone(), *attempt, *was_retry, Next::Dead);
-        let verdict = judge(Verdict { rests_until, ..unsent });
+        let verdict = judge(Verdict { rests_until, early: *early, ..unsent });
         flight.unrecorded = Some(Unrecorded {
             next: verdict.next,
             paused_until: verdict.paused_until,
@@ -330,17 +335,18 @@ impl<B: Clone> Lane<B> {
         if for_good {
             self.record(entry, effects, |verdict| Verdict { next: Next::Bodiless, ..verdict });
         } else {
-            self.put_back(entry, now);
+            effects.extend(self.put_back(entry, now));
         }
     }
 
     /// The delivery still waits where it waited in Redis; here it is due again after a moment.
-    fn put_back(&mut self, entry: EntryId, now: Millis) {
+    fn put_back(&mut self, entry: EntryId, now: Millis) -> Option<Effect<B>> {
         self.hold(now);
-        let Some(flight) = self.in_flight.remove(&entry) else { return };
-        if flight.outdated {
+        let flight = self.in_flight.remove(&entry)?;
+        if flight.outdated || flight.early {
+            // Whether it waits in Redis by now, only Redis tells.
             self.reread();
-            return;
+            return flight.early.then_some(Effect::Decline(entry));
         }
         let delivery = Delivery { entry, event: flight.event, attempt: flight.attempt, body: None };
         if flight.was_retry {
@@ -348,6 +354,7 @@ impl<B: Clone> Lane<B> {
         } else {
             self.keep(delivery);
         }
+        None
     }
 
     fn recorded(&mut self, entry: EntryId, receipt: Receipt, now: Millis) {
@@ -417,6 +424,7 @@ impl<B: Clone> Lane<B> {
                 event: delivery.event.clone(),
                 attempt: delivery.attempt,
                 was_retry,
+                early: false,
                 term: if is_sent { self.breaker.started() } else { Term::default() },
                 outdated: false,
                 unrecorded: None,

@@ -63,6 +63,8 @@ pub enum Input<B> {
         /// The new ones, in order.
         deliveries: Vec<Delivery<B>>,
     },
+    /// An event that matches, and whose dispatch is still to come: it starts at once or is declined.
+    Early(Delivery<B>),
     /// The mailbox was read as asked.
     MailboxRead {
         /// Which read this answers.
@@ -126,6 +128,8 @@ pub enum Effect<B> {
     Probes,
     /// Record what came of a delivery.
     Record(Verdict),
+    /// An early delivery has come to nothing: it starts once it has been dispatched.
+    Decline(EntryId),
     /// Read up to `count` mailbox entries after `after`.
     ReadMailbox {
         /// Names the read in its answer.
@@ -157,6 +161,8 @@ pub struct Verdict {
     pub event: EventId,
     /// Whether it came from the retry set.
     pub was_retry: bool,
+    /// Whether it may still await its dispatch.
+    pub early: bool,
     /// The number of the attempt.
     pub attempt: u32,
     /// What follows.
@@ -185,6 +191,7 @@ impl Verdict {
             entry,
             event,
             was_retry,
+            early: false,
             attempt,
             next,
             rests_until: Millis(0),

@@ -4,8 +4,10 @@
 -- A fan-out too large for one call comes in chunks; there the event's record tells which targets have it already.
 -- Answers for each item: 0 skipped, 1 done, or the webhooks whose queue was full; for `changed` when it wakes (-1 never).
 -- A webhook whose queue is not one is named with a `!` before it. The last answer is how much was set aside.
-local _, now, closed_ttl, dead_ttl, max_pending, log_max, dead_max = unpack(ARGV, 1, 7)
-now, max_pending = tonumber(now), tonumber(max_pending)
+-- An event that has arrived at all its targets before its dispatch (actors::early) goes into no mailbox: the call that takes
+-- it out of the stream records that it was delivered. That is a third of the work of a dispatch and an outcome.
+local closed_ttl, dead_ttl, max_pending, log_max, dead_max = unpack(ARGV, 3, 7)
+max_pending = tonumber(max_pending)
 local at
 local function take(n)
   at = at + n
@@ -79,9 +81,15 @@ local function remove(first, till)
   local entries, at = {}, first
   while at <= till do
     -- Only events come in batches; of one that comes in several calls the last removes it.
-    if ARGV[at] ~= 'event' or ARGV[at + 1] ~= 'whole' then return end
-    entries[#entries + 1] = ARGV[at + 2]
-    at = at + 11 + 2 * ARGV[at + 10]
+    if ARGV[at] == 'arrived' then
+      entries[#entries + 1] = ARGV[at + 1]
+      at = at + 7 + 5 * ARGV[at + 6]
+    elseif ARGV[at] == 'event' and ARGV[at + 1] == 'whole' then
+      entries[#entries + 1] = ARGV[at + 2]
+      at = at + 11 + 2 * ARGV[at + 10]
+    else
+      return
+    end
   end
   local stream = P .. 'events'
   for i, entry in ipairs(entries) do
@@ -140,6 +148,50 @@ function handle.event()
     let_expire(key, closed_ttl, dead_ttl)
   end
   return #full > 0 and full or 1
+end
+
+-- Whether the webhook still exists.
+local function record_arrival(webhook, owner, kind, row, elapsed, bucket)
+  local state = webhooks[webhook]
+  if state == nil then state = begin_state(webhook, owner, redis.call('HEXISTS', P .. 'webhooks', webhook) == 1) end
+  if not state then return false end
+  guarded('log:', webhook, 'row', write_row, webhook, row, log_max)
+  count_attempt(webhook, owner, kind, 'ok', elapsed, bucket)
+  note_attempt(state, 'ok')
+  note_success(state)
+  count_in(state, 'delivered')
+  return true
+end
+
+-- An event that every target has taken. Answers, where a webhook does not exist any more, for each target whether it does.
+function handle.arrived()
+  local entry, event, kind, body, trace, n = take(6)
+  local first, last = at, at + 5 * n - 1
+  at = last + 1
+  if (removed[entry] or redis.call('XDEL', P .. 'events', entry)) == 0 then return 0 end
+  removed[entry] = 0
+  add(USAGE, 'undispatched', -#body)
+  local fields, missing, answers = { 'body', body, 'type', kind }, false, {}
+  if trace ~= '' then
+    fields[5], fields[6] = 'trace', trace
+  end
+  local ended = 'delivered ' .. now_text .. ' 1'
+  for i = first, last, 5 do
+    local webhook, owner, row, elapsed, bucket = unpack(ARGV, i, i + 4)
+    local n = #fields
+    fields[n + 1], fields[n + 2] = 'to:' .. webhook, ended
+    local whole, exists = guarded('end:', webhook, entry, record_arrival, webhook, owner, kind, row, elapsed, bucket)
+    answers[#answers + 1] = whole and not exists and 2 or 1
+    missing = missing or answers[#answers] == 2
+  end
+  local key = P .. 'event:' .. event
+  if redis.call('HSET', key, unpack(fields)) * 2 == #fields then
+    redis.call('EXPIRE', key, closed_ttl)
+  elseif tonumber(redis.call('HGET', key, 'open') or 0) <= 0 then
+    -- The same id was published before, after all that tells a repeat was gone.
+    let_expire(key, closed_ttl, dead_ttl)
+  end
+  return missing and answers or 1
 end
 
 -- A stored event is queued for one webhook again, under the id of the control entry.
@@ -209,7 +261,7 @@ end
 
 -- What fails as a whole has left the stream, and is left to those who find it in the quarantine; the others go on.
 local function dispatch(first, till)
-  queues, at = {}, first
+  queues, webhooks, at = {}, {}, first
   -- Entries leave the stream in its order, or a mailbox would refuse the older one. One that lies before the first of
   -- these is unknown to the caller (Redis has gone back to a moment ago): who owns the partition must read it anew.
   local oldest = ARGV[at] == 'event' and ARGV[at + 2] or ARGV[at + 1]
@@ -225,6 +277,7 @@ local function dispatch(first, till)
     answers[#answers + 1] = answer or 0
   end
   for _, queue in pairs(queues) do count_pending(queue.owner, queue.added) end
+  write_webhooks()
   write_counts(now)
   answers[#answers + 1] = set_aside
   return answers

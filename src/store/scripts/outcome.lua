@@ -3,36 +3,18 @@
 -- depends on: 0 = somebody recorded it before, nothing changes. So a repeat of the whole call is harmless.
 -- Each part of a record is done by itself: what is broken of one webhook costs neither its retry nor the others theirs.
 -- Answers for each item: 1 recorded, 0 not ours to record, 2 there is no such webhook; then how much was set aside.
-local _, now, log_max, dead_max, closed_ttl, dead_ttl = unpack(ARGV, 1, 6)
-local now_text = now
-now = tonumber(now)
-local this_hour = math.floor(now / 3600000)
+local log_max, dead_max, closed_ttl, dead_ttl = unpack(ARGV, 3, 6)
 
--- What is read of a webhook before, and written once after, all of its items.
-local function kept_of(webhook)
-  local _, values = guarded('count:', webhook, 'read', redis.call, 'HMGET', P .. 'count:' .. webhook,
-    'row', 'paused', 'failing', 'pauses', 'pause_ends', 'hour', 'ok', 'fail', 'delivered', 'dead')
-  local function number(i) return values and tonumber(values[i] or 0) or 0 end
-  return { row = number(1), paused = number(2), failing = number(3), pauses = number(4), pause_ends = number(5),
-    hour = number(6), ok = number(7), fail = number(8), delivered = number(9), dead = number(10) }
-end
-
-local webhooks
 local function state_of(webhook, owner)
   local state = webhooks[webhook]
-  if not state then
-    local record, kept = redis.call('HGET', P .. 'webhooks', webhook), kept_of(webhook)
-    state = { exists = record ~= false, active = record and string.find(record, '^%d+ 1 ') ~= nil, owner = owner,
-      mailbox = P .. 'mbox:' .. webhook, retries = P .. 'retry:' .. webhook, log = P .. 'log:' .. webhook,
-      kept = kept, row = kept.row, paused = kept.paused, failing = kept.failing, pauses = kept.pauses,
-      pause_ends = kept.pause_ends, turns = 0, closed = 0, more = {}, touched = false }
-    webhooks[webhook] = state
+  if state ~= nil then return state end
+  local record = redis.call('HGET', P .. 'webhooks', webhook)
+  state = begin_state(webhook, owner, record)
+  if state then
+    state.active = string.find(record, '^%d+ 1 ') ~= nil
+    state.mailbox, state.retries = P .. 'mbox:' .. webhook, P .. 'retry:' .. webhook
   end
   return state
-end
-
-local function count_in(state, name)
-  state.more[name] = (state.more[name] or 0) + 1
 end
 
 local function remove(state, from, entry)
@@ -40,8 +22,8 @@ local function remove(state, from, entry)
   return redis.call('ZREM', state.retries, from)
 end
 
-local function write_row(item, state)
-  local id = redis.call('XADD', state.log, 'MAXLEN', '~', log_max, '*', 'r', item.row)
+local function keep_row(item)
+  local id = write_row(item.webhook, item.row, log_max)
   if item.answer then
     redis.call('XADD', P .. 'answer:' .. item.webhook, 'MAXLEN', '~', log_max, id, 'b', item.answer)
   end
@@ -78,10 +60,9 @@ end
 
 -- What an attempt tells of the endpoint.
 local function note(item, state, word)
-  count_in(state, word)
-  state.touched, state['last_' .. word] = true, now_text
+  note_attempt(state, word)
   local was_failing = state.failing > 0
-  if item.signal == 'good' then state.row, state.failing = 0, 0 end
+  if item.signal == 'good' then note_success(state) end
   if item.signal == 'bad' then
     state.row = state.row + 1
     if state.failing == 0 then state.failing = now end
@@ -103,7 +84,7 @@ end
 
 local function record(item)
   local state = state_of(item.webhook, item.owner)
-  if not state.exists then return 2 end
+  if not state then return 2 end
   local place = item.from == 'mailbox' and 'mbox:' or 'retry:'
   local found, removed = part(item, place, remove, state, item.from, item.entry)
   if not found or removed == 0 then return 0 end
@@ -112,60 +93,11 @@ local function record(item)
   elseif not part(item, 'retry:', retry, item, state) then
     part(item, 'end:', ended, item, state, 'dropped')
   end
-  part(item, 'log:', write_row, item, state)
+  part(item, 'log:', keep_row, item)
   local word = item.how == 'delivered' and 'ok' or 'fail'
   count_attempt(item.webhook, item.owner, item.kind, word, item.elapsed, item.bucket)
   note(item, state, word)
   return 1
-end
-
--- What the breaker did in this call; an open one is in the index of its partition.
-local function write_breaker(webhook, state)
-  local count = P .. 'count:' .. webhook
-  redis.call('HINCRBY', count, 'turn', state.turns)
-  if state.pauses == 0 then
-    redis.call('HDEL', count, 'pauses', 'pause_ends')
-    redis.call('ZREM', P .. 'breakers', webhook)
-    return
-  end
-  local ends = string.format('%.0f', state.pause_ends)
-  redis.call('HSET', count, 'pauses', state.pauses, 'pause_ends', ends)
-  redis.call('ZADD', P .. 'breakers', ends, webhook)
-end
-
-local function write_state(webhook, state)
-  local count, kept = P .. 'count:' .. webhook, state.kept
-  local fields = { 'row', text_of(state.row), 'last', now_text }
-  local function put(name, value)
-    local n = #fields
-    fields[n + 1], fields[n + 2] = name, value
-  end
-  if state.failing > 0 and state.failing ~= kept.failing then
-    put('failing', now_text)
-  elseif state.failing == 0 and kept.failing > 0 then
-    redis.call('HDEL', count, 'failing')
-  end
-  if state.last_ok then put('last_ok', now_text) end
-  if state.last_fail then put('last_fail', now_text) end
-  for name, n in pairs(state.more) do put(name, text_of(kept[name] + n)) end
-  if kept.hour ~= this_hour then put('hour', text_of(this_hour)) end
-  if state.paused > now then put('paused', text_of(state.paused)) end
-  redis.call('HSET', count, unpack(fields))
-  if state.turns > 0 then write_breaker(webhook, state) end
-  local rests = state.pauses > 0 and math.max(state.paused, state.pause_ends) or state.paused
-  -- What waits in its mailbox has put an active webhook into the index, at a time that has come.
-  local stays = state.active and state.turns == 0 and rests <= now and redis.call('XLEN', state.mailbox) > 0
-  if not stays then rewake(webhook, state.active, now, rests) end
-end
-
-local function write_webhook(webhook, state)
-  attempts[webhook].begun = state.kept.hour == this_hour
-  guarded('count:', webhook, 'state', write_state, webhook, state)
-  if state.closed == 0 then return end
-  count_pending(state.owner, -state.closed)
-  for _, how in ipairs({ 'delivered', 'dead' }) do
-    if state.more[how] then add(P .. 'stats:' .. state.owner, how, state.more[how]) end
-  end
 end
 
 -- What each item has comes first; then, where there is a `+`, how many names and values of what differs from the usual: it
@@ -195,9 +127,7 @@ local function outcomes(at, till)
       answers[#answers + 1] = record(item)
     end
   end
-  for webhook, state in pairs(webhooks) do
-    if state.touched then write_webhook(webhook, state) end
-  end
+  write_webhooks()
   write_records(closed_ttl, dead_ttl)
   write_counts(now)
   answers[#answers + 1] = set_aside
