@@ -198,14 +198,16 @@ impl WebhookActor {
     }
 
     fn limits_of(&self, webhook: &Webhook) -> Limits {
-        let Config { delivery, breaker, .. } = &*self.start.local.config;
+        let Config { delivery, breaker, queue, .. } = &*self.start.local.config;
         let breaker = breaker::Policy {
             failure_threshold: breaker.failure_threshold,
             pause: breaker.pause,
             max_pause: breaker.max_pause,
             disable_after: breaker.disable_after,
         };
-        Limits::of(webhook, delivery.default_rate_limit_per_second, delivery.max_age, breaker)
+        let (rate, max_age) = (delivery.default_rate_limit_per_second, delivery.max_age);
+        let max_pending = usize::try_from(queue.max_pending_per_webhook).unwrap_or(usize::MAX);
+        Limits::of(webhook, rate, max_age, max_pending, breaker)
     }
 
     fn step(&mut self, input: Input<Body>, ctx: &mut Context<Self>) {
@@ -367,7 +369,7 @@ impl WebhookActor {
 
     fn idle(&mut self, next: Option<Millis>, ctx: &mut Context<Self>) {
         let Some(ready) = &self.ready else { return };
-        let cursor = ready.current.borrow().webhook.is_active.then(|| ready.lane.cursor());
+        let cursor = ready.lane.is_active().then(|| ready.lane.cursor());
         self.rest(cursor, next, ctx);
     }
 

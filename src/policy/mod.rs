@@ -3,6 +3,7 @@
 pub mod address;
 pub mod breaker;
 pub mod due;
+pub mod early;
 pub mod histogram;
 pub mod json;
 pub mod lane;

@@ -51,6 +51,11 @@ async fn when_too_much_awaits_dispatch_publishing_is_503_until_it_is_dispatched(
     let beat = || {
         let _: u64 = redis.command(&["HINCRBY", &lease, "beat", "1"]);
     };
+    eventually("the node has noticed", SOON, async || {
+        beat();
+        (node.metrics().await.sum("partitions_owned", &[]) == 63.0).then_some(())
+    })
+    .await;
     let (taken, refusal) = publish_until_refused(&crm, beat).await;
     refusal.error(503);
     assert!(refusal.number("retry-after") >= 1);

@@ -113,6 +113,8 @@ pub struct Outcome {
 pub enum Instruction {
     /// An event into mailboxes; made from what was known at `made_at`.
     Event { entry: EntryId, event: usize, targets: Vec<usize>, made_at: Ms },
+    /// An event that its targets have taken already: what came of it at each, and whose lane is told.
+    Arrived { entry: EntryId, event: usize, outcomes: Vec<(Outcome, u64)>, made_at: Ms },
     /// A webhook wakes or sleeps as its record says.
     Changed { entry: EntryId, webhook: usize, active: bool },
 }
@@ -120,7 +122,7 @@ pub enum Instruction {
 impl Instruction {
     fn entry(&self) -> EntryId {
         match self {
-            Self::Event { entry, .. } | Self::Changed { entry, .. } => *entry,
+            Self::Event { entry, .. } | Self::Arrived { entry, .. } | Self::Changed { entry, .. } => *entry,
         }
     }
 }
@@ -364,6 +366,20 @@ impl Redis {
                 targets.iter().for_each(|webhook| self.queues[*webhook].enqueue(*entry, *event, checks));
                 Dispatched::Done
             }
+            Instruction::Arrived { entry, event, outcomes, made_at } => {
+                if part.events.remove(entry).is_none() {
+                    return Dispatched::Skipped;
+                }
+                let targets: Vec<usize> = outcomes.iter().map(|(outcome, _)| outcome.webhook).collect();
+                checks.dispatches(*entry, &targets, *made_at, at, &self.queues);
+                part.records.insert(*event, (*entry, targets));
+                for (outcome, _) in outcomes {
+                    let queue = &mut self.queues[outcome.webhook];
+                    checks.records(outcome, queue);
+                    queue.arrives(outcome, Millis(EPOCH + now), checks);
+                }
+                Dispatched::Done
+            }
             Instruction::Changed { entry, webhook, active } => {
                 part.events.remove(entry);
                 let queue = &mut self.queues[*webhook];
@@ -406,6 +422,16 @@ impl Queue {
         self.mailbox.insert(entry, event);
         self.wake = Some(Millis(0));
         self.pending += 1;
+    }
+
+    /// What was never in it is delivered.
+    fn arrives(&mut self, item: &Outcome, now: Millis, checks: &mut Checks) {
+        let waits = self.mailbox.contains_key(&item.entry) || self.ended.contains_key(&item.entry);
+        checks.that(!waits, || format!("{} is in two places", item.entry));
+        self.rows.insert((item.entry, item.attempt));
+        self.counted[0] += 1;
+        self.ended.insert(item.entry, true);
+        self.keep(item, now);
     }
 
     fn retry_of(&self, entry: EntryId, attempt: u32) -> Option<Retry> {
@@ -470,7 +496,7 @@ impl Queue {
 
     /// The delivery that an ordered webhook has to finish first.
     pub fn head(&self) -> Option<EntryId> {
-        let retry = self.retries.first().map(|retry| retry.1);
+        let retry = self.retries.iter().map(|retry| retry.1).min();
         retry.or_else(|| self.mailbox.keys().next().copied())
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use salesos_webhooks::domain::{EntryId, EventId, Millis, Shard, WebhookId};
-use salesos_webhooks::policy::breaker::{Change, Standing};
+use salesos_webhooks::policy::breaker::{Change, Signal, Standing};
 use salesos_webhooks::policy::due::DueTimes;
-use salesos_webhooks::policy::lane::{Delivery, Input, Known};
+use salesos_webhooks::policy::early::{Fate, Ledger, Turn, Undispatched};
+use salesos_webhooks::policy::lane::{Delivery, Input, Known, Lane, Next};
 use salesos_webhooks::policy::pauses::Pauses;
 
 use crate::checks::Life;
@@ -58,10 +59,22 @@ pub struct Owner {
     open: bool,
     reading: bool,
     arrived: VecDeque<(EntryId, Entry)>,
+    early: Ledger<Read, (Outcome, u64)>,
+    seen: EntryId,
     dispatching: bool,
+    controlling: bool,
     outcomes: VecDeque<(Outcome, u64)>,
     recording: bool,
     loading: bool,
+}
+
+/// An event as it was read.
+#[derive(Debug)]
+struct Read {
+    event: usize,
+    targets: Vec<usize>,
+    /// When its targets were found.
+    made_at: Ms,
 }
 
 /// The name of a webhook, for what production code keeps by name.
@@ -103,7 +116,10 @@ impl Owner {
             open: false,
             reading: false,
             arrived: VecDeque::new(),
+            early: Ledger::default(),
+            seen: EntryId::ZERO,
             dispatching: false,
+            controlling: false,
             outcomes: VecDeque::new(),
             recording: false,
             loading: true,
@@ -179,7 +195,7 @@ impl Owner {
             }
             (OwnerCall::Read { rewinds }, Answer::Entries(entries)) => self.arrived(rewinds, entries, world),
             (OwnerCall::Dispatch(batch), Answer::Dispatched(answers)) => {
-                self.dispatching = false;
+                (self.dispatching, self.controlling) = (false, false);
                 self.dispatched(&batch, &answers, world);
                 self.dispatch_next(world);
             }
@@ -286,35 +302,106 @@ impl Owner {
     }
 
     fn dispatch_next(&mut self, world: &mut World) {
-        let retaking = self.tenure.retaking;
-        if self.dispatching || self.loading || retaking || self.draining_since.is_some() {
+        if self.loading || self.tenure.retaking {
             return;
         }
-        match self.arrived.front() {
-            None => {}
-            Some((_, Entry::Event(_))) => {
+        if self.draining_since.is_none() && !self.controlling {
+            self.begin_events(world);
+        }
+        if self.dispatching {
+            return;
+        }
+        let now = world.instant();
+        let wait = if self.draining_since.is_some() { 0 } else { world.random.between(0, 1) * 20 };
+        match self.early.next(now, now + Duration::from_millis(wait)) {
+            Some((at, _)) if at > now => {
+                let wait = (at - now).as_millis() as Ms;
+                self.later(wait, ToOwner::Look, world);
+            }
+            Some(_) => {
                 self.dispatching = true;
-                let batch = self.next_batch(world.now);
+                let batch = self.next_batch(now);
                 self.call(OwnerCall::Dispatch(Rc::new(batch)), 0, world);
             }
-            Some((entry, Entry::Changed(webhook))) => {
-                self.dispatching = true;
-                let (entry, webhook) = (*entry, *webhook);
-                self.arrived.pop_front();
-                self.call(OwnerCall::Changed { entry, webhook }, 0, world);
+            None if self.draining_since.is_some() => {}
+            None => {
+                if let Some((entry, Entry::Changed(webhook))) = self.arrived.pop_front() {
+                    (self.dispatching, self.controlling) = (true, true);
+                    self.call(OwnerCall::Changed { entry, webhook }, 0, world);
+                }
             }
         }
     }
 
-    fn next_batch(&mut self, made_at: Ms) -> Vec<Instruction> {
-        let mut batch = Vec::new();
-        while batch.len() < DISPATCH_BATCH
-            && let Some((entry, Entry::Event(event))) = self.arrived.front().copied()
-        {
+    fn begin_events(&mut self, world: &mut World) {
+        while let Some((entry, Entry::Event(event))) = self.arrived.front().copied() {
             self.arrived.pop_front();
-            batch.push(Instruction::Event { entry, event, targets: self.table.clone(), made_at });
+            let targets = self.table.clone();
+            let may_try = self.may_try(entry, world);
+            self.seen = self.seen.max(entry);
+            let read = Read { event, targets: targets.clone(), made_at: world.now };
+            let read = Undispatched::new(entry, read, targets.len(), world.instant());
+            self.early.push(match may_try {
+                true => read.tried(),
+                false => read.ordinary(),
+            });
+            for webhook in targets.into_iter().filter(|_| may_try) {
+                if world.random.percent(FULL) {
+                    self.early.declined(entry);
+                } else {
+                    let delivery = Delivery { entry, event: event_id(event), attempt: 1, body: Some(()) };
+                    self.step(webhook, Input::Early(delivery), world);
+                }
+            }
+        }
+    }
+
+    /// As in production, and now and then although a lane has no room.
+    fn may_try(&self, entry: EntryId, world: &mut World) -> bool {
+        let (reckless, now) = (world.random.percent(10), world.clock());
+        let has_room = |lane: &Lane<()>| lane.room_for_early(now) > 0;
+        let takes = |slot: &Slot| reckless || slot.lane.as_ref().is_some_and(has_room);
+        let slot_of = |webhook: &usize| self.slots.get(webhook);
+        entry > self.seen
+            && !self.table.is_empty()
+            && self.table.iter().all(|webhook| slot_of(webhook).is_some_and(takes))
+    }
+
+    fn next_batch(&mut self, now: Instant) -> Vec<Instruction> {
+        let (mut batch, mut last) = (Vec::new(), EntryId::ZERO);
+        while batch.len() < DISPATCH_BATCH
+            && let Some((entry, read, turn)) = self.early.take(now, |entry, _| entry > last)
+        {
+            last = entry;
+            let Read { event, targets, made_at } = read;
+            batch.push(match turn {
+                Turn::Arrived(outcomes) => Instruction::Arrived { entry, event, outcomes, made_at },
+                Turn::Ordinary => Instruction::Event { entry, event, targets, made_at },
+            });
         }
         batch
+    }
+
+    /// What came of an attempt is recorded, with the dispatch of its event or alone.
+    pub fn record_verdict(&mut self, outcome: Outcome, lane: u64, is_early: bool, world: &mut World) {
+        let is_urgent = world.random.percent(10);
+        let is_plain = outcome.next == Next::Delivered
+            && outcome.signal == Signal::Succeeded
+            && (outcome.change.is_none() && outcome.paused_until.is_none() && !outcome.disable);
+        let fate = match is_early {
+            true => self.early.ended(outcome.entry, (outcome, lane), is_plain, is_urgent),
+            false => Fate::Late((outcome, lane)),
+        };
+        match fate {
+            Fate::Kept => self.later(0, ToOwner::Look, world),
+            Fate::Late((outcome, lane)) => self.record(outcome, lane, world),
+        }
+    }
+
+    /// An early delivery waits for its dispatch.
+    pub fn declined(&mut self, entry: EntryId, world: &mut World) {
+        self.early.declined(entry);
+        self.later(0, ToOwner::Look, world);
     }
 
     fn dispatched(&mut self, batch: &[Instruction], answers: &[Dispatched], world: &mut World) {
@@ -326,6 +413,13 @@ impl Owner {
                 }
                 (Instruction::Event { entry, targets, .. }, Dispatched::Skipped) => {
                     self.done_before(*entry, targets, world);
+                }
+                (Instruction::Arrived { outcomes, .. }, answer) => {
+                    world.totals.early += 1;
+                    let recorded = !matches!(answer, Dispatched::Skipped);
+                    for (outcome, lane) in outcomes {
+                        self.tell_recorded(outcome, *lane, recorded, world);
+                    }
                 }
                 (Instruction::Event { entry, event, targets, .. }, _) => {
                     let body = world.random.percent(80).then_some(());
@@ -339,6 +433,12 @@ impl Owner {
         }
         for (webhook, deliveries) in deliveries {
             self.deliver(webhook, deliveries, world);
+        }
+        for instruction in batch {
+            if let Instruction::Event { entry, .. } = instruction {
+                let held = self.early.dispatched(*entry);
+                held.into_iter().for_each(|(outcome, lane)| self.record(outcome, lane, world));
+            }
         }
         self.activate_due(world);
     }
@@ -454,6 +554,7 @@ impl Owner {
         match what {
             ToOwner::Due(timer) if timer == self.due_timer => self.activate_due(world),
             ToOwner::Due(_) => {}
+            ToOwner::Look => self.dispatch_next(world),
             ToOwner::LookOver => {
                 self.call(OwnerCall::LookOver, 0, world);
                 self.later(LOOK_OVER_EVERY, ToOwner::LookOver, world);
@@ -471,8 +572,10 @@ impl Owner {
             return;
         }
         self.slots.remove(&webhook);
-        if let Some(next) = next {
-            self.set_due(webhook, next);
+        match next {
+            Some(next) => self.set_due(webhook, next),
+            None if cursor.is_none() => drop(self.unseen.insert(webhook)),
+            None => {}
         }
         self.activate_due(world);
     }
@@ -512,11 +615,12 @@ impl Owner {
         self.open = false;
         let all: Vec<usize> = self.slots.keys().copied().collect();
         all.into_iter().for_each(|webhook| self.step(webhook, Input::Drain, world));
+        self.dispatch_next(world);
     }
 
     /// Whether nothing is in flight or waits to be recorded.
     pub fn is_settled(&self) -> bool {
-        self.slots.values().all(Slot::is_settled)
+        self.early.is_empty() && self.slots.values().all(Slot::is_settled)
     }
 }
 

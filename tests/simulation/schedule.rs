@@ -115,6 +115,7 @@ fn webhook(random: &mut Random, partitions: u64) -> Spec {
         rate_per_second: random.percent(25).then(|| random.between(10, 60) as u32),
         retries,
         max_age: Duration::from_secs(86_400),
+        max_pending: 100_000,
         breaker: breaker(random),
     };
     let moods = match random.index(3) {

@@ -36,7 +36,7 @@ pub struct Slot {
     pub told: EntryId,
     pub missed: EntryId,
     lane_id: u64,
-    lane: Option<Lane<()>>,
+    pub lane: Option<Lane<()>>,
     known: Known,
     active: bool,
     take: u64,
@@ -116,9 +116,11 @@ impl Owner {
             Effect::Start(delivery) => self.start_attempt(webhook, delivery, world),
             Effect::Probes => world.totals.probes += 1,
             Effect::Record(verdict) => {
+                let is_early = verdict.early;
                 let outcome = outcome(webhook, verdict, self.tenure.taken_at);
-                self.record(outcome, lane, world);
+                self.record_verdict(outcome, lane, is_early, world);
             }
+            Effect::Decline(entry) => self.declined(entry, world),
             Effect::ReadMailbox { round, after, count } => {
                 let what = LaneCall::Mailbox { round, after, count };
                 self.call(OwnerCall::Lane { webhook, lane, what }, 0, world);
@@ -133,7 +135,7 @@ impl Owner {
                 self.later(wait, ToOwner::Lane { webhook, lane, what: ToLane::Tick(timer) }, world);
             }
             Effect::Idle(next) => {
-                let cursor = slot.lane.as_ref().filter(|_| slot.active).map(Lane::cursor);
+                let cursor = slot.lane.as_ref().filter(|lane| lane.is_active()).map(Lane::cursor);
                 let wait = world.random.between(0, 2);
                 self.later(wait, ToOwner::Rested { webhook, cursor, next }, world);
             }
@@ -177,7 +179,11 @@ impl Owner {
         let in_flight = slot.flights.values().filter(|flight| flight.sent_at.is_some()).count();
         let started_at = slot.flights[&entry].started_at;
         let opened_at = world.redis.queues[webhook].opened_at;
-        let beside = |flight: &&Flight| flight.sent_at.is_some() && flight.started_at > opened_at;
+        // A probe from before Redis went back is not one that Redis knows of.
+        let beside = |flight: &&Flight| {
+            let is_later = flight.started_at > opened_at && flight.known_since >= flight_known_since;
+            flight.sent_at.is_some() && is_later
+        };
         let since_opened = slot.flights.values().filter(beside).count();
         let spec = &world.specs[webhook];
         let limits = &spec.limits;
@@ -256,7 +262,8 @@ impl Owner {
         for effect in self.effects_of(webhook, input, world) {
             match effect {
                 Effect::Record(verdict) if verdict.entry == entry => {
-                    self.record(outcome(webhook, verdict, known_since), lane, world);
+                    let is_early = verdict.early;
+                    self.record_verdict(outcome(webhook, verdict, known_since), lane, is_early, world);
                 }
                 effect => self.perform(webhook, effect, world),
             }

@@ -110,6 +110,7 @@ pub enum ToNode {
 #[derive(Clone, Debug)]
 pub enum ToOwner {
     Due(u64),
+    Look,
     LookOver,
     Rested { webhook: usize, cursor: Option<EntryId>, next: Option<Millis> },
     Lane { webhook: usize, lane: u64, what: ToLane },
@@ -228,6 +229,7 @@ totals! {
     fenced,
     events,
     events_lost,
+    early,
     attempts,
     probes,
     duplicates,

@@ -62,6 +62,8 @@ pub struct PartitionActor {
     /// When it looks whether a dispatch may begin.
     pub(super) look: Option<(Instant, SpawnHandle)>,
     pub(super) dispatching: bool,
+    /// A control entry is being carried out: what the events behind it match is not known before that is done.
+    pub(super) controlling: bool,
     /// Dropped when no script is under way.
     pub(super) awaiting_dispatch: Vec<oneshot::Sender<()>>,
     /// What the partition holds is being read, and nothing is dispatched until it is known.
@@ -94,6 +96,7 @@ impl PartitionActor {
             arrived: VecDeque::new(),
             arrived_bytes: 0,
             dispatching: false,
+            controlling: false,
             awaiting_dispatch: Vec::new(),
             loading: true,
             draining: false,

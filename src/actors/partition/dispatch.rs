@@ -8,16 +8,18 @@ use std::time::Instant;
 use actix::prelude::*;
 
 use super::PartitionActor;
-use crate::actors::early::{MOST_TARGETS, Undispatched};
+use crate::actors::early::Read;
 use crate::actors::local::{RidingBody, tell};
+use crate::actors::recorder::Job;
 use crate::actors::steps;
 use crate::actors::webhook::{self, Delivered, Recorded};
 use crate::clock;
 use crate::domain::{EntryId, Event, EventBody, Receipt, TraceContext, WebhookId};
+use crate::policy::early::{MOST_TARGETS, Turn, Undispatched};
 use crate::policy::lane::{Delivery, Known};
 use crate::policy::trace;
-use crate::store::outcomes::Outcome;
 use crate::store::events::{Chunk, Dispatched, Entry, EntryKind, Instruction, Left, MAX_TARGETS};
+use crate::store::outcomes::Outcome;
 use crate::telemetry::events as facts;
 use crate::telemetry::traces::{Begun, Open};
 
@@ -28,13 +30,19 @@ const DISPATCH_BYTES: usize = 4 << 20;
 /// When this much has arrived and not been dispatched, the reader leaves the partition out.
 pub(super) const ARRIVED_BYTES: usize = 4 << 20;
 
+/// Which of its targets' actors were told of an event before its dispatch.
+enum Tried {
+    All,
+    Some,
+}
+
 impl PartitionActor {
     pub(super) fn dispatch_next(&mut self, ctx: &mut Context<Self>) {
         // While it is taken anew its records may be others than those in the table.
         if self.loading || self.tenure.is_retaking() {
             return;
         }
-        if !self.draining {
+        if !self.draining && !self.controlling {
             self.begin_events();
         }
         if self.dispatching {
@@ -54,7 +62,7 @@ impl PartitionActor {
             None if self.draining => {}
             None => {
                 if let Some(entry) = self.take_arrived() {
-                    self.dispatching = true;
+                    (self.dispatching, self.controlling) = (true, true);
                     self.settled(entry.size());
                     self.control(entry, ctx);
                 }
@@ -100,8 +108,16 @@ impl PartitionActor {
             let targets = self.table.matching(&event.tenant, &event.event_type).to_vec();
             let body = if self.may_try(id, &targets) { self.riding(id, &event) } else { None };
             self.seen = self.seen.max(id);
-            let begun = Undispatched::new(id, event, size, targets, body.is_some());
-            self.early.push(begun, |begun| body.is_none_or(|body| self.try_early(begun, &body)));
+            let read = Read { event, targets, size };
+            let tried = body.map(|body| self.try_early(id, &read, &body));
+            let (targets, since) = (read.targets.len(), clock::monotonic());
+            let event = Undispatched::new(id, read, targets, since);
+            self.early.push(match tried {
+                Some(Tried::All) => event.tried(),
+                Some(Tried::Some) => event.tried().ordinary(),
+                None if targets == 0 => event,
+                None => event.ordinary(),
+            });
         }
     }
 
@@ -109,23 +125,23 @@ impl PartitionActor {
     fn may_try(&self, entry: EntryId, targets: &[(WebhookId, Arc<str>)]) -> bool {
         // What was read before may have been attempted before.
         let is_new = entry > self.seen && !targets.is_empty() && targets.len() <= MOST_TARGETS;
-        let has_room = |(webhook, _): &(WebhookId, _)| {
-            self.slots.get(webhook).is_some_and(|slot| slot.room.get() > 0)
-        };
+        let has_room =
+            |(webhook, _): &(WebhookId, _)| self.slots.get(webhook).is_some_and(|slot| slot.room.get() > 0);
         is_new && targets.iter().all(has_room)
     }
 
-    /// Lets the webhooks' actors attempt an event now; whether all of them were told. What comes of those that were is
-    /// recorded in any case.
-    fn try_early(&self, begun: &Undispatched, body: &Arc<RidingBody>) -> bool {
-        let mut all = true;
-        for slot in begun.targets.iter().filter_map(|(webhook, _)| self.slots.get(webhook)) {
+    /// Lets the webhooks' actors attempt an event now.
+    fn try_early(&self, entry: EntryId, read: &Read, body: &Arc<RidingBody>) -> Tried {
+        let mut tried = Tried::All;
+        for slot in read.targets.iter().filter_map(|(webhook, _)| self.slots.get(webhook)) {
             slot.room.set(slot.room.get().saturating_sub(1));
-            let (event, body) = (begun.event.id.clone(), Some(body.clone()));
-            let delivery = Delivery { entry: begun.entry, event, attempt: 1, body };
-            all &= slot.actor.try_send(webhook::Early { take: self.take.get(), delivery }).is_ok();
+            let (event, body) = (read.event.id.clone(), Some(body.clone()));
+            let delivery = Delivery { entry, event, attempt: 1, body };
+            if slot.actor.try_send(webhook::Early { take: self.take.get(), delivery }).is_err() {
+                tried = Tried::Some;
+            }
         }
-        all
+        tried
     }
 
     /// The body of an event with the span of its dispatch, if the budget lets it ride along.
@@ -139,25 +155,25 @@ impl PartitionActor {
         let (mut batch, mut targets, mut bytes, mut last) = (Vec::new(), 0, 0, EntryId::ZERO);
         while batch.len() < DISPATCH_BATCH
             && bytes < DISPATCH_BYTES
-            && let Some(begun) = self.early.take(now, |begun| {
-                let fits = targets == 0 || targets + begun.targets.len() <= MAX_TARGETS;
+            && let Some((entry, read, turn)) = self.early.take(now, |entry, read| {
+                let fits = targets == 0 || targets + read.targets.len() <= MAX_TARGETS;
                 // What was read twice begins a batch of its own: the script relies on the order of one.
-                fits && begun.entry > last
+                fits && entry > last
             })
         {
-            last = begun.entry;
-            targets += begun.targets.len();
-            bytes += begun.event.body.len();
-            self.settled(begun.size);
-            self.instruct(begun, &mut batch);
+            last = entry;
+            targets += read.targets.len();
+            bytes += read.event.body.len();
+            self.settled(read.size);
+            self.instruct(entry, read, turn, &mut batch);
         }
         batch
     }
 
-    fn instruct(&mut self, mut begun: Undispatched, batch: &mut Vec<Instruction>) {
-        let outcomes = begun.outcomes();
-        let Undispatched { entry, event, targets, .. } = begun;
-        if let Some(outcomes) = outcomes {
+    fn instruct(&self, entry: EntryId, read: Read, turn: Turn<Job>, batch: &mut Vec<Instruction>) {
+        let Read { event, targets, .. } = read;
+        if let Turn::Arrived(jobs) = turn {
+            let outcomes = jobs.into_iter().map(|job| job.outcome).collect();
             batch.push(Instruction::Arrived { entry, event, outcomes });
             return;
         }
@@ -195,7 +211,7 @@ impl PartitionActor {
             (Rc::unwrap_or_clone(batch), result)
         };
         ctx.spawn(work.into_actor(self).map(move |(batch, result), actor, ctx| {
-            actor.dispatching = false;
+            (actor.dispatching, actor.controlling) = (false, false);
             match result {
                 Ok(answers) => actor.dispatched(batch, answers, begun, ctx),
                 Err(error) => actor.give_up(&error, ctx),

@@ -111,8 +111,11 @@ impl PartitionActor {
         }
         stop(&slot.actor, ctx);
         self.slots.remove(&webhook);
-        if let Some(next) = next {
-            self.set_due(webhook, next);
+        match next {
+            Some(next) => self.set_due(webhook, next),
+            // Nothing tells what waits for an inactive one: the wake index leaves it out.
+            None if cursor.is_none() => drop(self.unseen.insert(webhook)),
+            None => {}
         }
         self.activate_due(ctx);
     }

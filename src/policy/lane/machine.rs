@@ -162,6 +162,11 @@ impl<B: Clone> Lane<B> {
         self.cursor.max(self.told)
     }
 
+    /// Whether its webhook is switched on, as far as the lane knows.
+    pub fn is_active(&self) -> bool {
+        self.limits.active
+    }
+
     /// Whether no attempt is on its way and no outcome waits to be recorded.
     pub fn is_settled(&self) -> bool {
         self.in_flight.is_empty()
@@ -486,10 +491,22 @@ impl<B: Clone> Lane<B> {
         }
     }
 
-    /// The retry that is due first; for a probe the oldest delivery of those that are due.
+    /// The retry that comes first: of an ordered webhook the oldest delivery, of any other what is due first.
+    fn first_retry(&self) -> Option<(Millis, EntryId)> {
+        if self.limits.ordered {
+            // There is one, unless Redis has gone back to a moment ago.
+            return self.retries.keys().copied().min_by_key(|(_, entry)| *entry);
+        }
+        self.retries.keys().next().copied()
+    }
+
+    /// The retry that starts next, if it is due; for a probe the oldest delivery of those that are due.
     fn due_retry(&self, now: Millis) -> Option<(Millis, EntryId)> {
-        let mut due = self.retries.keys().copied().take_while(|(due, _)| *due <= now);
-        if self.breaker.is_open() { due.min_by_key(|(_, entry)| *entry) } else { due.next() }
+        if self.breaker.is_open() && !self.limits.ordered {
+            let due = self.retries.keys().copied().take_while(|(due, _)| *due <= now);
+            return due.min_by_key(|(_, entry)| *entry);
+        }
+        self.first_retry().filter(|(due, _)| *due <= now)
     }
 
     fn is_behind(&self) -> bool {
@@ -547,7 +564,7 @@ impl<B: Clone> Lane<B> {
             return None;
         }
         let floor = self.floor();
-        let retry = self.retries.first_key_value().map(|((due, _), _)| *due);
+        let retry = self.first_retry().map(|(due, _)| due);
         let head_is_free = !self.limits.ordered || retry.is_none();
         let fresh =
             (floor > now && head_is_free && (!self.window.is_empty() || self.is_behind())).then_some(floor);

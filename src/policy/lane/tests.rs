@@ -25,6 +25,7 @@ fn limits() -> Limits {
         rate_per_second: None,
         retries: Retries { attempts: 1, delay_seconds: 60, backoff: Backoff::Fixed, schedule: None },
         max_age: Duration::from_secs(86_400),
+        max_pending: 100_000,
         breaker: breaker::Policy {
             failure_threshold: 10,
             pause: Duration::from_secs(30),

@@ -20,13 +20,21 @@ pub struct Limits {
     pub retries: Retries,
     /// A delivery that has waited longer ends as dead.
     pub max_age: Duration,
+    /// Deliveries that its queue in Redis may hold.
+    pub max_pending: usize,
     /// When failures in a row hold everything back.
     pub breaker: breaker::Policy,
 }
 
 impl Limits {
     /// The limits of `webhook`, with the node's defaults (0 = no rate limit).
-    pub fn of(webhook: &Webhook, default_rate: u32, max_age: Duration, breaker: breaker::Policy) -> Self {
+    pub fn of(
+        webhook: &Webhook,
+        default_rate: u32,
+        max_age: Duration,
+        max_pending: usize,
+        breaker: breaker::Policy,
+    ) -> Self {
         let settings = &webhook.settings;
         Self {
             active: webhook.is_active,
@@ -35,6 +43,7 @@ impl Limits {
             rate_per_second: settings.rate_limit_per_second.or(Some(default_rate).filter(|rate| *rate > 0)),
             retries: settings.retries.clone(),
             max_age,
+            max_pending,
             breaker,
         }
     }

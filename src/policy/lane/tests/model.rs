@@ -1,6 +1,6 @@
 //! The lane against a model of its queue: whatever the order of events, nothing is lost, doubled or out of order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
@@ -9,6 +9,10 @@ use super::*;
 /// Redis, as far as a lane sees it.
 #[derive(Default)]
 struct Model {
+    /// What awaits its dispatch.
+    stream: VecDeque<u64>,
+    /// What came of early attempts of that.
+    early: BTreeMap<u64, Verdict>,
     mailbox: BTreeSet<u64>,
     retries: BTreeMap<u64, (Millis, u32)>,
     told: u64,
@@ -42,9 +46,9 @@ impl Model {
                         matches!(other, Effect::Start(other) if other.entry.seq == seq)
                             || matches!(other, Effect::Record(other) if other.entry.seq == seq)
                     });
-                    assert!(!doubled, "{seq} is in flight twice");
+                    assert!(!doubled && !self.early.contains_key(&seq), "{seq} is in flight twice");
                     let waiting = match delivery.attempt {
-                        1 => self.mailbox.contains(&seq),
+                        1 => self.mailbox.contains(&seq) || self.stream.contains(&seq),
                         attempt => {
                             self.retries.get(&seq).is_some_and(|(due, n)| *due <= now && *n == attempt)
                         }
@@ -62,7 +66,17 @@ impl Model {
                         self.probe = None;
                     }
                     self.reads += 1;
-                    self.pending.push(effect);
+                    if self.stream.contains(&verdict.entry.seq) {
+                        assert!(verdict.early);
+                        self.early.insert(verdict.entry.seq, verdict.clone());
+                    } else {
+                        self.pending.push(effect);
+                    }
+                }
+                Effect::Decline(entry) => {
+                    let started =
+                        |effect: &Effect<()>| matches!(effect, Effect::Start(other) if other.entry == *entry);
+                    assert!(!self.pending.iter().any(started), "{entry} is declined and on its way");
                 }
                 // Every other read is made at once, and its answer may come when it no longer is true.
                 Effect::ReadMailbox { .. } | Effect::ReadRetries { .. } if self.reads.is_multiple_of(2) => {
@@ -113,7 +127,11 @@ impl Model {
     }
 
     fn is_done(&self) -> bool {
-        self.mailbox.is_empty() && self.retries.is_empty() && self.pending.is_empty() && self.read.is_empty()
+        self.stream.is_empty()
+            && self.mailbox.is_empty()
+            && self.retries.is_empty()
+            && self.pending.is_empty()
+            && self.read.is_empty()
     }
 
     /// Does one of the things asked for; `chance` picks which and how it goes.
@@ -146,15 +164,45 @@ impl Model {
     }
 
     fn publish(&mut self, count: u64, heard: bool) -> Option<Input<()>> {
-        let previous = self.told;
+        let (previous, first) = (self.told, self.published + 1);
         self.published += count;
         self.told = self.published;
-        self.mailbox.extend(previous + 1..=self.told);
+        self.mailbox.extend(first..=self.told);
         if heard {
-            return Some(delivered(previous, previous + 1..=self.told));
+            return Some(delivered(previous, first..=self.told));
         }
         self.missed = self.told;
         None
+    }
+
+    /// Events that the lane may attempt before their dispatch.
+    fn publish_early(&mut self, count: u64, lane: &mut TestLane, now: Millis) {
+        for _ in 0..count {
+            self.published += 1;
+            self.stream.push_back(self.published);
+            self.step(lane, Input::Early(delivery(self.published)), now);
+        }
+    }
+
+    /// Dispatches what awaits that, in order: what has arrived is recorded, what has not goes into the mailbox.
+    fn dispatch(&mut self, heard: bool, lane: &mut TestLane, now: Millis) {
+        while let Some(seq) = self.stream.pop_front() {
+            let ended = self.early.remove(&seq);
+            let plain = |verdict: &&Verdict| verdict.next == Next::Delivered && verdict.change.is_none();
+            if let Some(verdict) = ended.as_ref().filter(plain) {
+                self.delivered.push(verdict.entry.seq);
+                self.step(lane, recorded(seq), now);
+                continue;
+            }
+            self.mailbox.insert(seq);
+            let previous = std::mem::replace(&mut self.told, seq);
+            if heard {
+                self.step(lane, delivered(previous, seq..=seq), now);
+            } else {
+                self.missed = seq;
+            }
+            self.pending.extend(ended.map(Effect::Record));
+        }
     }
 
     /// Reads the record; the answer comes later, and may be true no longer.
@@ -214,7 +262,7 @@ proptest! {
         rate in proptest::option::of(5..200_u32),
         known in any::<bool>(),
         failure_threshold in 1..5_u32,
-        script in proptest::collection::vec((0..10_u8, any::<prop::sample::Index>(), 1..20_u64), 1..120),
+        script in proptest::collection::vec((0..14_u8, any::<prop::sample::Index>(), 1..20_u64), 1..120),
     ) {
         let mut model = Model::default();
         let mut now = NOW;
@@ -230,6 +278,10 @@ proptest! {
         model.step(&mut lane, Input::Tick, now);
         for (action, chance, count) in script {
             let chance = chance.index(10_000);
+            if action < 2 {
+                // Events leave the stream in its order.
+                model.dispatch(chance % 3 > 0, &mut lane, now);
+            }
             let input = match action {
                 0 => model.publish(count, true),
                 1 => model.publish(count, false),
@@ -237,6 +289,8 @@ proptest! {
                 3 if count % 4 == 0 => { model.missed = 0; Some(Input::Retaken) }
                 4 if count % 2 == 0 => { model.read_record(&limits); None }
                 5 if count % 5 == 0 => { model.forget(); model.read_record(&limits); None }
+                10 | 11 => { model.publish_early(count.min(6), &mut lane, now); None }
+                12 if count % 2 == 0 => { model.dispatch(chance % 3 > 0, &mut lane, now); None }
                 _ => model.answer(chance),
             };
             model.step(&mut lane, input.unwrap_or(Input::Tick), now);
@@ -247,6 +301,7 @@ proptest! {
             if model.is_done() {
                 break;
             }
+            model.dispatch(true, &mut lane, now);
             let input = match model.answer(turn * 2 + 1) {
                 Some(input) => input,
                 None => { now = now + Duration::from_secs(30); Input::Tick }
