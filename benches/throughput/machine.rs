@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use crate::token::SECRET;
 
+/// So many warnings of a node are printed.
+const MOST_WARNINGS: usize = 20;
+
 /// A directory that is removed at the end.
 pub struct Directory(pub PathBuf);
 
@@ -163,8 +166,18 @@ impl Node {
             (entry["message"] == "listening").then(|| port("api").zip(port("management")))?
         });
         let (api, management) = ports.expect("the node says where it listens");
-        // Read on, so that it never waits for a full pipe.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        // Read on in any case, so that it never waits for a full pipe.
+        // What it warns of belongs beside the figures.
+        std::thread::spawn(move || {
+            let mut told = 0;
+            for line in lines.map_while(Result::ok) {
+                let warns = line.contains("\"level\":\"WARN\"") || line.contains("\"level\":\"ERROR\"");
+                if warns && told < MOST_WARNINGS {
+                    told += 1;
+                    eprintln!("{line}");
+                }
+            }
+        });
         Self { process: Process(child), api, management, _directory: directory }
     }
 }

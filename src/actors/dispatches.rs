@@ -20,8 +20,11 @@ use crate::store::Error;
 use crate::store::events::{self, Batch, Instruction, MAX_TARGETS};
 use crate::store::script::Section;
 
+/// Calls on their way at once. Another begins where what waits fills it, so that a busy partition's batch is not kept behind
+/// one after the other of all the others'.
+const MOST_CALLS: usize = 4;
 /// Outcomes in one call; a single batch may have more.
-const MOST_OUTCOMES: usize = 128;
+const MOST_OUTCOMES: usize = 64;
 /// Bytes of bodies in one call; a single batch may have more.
 const CALL_BYTES: usize = 4 << 20;
 
@@ -76,7 +79,10 @@ type Waiting = (Part, oneshot::Sender<Result<Batch, Error>>);
 #[derive(Debug)]
 pub struct Dispatches {
     waiting: RefCell<VecDeque<Waiting>>,
-    running: Cell<bool>,
+    /// The targets of those that wait, weighed as a call's.
+    weight: Cell<usize>,
+    /// Calls on their way.
+    running: Cell<usize>,
     /// When events go that nothing waits for.
     pub rounds: Rounds,
 }
@@ -85,7 +91,20 @@ impl Dispatches {
     /// None yet.
     pub fn new() -> Self {
         let rounds = Rounds::new(clock::monotonic());
-        Self { waiting: RefCell::default(), running: Cell::new(false), rounds }
+        Self { waiting: RefCell::default(), weight: Cell::new(0), running: Cell::new(0), rounds }
+    }
+
+    fn add(&self, waiting: Waiting) {
+        self.weight.set(self.weight.get() + waiting.0.weight().0);
+        self.waiting.borrow_mut().push_back(waiting);
+    }
+
+    /// Whether what waits wants a call of its own now.
+    fn wants_a_call(&self) -> bool {
+        match self.running.get() {
+            0 => true,
+            running => running < MOST_CALLS && self.weight.get() >= MAX_TARGETS,
+        }
     }
 
     /// What the next call carries: at least one batch, if one waits.
@@ -98,6 +117,7 @@ impl Dispatches {
             if !taken.is_empty() && (targets > MAX_TARGETS || bytes > CALL_BYTES) {
                 break;
             }
+            self.weight.set(self.weight.get() - weight.0);
             taken.extend(waiting.pop_front());
         }
         taken
@@ -117,17 +137,17 @@ pub async fn carry_out(local: &Rc<Local>, part: Part) -> Result<Batch, Error> {
             .remove(0);
     }
     let (sender, answer) = oneshot::channel();
-    local.dispatches.waiting.borrow_mut().push_back((part, sender));
-    if !local.dispatches.running.replace(true) {
-        actix::spawn(run(local.clone()));
+    local.dispatches.add((part, sender));
+    if local.dispatches.wants_a_call() {
+        actix::spawn(run(Running::new(local.clone())));
     }
     // A run that died has perhaps done it.
     answer.await.unwrap_or_else(|_| Err(Error::unanswered()))
 }
 
 /// Runs until nothing waits.
-async fn run(local: Rc<Local>) {
-    let _running = Running(local.clone());
+async fn run(running: Running) {
+    let local = &running.0;
     loop {
         let taken = local.dispatches.take();
         if taken.is_empty() {
@@ -146,11 +166,19 @@ async fn run(local: Rc<Local>) {
     }
 }
 
-/// Lets another run begin when this one ends, however that is.
+/// Counts as a call on its way until it ends, however that is.
 struct Running(Rc<Local>);
+
+impl Running {
+    fn new(local: Rc<Local>) -> Self {
+        local.dispatches.running.set(local.dispatches.running.get() + 1);
+        Self(local)
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.dispatches.running.set(false);
+        let running = &self.0.dispatches.running;
+        running.set(running.get() - 1);
     }
 }

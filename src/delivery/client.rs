@@ -28,9 +28,6 @@ use super::resolver::Resolver;
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Unused connections kept to one host: the most attempts that one webhook may have in flight.
-const MAX_IDLE_PER_HOST: usize = 256;
-
 /// How long a connection may take to be there, TLS included; a webhook's own timeout may be shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -40,18 +37,20 @@ pub type Outgoing = Request<Full<Bytes>>;
 /// A client that does what it is told once, and nothing by itself.
 pub type Client = legacy::Client<Connector, Full<Bytes>>;
 
-/// A client without connections, which asks `resolver` for every address that a URL does not spell out.
+/// A client without connections, which asks `resolver` for every address that a URL does not spell out. Of `most`, the attempts
+/// that may be in flight at once, each may leave its connection to the next one: many webhooks may go to one host, and to
+/// open a connection costs as much as three attempts.
 ///
 /// A request that it could not begin to write, because the connection that was kept for it had ended, goes out on
 /// another one; nothing is ever written twice.
 ///
 /// # Errors
 /// The system has no CA certificates, or the TLS backend does not work.
-pub fn client(resolver: Resolver) -> Result<Client, rustls::Error> {
+pub fn client(resolver: Resolver, most: usize) -> Result<Client, rustls::Error> {
     let client = legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+        .pool_max_idle_per_host(most)
         // Each request brings its own.
         .set_host(false)
         // Head and body in one piece: 0.8 us less than a list of pieces, and one TLS record instead of two.

@@ -55,7 +55,7 @@ impl Sender {
         let guard = Guard { allowed: config.allowed_networks.clone() };
         let resolver = Resolver::new(guard.clone());
         Ok(Self {
-            client: client::client(resolver.clone()).map_err(Error::Client)?,
+            client: client::client(resolver.clone(), config.max_in_flight).map_err(Error::Client)?,
             resolver,
             guard,
             require_https: config.require_https,

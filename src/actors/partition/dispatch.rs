@@ -24,7 +24,7 @@ use crate::telemetry::events as facts;
 use crate::telemetry::traces::{Begun, Open};
 
 /// Entries in one dispatch call.
-const DISPATCH_BATCH: usize = 128;
+const DISPATCH_BATCH: usize = 256;
 /// Bytes of bodies in one dispatch call.
 const DISPATCH_BYTES: usize = 4 << 20;
 /// When this much has arrived and not been dispatched, the reader leaves the partition out.
