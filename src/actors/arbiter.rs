@@ -79,7 +79,7 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
         permits: Permits::new(permits),
         scarcity,
         config,
-        dispatches: Dispatches::new(),
+        dispatches: Dispatches::default(),
         recorders: RefCell::default(),
     });
     let feeds = Rc::new(Feeds::default());

@@ -87,13 +87,14 @@ pub struct Dispatches {
     pub rounds: Rounds,
 }
 
-impl Dispatches {
-    /// None yet.
-    pub fn new() -> Self {
+impl Default for Dispatches {
+    fn default() -> Self {
         let rounds = Rounds::new(clock::monotonic());
         Self { waiting: RefCell::default(), weight: Cell::new(0), running: Cell::new(0), rounds }
     }
+}
 
+impl Dispatches {
     fn add(&self, waiting: Waiting) {
         self.weight.set(self.weight.get() + waiting.0.weight().0);
         self.waiting.borrow_mut().push_back(waiting);

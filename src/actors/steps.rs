@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::dispatches::{self, Part};
-use super::local::{Backoff, Local};
+use super::local::{Backoff, Local, RidingBody};
 use crate::clock;
 use crate::cluster::tenure::Tenure;
-use crate::domain::{EntryId, Millis, Partition, Receipt, Tenant, Webhook, WebhookId};
+use crate::domain::{EntryId, EventId, Millis, Partition, Receipt, Tenant, Webhook, WebhookId};
 use crate::policy::breaker::Standing;
 use crate::store::events::{self, Chunk, Dispatched, Instruction};
 use crate::store::mailboxes::{self, Queue, Queued, Retry};
@@ -152,6 +152,30 @@ pub async fn read_mailbox(
             return Ok(found.readable);
         }
     }
+}
+
+/// The bodies of what a mailbox holds, in its order, as many as may ride along with their deliveries: to fetch each when its
+/// attempt starts is a round trip for each. Every one that is missing here is fetched then.
+pub async fn read_bodies(
+    local: &Local,
+    partition: Partition,
+    tenant: &Tenant,
+    queued: &[Queued],
+) -> Vec<Option<Arc<RidingBody>>> {
+    /// Bodies in one round trip.
+    const AT_ONCE: usize = 64;
+    let events: Vec<EventId> = queued.iter().map(|queued| queued.event.clone()).collect();
+    let mut bodies = Vec::with_capacity(events.len());
+    for some in events.chunks(AT_ONCE) {
+        let Ok(found) = mailboxes::bodies(&local.redis, &local.keys, partition, tenant, some).await else {
+            break;
+        };
+        bodies.extend(found.into_iter().map(|body| local.bodies.admit(body?)));
+        if matches!(bodies.last(), Some(None)) {
+            break;
+        }
+    }
+    bodies
 }
 
 /// The `count` retries that are due first. What cannot be read among them is set aside first.

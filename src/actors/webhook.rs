@@ -313,17 +313,28 @@ impl WebhookActor {
 
     fn read_mailbox(&mut self, round: Round, after: EntryId, count: usize, ctx: &mut Context<Self>) {
         let Some(of) = self.queue() else { return };
-        let work = async move { steps::read_mailbox(&of.local, &of.tenure, &of.queue(), after, count).await };
-        let delivery = |queued: mailboxes::Queued| Delivery {
+        let work = async move {
+            let queued = steps::read_mailbox(&of.local, &of.tenure, &of.queue(), after, count).await?;
+            // What is sent one by one over hours holds no memory meanwhile.
+            let soon = of.webhook.settings.rate_limit_per_second.is_none();
+            let tenant = &of.webhook.settings.tenant;
+            let bodies = if soon {
+                steps::read_bodies(&of.local, of.tenure.partition, tenant, &queued).await
+            } else {
+                Vec::new()
+            };
+            Ok(queued.into_iter().zip(bodies.into_iter().chain(std::iter::repeat(None))))
+        };
+        let delivery = |(queued, body): (mailboxes::Queued, Option<Body>)| Delivery {
             entry: queued.entry,
             event: queued.event,
             attempt: 1,
-            body: None,
+            body,
         };
         ctx.spawn(work.into_actor(self).map(move |answer, actor, ctx| {
             let input = actor.input_of(round, answer, |queued| Input::MailboxRead {
                 round,
-                deliveries: queued.into_iter().map(delivery).collect(),
+                deliveries: queued.map(delivery).collect(),
             });
             actor.step(input, ctx);
         }));

@@ -208,6 +208,7 @@ impl<E, J> Ledger<E, J> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "any instant will do, and policy reads no clock of ours")]
 mod tests {
     use super::*;
 

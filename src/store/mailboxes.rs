@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::Value;
+use redis::{Cmd, Value};
 
 use super::events::{RawEntry, entries_of, text, unreadable as not_as_asked};
 use super::meter::Called;
@@ -144,15 +144,42 @@ pub async fn body(
     tenant: &Tenant,
     event: &EventId,
 ) -> Result<Option<EventBody>, Error> {
+    Ok(read_body(redis.query(&body_command(keys, partition, tenant, event)).await?))
+}
+
+/// As [`body`], of several events in one round trip.
+///
+/// # Errors
+/// As [`Redis::each`].
+pub async fn bodies(
+    redis: &Redis,
+    keys: &Keys,
+    partition: Partition,
+    tenant: &Tenant,
+    events: &[EventId],
+) -> Result<Vec<Option<EventBody>>, Error> {
+    let commands: Vec<Cmd> =
+        events.iter().map(|event| body_command(keys, partition, tenant, event)).collect();
+    Ok(redis.each(&commands).await?.into_iter().map(read_body).collect())
+}
+
+fn body_command(keys: &Keys, partition: Partition, tenant: &Tenant, event: &EventId) -> Cmd {
     let key = keys.key(partition, &format!("event:{}", keys::event_hash(tenant, event)));
-    let (kind, bytes, trace): (Option<String>, Option<Vec<u8>>, Option<Vec<u8>>) =
-        redis.query(redis::cmd("HMGET").arg(key).arg("type").arg("body").arg("trace")).await?;
+    let mut command = redis::cmd("HMGET");
+    command.arg(key).arg("type").arg("body").arg("trace");
+    command
+}
+
+/// The type, the body and the trace of an event, as far as they are stored.
+type BodyFields = (Option<String>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn read_body((kind, bytes, trace): BodyFields) -> Option<EventBody> {
     let trace = trace.and_then(|context| std::str::from_utf8(&context).ok()?.parse().ok());
-    Ok(kind.zip(bytes).map(|(kind, bytes)| EventBody {
+    kind.zip(bytes).map(|(kind, bytes)| EventBody {
         event_type: Arc::from(kind),
         bytes: Bytes::from(bytes),
         trace,
-    }))
+    })
 }
 
 /// The type of an event, or `None` when it is no longer stored.

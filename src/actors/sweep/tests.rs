@@ -30,7 +30,7 @@ fn local(server: &TestRedis) -> Local {
         scarcity: Arc::default(),
         bodies: BodyMeter::new(0),
         config,
-        dispatches: Dispatches::new(),
+        dispatches: Dispatches::default(),
         recorders: RefCell::default(),
     }
 }

@@ -126,9 +126,9 @@ impl Fixture {
         self.record_this(|outcome| Outcome { disposition, ..outcome }).await
     }
 
-    /// Records the first attempt of the event, with what `change` makes of it.
-    async fn record_this(&self, change: impl FnOnce(Outcome) -> Outcome) -> Recorded {
-        let outcome = Outcome {
+    /// The first attempt of the event, which failed for no reason that is the endpoint's.
+    fn outcome(&self) -> Outcome {
+        Outcome {
             webhook: self.webhook.clone(),
             owner_hash: Arc::from("owner"),
             tenant_hash: Arc::from(keys::tenant_hash(&self.tenant)),
@@ -147,7 +147,24 @@ impl Fixture {
             signal: Signal::Nothing,
             change: None,
             disable: None,
+        }
+    }
+
+    /// Every target has taken the event, which the answer dispatches.
+    async fn arrived(&self, targets: &[WebhookId]) -> Instruction {
+        let Instruction::Event { entry, event, .. } = self.event(Vec::new()).await else { unreachable!() };
+        let outcome = |webhook: &WebhookId| {
+            let elapsed = Some(Duration::from_millis(7));
+            Outcome { webhook: webhook.clone(), elapsed, signal: Signal::Succeeded, ..self.outcome() }
         };
+        let outcomes: Vec<Outcome> = targets.iter().map(outcome).collect();
+        assert!(outcomes.iter().all(Outcome::is_plain));
+        Instruction::Arrived { entry, event, outcomes }
+    }
+
+    /// Records the first attempt of the event, with what `change` makes of it.
+    async fn record_this(&self, change: impl FnOnce(Outcome) -> Outcome) -> Recorded {
+        let outcome = self.outcome();
         let limits = OutcomeLimits { log_max: 100, dead_max: 100, closed: 3 * DAY, dead: 7 * DAY };
         let (redis, now) = (&self.server.redis, Millis(2000));
         let outcome = change(outcome);
@@ -190,6 +207,62 @@ async fn an_event_is_kept_until_its_last_delivery_ends_and_its_bytes_are_given_b
         assert_eq!(fixture.pending_bytes().await, "0");
         assert!(about(kept, fixture.lives().await), "{disposition:?}");
     }
+}
+
+#[tokio::test]
+async fn an_event_that_has_arrived_goes_into_no_mailbox_and_is_counted_once() {
+    let fixture = Fixture::new().await;
+    let count = format!("sw:{{p03}}:count:{}", fixture.webhook);
+    fixture.run(&["HSET", &count, "row", "3", "failing", "900"]).await;
+    let instruction = fixture.arrived(std::slice::from_ref(&fixture.webhook)).await;
+    let answer = fixture.dispatch(10, instruction.clone()).await;
+    assert_eq!(answer, Dispatched::Recorded(vec![Receipt::Recorded]));
+    assert_eq!(fixture.dispatch(10, instruction).await, Dispatched::Skipped, "a repeat changes nothing");
+    let mailbox = format!("sw:{{p03}}:mbox:{}", fixture.webhook);
+    assert_eq!(fixture.run(&["EXISTS", &mailbox, "sw:{p03}:wake"]).await, "0");
+    assert_eq!(fixture.run(&["XLEN", "sw:{p03}:events"]).await, "0");
+    assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:log:{}", fixture.webhook)]).await, "1");
+    assert_eq!(fixture.undispatched().await, "-10", "nothing had counted it here");
+    assert_eq!((&*fixture.pending_bytes().await, about(3 * DAY, fixture.lives().await)), ("", true));
+    for (field, value) in
+        [("row", "0"), ("failing", ""), ("ok", "1"), ("delivered", "1"), ("last_ok", "1000")]
+    {
+        assert_eq!(fixture.run(&["HGET", &count, field]).await, value, "{field}");
+    }
+    for (field, value) in [("ok", "1"), ("delivered", "1"), ("pending", ""), ("e:lead.created:ok", "1")] {
+        assert_eq!(fixture.run(&["HGET", "sw:{p03}:stats:owner", field]).await, value, "{field}");
+    }
+    let target = format!("to:{}", fixture.webhook);
+    let record = fixture.record_of_event();
+    assert_eq!(fixture.run(&["HGET", &record, &target]).await, "delivered 1000 1");
+    assert_eq!(fixture.run(&["HGET", &record, "body"]).await, "0123456789");
+    let resend = fixture.resend().await;
+    assert_eq!(fixture.dispatch(10, resend).await, Dispatched::Done);
+    assert_eq!((fixture.lives().await, &*fixture.pending_bytes().await), (-1, "10"), "it can be sent again");
+}
+
+#[tokio::test]
+async fn what_has_arrived_at_a_webhook_that_is_gone_leaves_no_row_of_it() {
+    let fixture = Fixture::new().await;
+    let gone = WebhookId::new(Shard(0), "0123456789abcdefghijkl");
+    let instruction = fixture.arrived(&[gone.clone(), fixture.webhook.clone()]).await;
+    let receipts = vec![Receipt::NoWebhook, Receipt::Recorded];
+    assert_eq!(fixture.dispatch(10, instruction).await, Dispatched::Recorded(receipts));
+    assert_eq!(fixture.run(&["EXISTS", &format!("sw:{{p03}}:log:{gone}")]).await, "0");
+    assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:log:{}", fixture.webhook)]).await, "1");
+}
+
+#[tokio::test]
+async fn what_is_broken_of_a_webhook_costs_an_event_that_has_arrived_nothing_else() {
+    let fixture = Fixture::new().await;
+    let log = format!("sw:{{p03}}:log:{}", fixture.webhook);
+    fixture.run(&["SET", &log, "another hand's"]).await;
+    let instruction = fixture.arrived(std::slice::from_ref(&fixture.webhook)).await;
+    let batch = fixture.try_dispatch(10, instruction).await.unwrap();
+    assert_eq!(batch.answers, [Dispatched::Recorded(vec![Receipt::Recorded])]);
+    assert_eq!(batch.set_aside, 1);
+    assert_eq!(fixture.run(&["HGET", &format!("sw:{{p03}}:count:{}", fixture.webhook), "ok"]).await, "1");
+    assert!(about(3 * DAY, fixture.lives().await));
 }
 
 #[tokio::test]

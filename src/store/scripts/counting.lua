@@ -4,6 +4,18 @@ local BUCKETS = 28 -- 0..28: as store::stats::BOUNDS_MS, and one for what is slo
 -- The attempts of this call, by webhook: summed here, and written once at the end to what is kept of the webhook and of its
 -- owner. All of them fall into the hour of the call. `bucket` is '' when no request was made.
 local attempts = {}
+
+-- Names of fields by what they are made of: a call has few kinds of events and many attempts.
+local type_fields = { ok = {}, fail = {} }
+local function type_field(event_type, word)
+  local field = type_fields[word][event_type]
+  if not field then
+    field = 'e:' .. event_type .. ':' .. word
+    type_fields[word][event_type] = field
+  end
+  return field
+end
+
 local function count_attempt(webhook, owner, event_type, word, elapsed, bucket)
   local of = attempts[webhook]
   if not of then
@@ -11,7 +23,7 @@ local function count_attempt(webhook, owner, event_type, word, elapsed, bucket)
     attempts[webhook] = of
   end
   of[word] = of[word] + 1
-  local field = 'e:' .. event_type .. ':' .. word
+  local field = type_field(event_type, word)
   of.types[field] = (of.types[field] or 0) + 1
   if bucket == '' then return end
   of.n, of.sum = of.n + 1, of.sum + elapsed

@@ -150,12 +150,15 @@ function handle.event()
   return #full > 0 and full or 1
 end
 
+-- What a record says of a target that took the event at its first attempt.
+local ARRIVED = 'delivered ' .. now_text .. ' 1'
+
 -- Whether the webhook still exists.
 local function record_arrival(webhook, owner, kind, row, elapsed, bucket)
   local state = webhooks[webhook]
   if state == nil then state = begin_state(webhook, owner, redis.call('HEXISTS', P .. 'webhooks', webhook) == 1) end
   if not state then return false end
-  guarded('log:', webhook, 'row', write_row, webhook, row, log_max)
+  guarded('log:', webhook, 'row', write_row, state, row, log_max)
   count_attempt(webhook, owner, kind, 'ok', elapsed, bucket)
   note_attempt(state, 'ok')
   note_success(state)
@@ -175,12 +178,11 @@ function handle.arrived()
   if trace ~= '' then
     fields[5], fields[6] = 'trace', trace
   end
-  local ended = 'delivered ' .. now_text .. ' 1'
   for i = first, last, 5 do
     local webhook, owner, row, elapsed, bucket = unpack(ARGV, i, i + 4)
-    local n = #fields
-    fields[n + 1], fields[n + 2] = 'to:' .. webhook, ended
     local whole, exists = guarded('end:', webhook, entry, record_arrival, webhook, owner, kind, row, elapsed, bucket)
+    local state, n = webhooks[webhook], #fields
+    fields[n + 1], fields[n + 2] = state and state.target or 'to:' .. webhook, ARRIVED
     answers[#answers + 1] = whole and not exists and 2 or 1
     missing = missing or answers[#answers] == 2
   end

@@ -22,8 +22,8 @@ local function remove(state, from, entry)
   return redis.call('ZREM', state.retries, from)
 end
 
-local function keep_row(item)
-  local id = write_row(item.webhook, item.row, log_max)
+local function keep_row(item, state)
+  local id = write_row(state, item.row, log_max)
   if item.answer then
     redis.call('XADD', P .. 'answer:' .. item.webhook, 'MAXLEN', '~', log_max, id, 'b', item.answer)
   end
@@ -93,7 +93,7 @@ local function record(item)
   elseif not part(item, 'retry:', retry, item, state) then
     part(item, 'end:', ended, item, state, 'dropped')
   end
-  part(item, 'log:', keep_row, item)
+  part(item, 'log:', keep_row, item, state)
   local word = item.how == 'delivered' and 'ok' or 'fail'
   count_attempt(item.webhook, item.owner, item.kind, word, item.elapsed, item.bucket)
   note(item, state, word)

@@ -19,7 +19,7 @@ local function begin_state(webhook, owner, exists)
   local state = false
   if exists then
     local kept = kept_of(webhook)
-    state = { owner = owner, kept = kept, row = kept.row, paused = kept.paused, failing = kept.failing,
+    state = { owner = owner, log = P .. 'log:' .. webhook, target = 'to:' .. webhook, kept = kept, row = kept.row, paused = kept.paused, failing = kept.failing,
       pauses = kept.pauses, pause_ends = kept.pause_ends, turns = 0, closed = 0, more = {}, touched = false }
   end
   webhooks[webhook] = state
@@ -40,8 +40,8 @@ local function note_success(state)
   state.row, state.failing = 0, 0
 end
 
-local function write_row(webhook, row, log_max)
-  return redis.call('XADD', P .. 'log:' .. webhook, 'MAXLEN', '~', log_max, '*', 'r', row)
+local function write_row(state, row, log_max)
+  return redis.call('XADD', state.log, 'MAXLEN', '~', log_max, '*', 'r', row)
 end
 
 -- What the breaker did in this call; an open one is in the index of its partition.
@@ -93,7 +93,6 @@ local function write_webhook(webhook, state)
     if state.more[how] then add(P .. 'stats:' .. state.owner, how, state.more[how]) end
   end
 end
-
 
 -- To be called once after all items, before `write_counts`.
 local function write_webhooks()
