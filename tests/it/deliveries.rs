@@ -297,3 +297,49 @@ async fn statistics_and_counters_count_attempts_and_deliveries_as_the_contract_s
     let publisher = crm.stats().await;
     assert_eq!(publisher["deliveries"]["total"], 0);
 }
+
+/// Entries that were ever put into the mailbox of a webhook.
+fn queued(redis: &TestRedis, webhook: &str) -> u64 {
+    let mailboxes: Vec<String> = redis.command(&["KEYS", &format!("sw:*:mbox:{webhook}")]);
+    let Some(mailbox) = mailboxes.first() else { return 0 };
+    let about: Vec<redis::Value> = redis.command(&["XINFO", "STREAM", mailbox]);
+    let mut pairs = about.chunks(2).map(|pair| (text_of(&pair[0]), &pair[1]));
+    match pairs.find(|(name, _)| name == "entries-added") {
+        Some((_, redis::Value::Int(added))) => (*added).try_into().unwrap(),
+        _ => panic!("XINFO STREAM tells how many there were"),
+    }
+}
+
+fn text_of(value: &redis::Value) -> String {
+    redis::from_redis_value(value.clone()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn what_arrives_at_once_goes_through_no_mailbox_and_what_does_not_waits_in_one() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let webhook = text(&ann.create(&receiver.url("/"), &["*"], &json!({})).await["id"]);
+    for n in 1..=20 {
+        crm.publish("lead.created", &json!({ "n": n })).await;
+        ann.settled(n).await;
+    }
+    let before = queued(&redis, &webhook);
+    assert!((1..20).contains(&before), "the first one wakes the webhook, the others need no queue: {before}");
+    assert_eq!(ann.log(&webhook, "").await.len(), 20);
+
+    let gate = Gate::new();
+    receiver.script("/", &[Reply::status(200).held(&gate)]);
+    crm.publish("lead.created", &json!({ "n": 21 })).await;
+    receiver.arrived("/", 21).await;
+    eventually("it waits in the mailbox meanwhile", SOON, async || {
+        (ann.webhook(&webhook).await["pendingCount"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(queued(&redis, &webhook), before + 1);
+    gate.open();
+    ann.settled(21).await;
+    assert_eq!(receiver.count("/"), 21, "each once");
+    assert_eq!(ann.log(&webhook, "").await.len(), 21);
+}
