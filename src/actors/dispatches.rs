@@ -53,10 +53,9 @@ impl Part {
     /// How many mailbox entries and bytes it may write.
     fn weight(&self) -> (usize, usize) {
         let of = |instruction: &Instruction| match instruction {
-            Instruction::Event { targets, event, .. } => (targets.len(), event.body.len()),
-            // An outcome costs several times what an entry of a mailbox does.
+            Instruction::Event { targets, event, .. } => (weight_of(targets.len(), false), event.body.len()),
             Instruction::Arrived { outcomes, event, .. } => {
-                (outcomes.len() * (MAX_TARGETS / MOST_OUTCOMES), event.body.len())
+                (weight_of(outcomes.len(), true), event.body.len())
             }
             _ => (1, 0),
         };
@@ -73,6 +72,12 @@ impl Part {
     }
 }
 
+/// What the targets of an event weigh in a call, of [`MAX_TARGETS`]: an outcome costs Redis many times what an entry of a mailbox
+/// does.
+pub fn weight_of(targets: usize, has_arrived: bool) -> usize {
+    if has_arrived { targets * (MAX_TARGETS / MOST_OUTCOMES) } else { targets }
+}
+
 type Waiting = (Part, oneshot::Sender<Result<Batch, Error>>);
 
 /// The batches of one arbiter that wait for a call.
@@ -83,6 +88,8 @@ pub struct Dispatches {
     weight: Cell<usize>,
     /// Calls on their way.
     running: Cell<usize>,
+    /// The last call that ended had no answer, or was refused.
+    is_failing: Cell<bool>,
     /// When events go that nothing waits for.
     pub rounds: Rounds,
 }
@@ -90,11 +97,22 @@ pub struct Dispatches {
 impl Default for Dispatches {
     fn default() -> Self {
         let rounds = Rounds::new(clock::monotonic());
-        Self { waiting: RefCell::default(), weight: Cell::new(0), running: Cell::new(0), rounds }
+        Self {
+            waiting: RefCell::default(),
+            weight: Cell::new(0),
+            running: Cell::new(0),
+            is_failing: Cell::new(false),
+            rounds,
+        }
     }
 }
 
 impl Dispatches {
+    /// Whether Redis did not carry out the last call.
+    pub fn is_failing(&self) -> bool {
+        self.is_failing.get()
+    }
+
     fn add(&self, waiting: Waiting) {
         self.weight.set(self.weight.get() + waiting.0.weight().0);
         self.waiting.borrow_mut().push_back(waiting);
@@ -133,9 +151,9 @@ pub async fn carry_out(local: &Rc<Local>, part: Part) -> Result<Batch, Error> {
     if local.redis.is_cluster() {
         local.dispatches.rounds.count(part.outcomes());
         let (limits, sections) = (local.dispatch_limits(), [part.section()]);
-        return events::dispatch(&local.redis, &local.keys, clock::now(), &limits, &sections)
-            .await?
-            .remove(0);
+        let answers = events::dispatch(&local.redis, &local.keys, clock::now(), &limits, &sections).await;
+        local.dispatches.is_failing.set(answers.is_err());
+        return answers?.remove(0);
     }
     let (sender, answer) = oneshot::channel();
     local.dispatches.add((part, sender));
@@ -159,6 +177,7 @@ async fn run(running: Running) {
         let limits = local.dispatch_limits();
         let answers = events::dispatch(&local.redis, &local.keys, clock::now(), &limits, &sections).await;
         drop(sections);
+        local.dispatches.is_failing.set(answers.is_err());
         // Who asked may be gone: its partition is not ours any more.
         match answers {
             Ok(answers) => taken.into_iter().zip(answers).for_each(|((_, to), answer)| drop(to.send(answer))),

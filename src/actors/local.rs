@@ -106,9 +106,19 @@ impl BodyMeter {
 
     /// Lets a body ride along if the budget has room.
     pub fn admit(self: &Arc<Self>, body: EventBody) -> Option<Arc<RidingBody>> {
+        self.admit_up_to(self.budget, body)
+    }
+
+    /// As [`Self::admit`], of a backlog: half of the budget is left to what was just published, or the backlogs of some webhooks
+    /// would cost all others a round trip for each body.
+    pub fn admit_of_backlog(self: &Arc<Self>, body: EventBody) -> Option<Arc<RidingBody>> {
+        self.admit_up_to(self.budget / 2, body)
+    }
+
+    fn admit_up_to(self: &Arc<Self>, budget: usize, body: EventBody) -> Option<Arc<RidingBody>> {
         let size = body.bytes.len();
         // Only this arbiter admits, so nobody adds between the look and the addition.
-        if self.held.load(Ordering::Relaxed) + size > self.budget {
+        if self.held.load(Ordering::Relaxed) + size > budget {
             return None;
         }
         self.held.fetch_add(size, Ordering::Relaxed);
@@ -184,6 +194,8 @@ mod tests {
         drop(first);
         assert!(meter.admit(body(41)).is_none(), "still held by another delivery");
         drop(shared);
+        assert!(meter.admit_of_backlog(body(51)).is_none(), "half is left to what is new");
+        assert!(meter.admit_of_backlog(body(50)).is_some());
         assert!(meter.admit(body(100)).is_some());
     }
 }

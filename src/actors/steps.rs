@@ -170,7 +170,7 @@ pub async fn read_bodies(
         let Ok(found) = mailboxes::bodies(&local.redis, &local.keys, partition, tenant, some).await else {
             break;
         };
-        bodies.extend(found.into_iter().map(|body| local.bodies.admit(body?)));
+        bodies.extend(found.into_iter().map(|body| local.bodies.admit_of_backlog(body?)));
         if matches!(bodies.last(), Some(None)) {
             break;
         }

@@ -313,10 +313,10 @@ impl WebhookActor {
 
     fn read_mailbox(&mut self, round: Round, after: EntryId, count: usize, ctx: &mut Context<Self>) {
         let Some(of) = self.queue() else { return };
+        let soon = self.limits_of(&of.webhook).rate_per_second.is_none();
         let work = async move {
             let queued = steps::read_mailbox(&of.local, &of.tenure, &of.queue(), after, count).await?;
             // What is sent one by one over hours holds no memory meanwhile.
-            let soon = of.webhook.settings.rate_limit_per_second.is_none();
             let tenant = &of.webhook.settings.tenant;
             let bodies = if soon {
                 steps::read_bodies(&of.local, of.tenure.partition, tenant, &queued).await

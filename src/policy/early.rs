@@ -2,9 +2,9 @@
 //!
 //! Most events arrive at once at every endpoint. Such an event needs no mailbox: its attempts are made as soon as it has been
 //! read, while it still lies in the events stream, and the dispatch call then takes it out of there and records that it was
-//! delivered, in one step. That halves the work of Redis and spares each event a round trip before its attempts. Any other
-//! event goes into mailboxes as ever, [`PATIENCE`] later at most, and the outcomes of its early attempts are recorded after
-//! that: where an endpoint fails, is slow, rests, or has other deliveries waiting.
+//! delivered, in one step. That halves what Redis does for an event after its publication, and spares each event a round trip
+//! before its attempts. Any other event goes into mailboxes as ever, and the outcomes of its early attempts are recorded after
+//! that: where an endpoint fails, is slow ([`PATIENCE`]), rests, or has other deliveries waiting.
 //!
 //! For correctness: events leave in the order in which they came, and an outcome is held until it is known whether its event
 //! is in mailboxes. Only for speed: everything else here.
@@ -130,7 +130,7 @@ impl<E, J> Ledger<E, J> {
     /// An early attempt has come to an outcome: `is_plain` if it was delivered and nothing else follows, `is_urgent` if something
     /// waits for its record.
     pub fn ended(&mut self, entry: EntryId, job: J, is_plain: bool, is_urgent: bool) -> Fate<J> {
-        let Some(event) = self.events.iter_mut().find(|event| event.entry == entry) else {
+        let Some(event) = self.tried(entry) else {
             return match self.held.get_mut(&entry) {
                 Some(held) => {
                     held.push(job);
@@ -141,19 +141,26 @@ impl<E, J> Ledger<E, J> {
         };
         event.jobs.push(job);
         event.is_ordinary |= !is_plain;
-        self.arrived += usize::from(event.has_arrived());
-        if event.is_ordinary || is_urgent {
-            self.awaited += usize::from(!std::mem::replace(&mut event.is_awaited, true));
-        }
+        let has_arrived = event.has_arrived();
+        let is_awaited = event.is_ordinary || is_urgent;
+        let is_new = is_awaited && !std::mem::replace(&mut event.is_awaited, true);
+        self.arrived += usize::from(has_arrived);
+        self.awaited += usize::from(is_new);
         Fate::Kept
     }
 
     /// An early delivery was not attempted: it waits for the dispatch of its event.
     pub fn declined(&mut self, entry: EntryId) {
-        if let Some(event) = self.events.iter_mut().find(|event| event.entry == entry) {
+        if let Some(event) = self.tried(entry) {
             event.is_ordinary = true;
-            self.awaited += usize::from(!std::mem::replace(&mut event.is_awaited, true));
+            let is_new = !std::mem::replace(&mut event.is_awaited, true);
+            self.awaited += usize::from(is_new);
         }
+    }
+
+    /// The event that was tried; what was read again since is another.
+    fn tried(&mut self, entry: EntryId) -> Option<&mut Undispatched<E, J>> {
+        self.events.iter_mut().find(|event| event.entry == entry && event.was_tried)
     }
 
     /// Whether something waits for a dispatch.
@@ -251,6 +258,20 @@ mod tests {
         assert_eq!(events.ended(entry(1), "arrived", true, false), Fate::Kept, "its dispatch is under way");
         assert_eq!(events.dispatched(entry(1)), ["failed", "arrived"]);
         assert_eq!(events.ended(entry(1), "late", true, false), Fate::Late("late"));
+    }
+
+    #[test]
+    fn an_event_that_is_read_again_takes_no_outcome_of_the_one_that_was_tried() {
+        let (mut events, now) = (Events::default(), Instant::now());
+        events.push(event(1, 1, now).tried());
+        assert_eq!(take(&mut events, now + PATIENCE), Some((1, Turn::Ordinary)));
+        events.push(event(1, 1, now).ordinary());
+        events.push(event(1, 0, now));
+        assert_eq!(events.ended(entry(1), "arrived", true, false), Fate::Kept);
+        events.declined(entry(1));
+        assert_eq!(events.dispatched(entry(1)), ["arrived"]);
+        while take(&mut events, now).is_some() {}
+        assert_eq!((events.awaited, events.arrived), (0, 0));
     }
 
     #[test]

@@ -129,7 +129,8 @@ impl PartitionActor {
         self.tell_breakers();
         self.loading = false;
         if !self.draining {
-            self.feed.open.set(true);
+            // What is still here from before it was taken anew counts.
+            self.feed.open.set(self.arrived_bytes <= ARRIVED_BYTES);
             self.feeds.opened();
         }
         self.activate_due(ctx);
@@ -155,7 +156,8 @@ impl PartitionActor {
         self.feed.open.set(false);
         self.feed.rewind();
         self.arrived.clear();
-        // What left the stream's copy here goes on; if it is read again it comes behind, and is found done.
+        // The events in `early` stay, with the targets that they had: tried ones must not be overtaken in the mailboxes. They are
+        // read again behind themselves, and found done then.
         self.arrived_bytes = self.early.bytes();
         let take = self.tenure.takes();
         self.take.set(take);
@@ -281,13 +283,14 @@ impl Handler<Rested> for PartitionActor {
 impl Handler<Drain> for PartitionActor {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Drain, _: &mut Context<Self>) -> ResponseFuture<()> {
+    fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) -> ResponseFuture<()> {
         self.draining = true;
         self.feed.open.set(false);
         // What a script that is under way puts into mailboxes is for the next owner; its answer must be known, though.
         let (dispatched, dispatching) = oneshot::channel();
         if self.dispatching || !self.early.is_empty() {
             self.awaiting_dispatch.push(dispatched);
+            self.dispatch_next(ctx);
         }
         let actors: Vec<Addr<WebhookActor>> = self.slots.values().map(|slot| slot.actor.clone()).collect();
         Box::pin(async move {

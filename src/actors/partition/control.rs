@@ -110,6 +110,7 @@ impl PartitionActor {
     ) {
         self.table.remove(&id);
         self.due.remove(&id);
+        self.unseen.remove(&id);
         self.pauses.remove(&id);
         self.tell_breakers();
         if let Some(slot) = self.slots.remove(&id) {

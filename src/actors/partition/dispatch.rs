@@ -8,6 +8,7 @@ use std::time::Instant;
 use actix::prelude::*;
 
 use super::PartitionActor;
+use crate::actors::dispatches::weight_of;
 use crate::actors::early::Read;
 use crate::actors::local::{RidingBody, tell};
 use crate::actors::recorder::Job;
@@ -50,18 +51,20 @@ impl PartitionActor {
         }
         let now = clock::monotonic();
         let (round, due) = self.local.dispatches.rounds.at(now);
-        // Who waits for the end of everything here waits for all of it.
-        let due = if self.draining || self.round < round { now } else { due };
+        // Who waits for the end of everything here waits for all of it, and so does a control entry for the events before it.
+        let is_awaited = self.draining || !self.arrived.is_empty();
+        let due = if is_awaited || self.round < round { now } else { due };
         match self.early.next(now, due) {
             Some(next) if next > now => self.look_at(next, ctx),
             Some(_) => {
-                self.round = round;
-                let batch = self.next_batch(now);
+                let (batch, is_full) = self.next_batch(now);
+                // What did not fit waits for no other round.
+                self.round = if is_full { self.round } else { round };
                 self.begin_dispatch(batch, ctx);
             }
             None if self.draining => {}
             None => {
-                if let Some(entry) = self.take_arrived() {
+                if let Some(entry) = self.arrived.pop_front() {
                     (self.dispatching, self.controlling) = (true, true);
                     self.settled(entry.size());
                     self.control(entry, ctx);
@@ -85,10 +88,6 @@ impl PartitionActor {
         self.look = Some((at, timer));
     }
 
-    fn take_arrived(&mut self) -> Option<Entry> {
-        self.arrived.pop_front()
-    }
-
     /// So many bytes of what has arrived wait for their dispatch no more.
     fn settled(&mut self, bytes: usize) {
         self.arrived_bytes -= bytes;
@@ -101,7 +100,7 @@ impl PartitionActor {
     /// Begins with the events up to the next control entry, which changes what the events behind it match.
     fn begin_events(&mut self) {
         while let Some(Entry { kind: EntryKind::Event(_), .. }) = self.arrived.front()
-            && let Some(entry) = self.take_arrived()
+            && let Some(entry) = self.arrived.pop_front()
         {
             let size = entry.size();
             let Entry { id, kind: EntryKind::Event(event) } = entry else { return };
@@ -127,7 +126,8 @@ impl PartitionActor {
         let is_new = entry > self.seen && !targets.is_empty() && targets.len() <= MOST_TARGETS;
         let has_room =
             |(webhook, _): &(WebhookId, _)| self.slots.get(webhook).is_some_and(|slot| slot.room.get() > 0);
-        is_new && targets.iter().all(has_room)
+        // Nothing is sent while Redis takes no dispatch: its outcome would have to wait, and be sent again if we die.
+        is_new && !self.local.dispatches.is_failing() && targets.iter().all(has_room)
     }
 
     /// Lets the webhooks' actors attempt an event now.
@@ -150,8 +150,8 @@ impl PartitionActor {
         self.local.bodies.admit(EventBody { event_type, bytes, trace: self.span_of(entry, event) })
     }
 
-    /// The events that may be dispatched now, as many as fit into a call.
-    fn next_batch(&mut self, now: Instant) -> Vec<Instruction> {
+    /// The events that may be dispatched now, as many as fit into a call, and whether that was the limit.
+    fn next_batch(&mut self, now: Instant) -> (Vec<Instruction>, bool) {
         let (mut batch, mut targets, mut bytes, mut last) = (Vec::new(), 0, 0, EntryId::ZERO);
         while batch.len() < DISPATCH_BATCH
             && bytes < DISPATCH_BYTES
@@ -162,12 +162,13 @@ impl PartitionActor {
             })
         {
             last = entry;
-            targets += read.targets.len();
+            targets += weight_of(read.targets.len(), matches!(turn, Turn::Arrived(_)));
             bytes += read.event.body.len();
             self.settled(read.size);
             self.instruct(entry, read, turn, &mut batch);
         }
-        batch
+        let is_full = batch.len() == DISPATCH_BATCH || bytes >= DISPATCH_BYTES || targets >= MAX_TARGETS;
+        (batch, is_full)
     }
 
     fn instruct(&self, entry: EntryId, read: Read, turn: Turn<Job>, batch: &mut Vec<Instruction>) {

@@ -22,11 +22,11 @@ impl PartitionActor {
             return;
         }
         facts::redis_failed(self.tenure.partition, "own the partition", error);
+        self.awaiting_dispatch.clear();
+        self.arrived.clear();
+        self.early.clear();
         if !std::mem::replace(&mut self.draining, true) {
             self.feed.open.set(false);
-            self.awaiting_dispatch.clear();
-            self.arrived.clear();
-            self.early.clear();
             self.stop_slots();
             ctx.run_later(REFUSED_PAUSE, |_, ctx| ctx.stop());
         }

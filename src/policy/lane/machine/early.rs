@@ -16,7 +16,7 @@ impl<B: Clone> Lane<B> {
         }
         let unrecorded = self.in_flight.len() - self.sending;
         let to_record = 2 * self.limits.max_concurrency + UNRECORDED - unrecorded;
-        // What is attempted must find room in the mailbox, if it comes to that.
+        // What is attempted must find room in the mailbox, if it comes to that: as far as the lane knows of what lies there.
         let in_mailbox = self.limits.max_pending.saturating_sub(self.in_flight.len() + self.retries.len());
         (self.limits.max_concurrency - self.sending).min(to_record).min(in_mailbox)
     }
