@@ -6,7 +6,8 @@
 //! for is always recorded at once. While Redis answers, a node that dies repeats what it had not recorded: at most [`ENOUGH`] requests, or
 //! those of [`MOST`], arrive twice besides those that were on their way.
 //!
-//! Outcomes are held until they are recorded or their partition is lost, in any order but that of one webhook's.
+//! Outcomes are held until they are recorded or their partition is lost, in any order but that of one webhook's. Those that the
+//! dispatch of their event records ([`crate::policy::early`]) do not come here, and have no place in that order.
 //! A call without an answer is repeated: the script tests what had been recorded. On a Redis Cluster, where no script works
 //! for two partitions, each partition has a recorder of its own.
 

@@ -1,5 +1,7 @@
 //! One owned partition: matches what arrives and puts it into mailboxes.
 //!
+//! An event is attempted before its dispatch where that is likely to be all of it ([`crate::policy::early`]).
+//!
 //! For correctness: one dispatch script in flight, repeated until its result is known; the lease token in every script;
 //! `told`, so that no webhook misses what was queued for it. Only for speed: deliveries handed straight to their
 //! webhook's actor with the body, and batches that form while a script is in flight.

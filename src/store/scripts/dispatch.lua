@@ -4,7 +4,7 @@
 -- A fan-out too large for one call comes in chunks; there the event's record tells which targets have it already.
 -- Answers for each item: 0 skipped, 1 done, or the webhooks whose queue was full; for `changed` when it wakes (-1 never).
 -- A webhook whose queue is not one is named with a `!` before it. The last answer is how much was set aside.
--- An event that has arrived at all its targets before its dispatch (actors::early) goes into no mailbox: the call that takes
+-- An event that has arrived at all its targets before its dispatch (policy::early) goes into no mailbox: the call that takes
 -- it out of the stream records that it was delivered. That is about half of the work of a dispatch and an outcome.
 local closed_ttl, dead_ttl, max_pending, log_max, dead_max = unpack(ARGV, 3, 7)
 max_pending = tonumber(max_pending)
