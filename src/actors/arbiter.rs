@@ -70,8 +70,10 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
     let Blueprint { config, redis, keys, layout, permits, scarcity, partitions, placement, mut stopping } =
         blueprint;
     let node = config.node_id.clone();
+    let own = redis.for_another_thread()?;
     let local = Rc::new(Local {
-        redis: redis.for_another_thread()?,
+        dispatches: Dispatches::new(own.clone()),
+        redis: own,
         sender: Sender::new(&config.delivery)?,
         bodies: BodyMeter::new(config.delivery.memory_budget_bytes / config.cluster.threads),
         keys: keys.clone(),
@@ -79,7 +81,6 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
         permits: Permits::new(permits),
         scarcity,
         config,
-        dispatches: Dispatches::default(),
         recorders: RefCell::default(),
     });
     let feeds = Rc::new(Feeds::default());

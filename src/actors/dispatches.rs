@@ -14,11 +14,14 @@ use tokio::sync::oneshot;
 
 use super::local::Local;
 use super::rounds::Rounds;
+use super::steady::{Begun, Epoch, Steady};
 use crate::clock;
-use crate::domain::Partition;
-use crate::store::Error;
+use crate::domain::{Millis, Partition, WebhookId};
+use crate::store::arrivals::{self, Arrivals};
 use crate::store::events::{self, Batch, Instruction, MAX_TARGETS};
 use crate::store::script::Section;
+use crate::store::stats::hours::Slots;
+use crate::store::{Error, Redis};
 
 /// Calls on their way at once. Another begins where what waits fills it, so that a busy partition's batch is not kept behind
 /// one after the other of all the others'.
@@ -62,13 +65,18 @@ impl Part {
         self.instructions().iter().map(of).fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
     }
 
+    /// The webhooks whose outcomes it has.
+    fn webhooks(&self) -> impl Iterator<Item = &WebhookId> + Clone {
+        let outcomes = self.instructions().iter().filter_map(|instruction| match instruction {
+            Instruction::Arrived { outcomes, .. } => Some(outcomes),
+            _ => None,
+        });
+        outcomes.flatten().map(|outcome| &outcome.webhook)
+    }
+
     /// How many outcomes it has.
     fn outcomes(&self) -> usize {
-        let of = |instruction: &Instruction| match instruction {
-            Instruction::Arrived { outcomes, .. } => outcomes.len(),
-            _ => 0,
-        };
-        self.instructions().iter().map(of).sum()
+        self.webhooks().count()
     }
 }
 
@@ -92,10 +100,15 @@ pub struct Dispatches {
     is_failing: Cell<bool>,
     /// When events go that nothing waits for.
     pub rounds: Rounds,
+    /// Of which webhooks an arrival is recorded without a script.
+    pub steady: Steady,
+    /// What records it.
+    arrivals: Arrivals,
 }
 
-impl Default for Dispatches {
-    fn default() -> Self {
+impl Dispatches {
+    /// Nothing waits; calls go over connections as `redis` has them.
+    pub fn new(redis: Redis) -> Self {
         let rounds = Rounds::new(clock::monotonic());
         Self {
             waiting: RefCell::default(),
@@ -103,11 +116,11 @@ impl Default for Dispatches {
             running: Cell::new(0),
             is_failing: Cell::new(false),
             rounds,
+            steady: Steady::default(),
+            arrivals: Arrivals::new(redis),
         }
     }
-}
 
-impl Dispatches {
     /// Whether Redis did not carry out the last call.
     pub fn is_failing(&self) -> bool {
         self.is_failing.get()
@@ -150,10 +163,7 @@ impl Dispatches {
 pub async fn carry_out(local: &Rc<Local>, part: Part) -> Result<Batch, Error> {
     if local.redis.is_cluster() {
         local.dispatches.rounds.count(part.outcomes());
-        let (limits, sections) = (local.dispatch_limits(), [part.section()]);
-        let answers = events::dispatch(&local.redis, &local.keys, clock::now(), &limits, &sections).await;
-        local.dispatches.is_failing.set(answers.is_err());
-        return answers?.remove(0);
+        return by_script(local, clock::now(), &[&part]).await.remove(0);
     }
     let (sender, answer) = oneshot::channel();
     local.dispatches.add((part, sender));
@@ -173,16 +183,82 @@ async fn run(running: Running) {
             return;
         }
         local.dispatches.rounds.count(taken.iter().map(|(part, _)| part.outcomes()).sum());
-        let sections: Vec<_> = taken.iter().map(|(part, _)| part.section()).collect();
-        let limits = local.dispatch_limits();
-        let answers = events::dispatch(&local.redis, &local.keys, clock::now(), &limits, &sections).await;
-        drop(sections);
-        local.dispatches.is_failing.set(answers.is_err());
+        let parts: Vec<&Part> = taken.iter().map(|(part, _)| part).collect();
+        let answers = call(local, &parts).await;
         // Who asked may be gone: its partition is not ours any more.
-        match answers {
-            Ok(answers) => taken.into_iter().zip(answers).for_each(|((_, to), answer)| drop(to.send(answer))),
-            Err(error) => taken.into_iter().for_each(|(_, to)| drop(to.send(Err(error.clone())))),
+        taken.into_iter().zip(answers).for_each(|((_, to), answer)| drop(to.send(answer)));
+    }
+}
+
+/// Carries parts out, with a script or, where nothing has to be decided, without.
+async fn call(local: &Local, parts: &[&Part]) -> Vec<Result<Batch, Error>> {
+    let now = clock::now();
+    let begun = begin(local, now);
+    let is_plain = |part: &Part| {
+        let steady = &local.dispatches.steady;
+        arrivals::may_write(part.instructions(), now) && steady.take(&part.token, part.webhooks())
+    };
+    let is_plain: Vec<bool> = parts.iter().map(|part| is_plain(part)).collect();
+    let of = |plain: bool| -> Vec<&Part> {
+        parts
+            .iter()
+            .zip(&is_plain)
+            .filter(|(_, is_plain)| **is_plain == plain)
+            .map(|(part, _)| *part)
+            .collect()
+    };
+    let (plain, other) = (of(true), of(false));
+    let (plain, other) =
+        futures_util::join!(without_script(local, now, begun, &plain), by_script(local, now, &other));
+    let (mut plain, mut other) = (plain.into_iter(), other.into_iter());
+    let answers = is_plain.into_iter().map(|is_plain| if is_plain { plain.next() } else { other.next() });
+    answers.map(|answer| answer.unwrap_or_else(|| Err(Error::unanswered()))).collect()
+}
+
+fn begin(local: &Local, now: Millis) -> Begun {
+    let (hour, generation) = (Slots::of(now).hour, local.redis.generation());
+    local.dispatches.steady.begin(Epoch { hour, generation })
+}
+
+/// What it does not do the script does, which tests whether it was done.
+async fn without_script(
+    local: &Local,
+    now: Millis,
+    begun: Begun,
+    parts: &[&Part],
+) -> Vec<Result<Batch, Error>> {
+    if parts.is_empty() {
+        return Vec::new();
+    }
+    let sections: Vec<_> = parts.iter().map(|part| part.section()).collect();
+    let limits = local.dispatch_limits();
+    match local.dispatches.arrivals.record(&local.keys, now, &limits, &sections).await {
+        Ok(Some(answers)) => {
+            tell_steady(local, begun, parts, &answers);
+            answers
         }
+        Ok(None) | Err(_) => by_script(local, now, parts).await,
+    }
+}
+
+async fn by_script(local: &Local, now: Millis, parts: &[&Part]) -> Vec<Result<Batch, Error>> {
+    if parts.is_empty() {
+        return Vec::new();
+    }
+    let begun = begin(local, now);
+    let sections: Vec<_> = parts.iter().map(|part| part.section()).collect();
+    let limits = local.dispatch_limits();
+    let answers = events::dispatch(&local.redis, &local.keys, now, &limits, &sections).await;
+    local.dispatches.is_failing.set(answers.is_err());
+    let answers = answers.unwrap_or_else(|error| parts.iter().map(|_| Err(error.clone())).collect());
+    tell_steady(local, begun, parts, &answers);
+    answers
+}
+
+fn tell_steady(local: &Local, begun: Begun, parts: &[&Part], answers: &[Result<Batch, Error>]) {
+    for (part, answer) in parts.iter().zip(answers) {
+        let steady = answer.iter().flat_map(|batch| &batch.steady);
+        steady.for_each(|webhook| local.dispatches.steady.tell(begun, &part.token, webhook.clone()));
     }
 }
 

@@ -13,6 +13,7 @@ pub mod permits;
 pub mod reader;
 pub mod recorder;
 pub mod rounds;
+pub mod steady;
 pub mod steps;
 pub mod sweep;
 pub mod webhook;

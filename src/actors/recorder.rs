@@ -212,7 +212,9 @@ async fn call(local: &Local, recorder: &Recorder, taken: Vec<Group>) -> bool {
         })
         .collect();
     let limits = local.outcome_limits();
+    let disturbed = local.dispatches.steady.disturbed_by(items.iter().flatten().copied());
     let answers = outcomes::record(&local.redis, &local.keys, clock::now(), &limits, &sections).await;
+    drop(disturbed);
     let answers = answers.unwrap_or_else(|error| taken.iter().map(|_| Err(error.clone())).collect());
     let mut is_done = true;
     for ((group, answer), token) in taken.into_iter().zip(answers).zip(&tokens) {

@@ -73,7 +73,7 @@ pub async fn dispatch(
             let part = Part { partition: tenure.partition, token: token.clone(), batch, range };
             dispatches::carry_out(local, part).await
         });
-        let events::Batch { answers: found, set_aside } = answered.await?;
+        let events::Batch { answers: found, set_aside, .. } = answered.await?;
         facts::quarantined(tenure.partition, set_aside);
         answers.extend(found);
     }
@@ -87,11 +87,14 @@ pub async fn dispatch(
 pub async fn record(local: &Local, tenure: &Tenure, batch: &[Outcome]) -> Result<Vec<Receipt>, Error> {
     let limits = local.outcome_limits();
     let items: Vec<&Outcome> = batch.iter().collect();
+    let disturbed = local.dispatches.steady.disturbed_by(batch.iter());
     let recorded = as_owner(tenure, "record", async |token: &Arc<str>| {
         let section = Section { partition: tenure.partition, token, items: &items[..] };
         outcomes::record(&local.redis, &local.keys, clock::now(), &limits, &[section]).await?.remove(0)
     });
-    let outcomes::Recorded { receipts, set_aside } = recorded.await?;
+    let recorded = recorded.await;
+    drop(disturbed);
+    let outcomes::Recorded { receipts, set_aside } = recorded?;
     facts::quarantined(tenure.partition, set_aside);
     Ok(receipts)
 }

@@ -296,6 +296,8 @@ pub struct Batch {
     pub answers: Vec<Dispatched>,
     /// How much was set aside, because what lies in Redis is not what we write.
     pub set_aside: u64,
+    /// The webhooks of which another arrival in the same hour changes nothing but counts; each as often as it was named.
+    pub steady: Vec<WebhookId>,
 }
 
 /// Lifetimes and bounds that the dispatch script applies.
@@ -348,7 +350,20 @@ fn read_batch(batch: &[Instruction], answers: Answers) -> Result<Batch, Error> {
     let read =
         |(instruction, answer)| read_dispatched(instruction, answer).ok_or_else(|| unreadable("dispatch"));
     let Answers { items, set_aside } = answers;
-    Ok(Batch { answers: batch.iter().zip(items).map(read).collect::<Result<_, _>>()?, set_aside })
+    let steady =
+        batch.iter().zip(&items).flat_map(|(instruction, answer)| steady_of(instruction, answer)).collect();
+    Ok(Batch { answers: batch.iter().zip(items).map(read).collect::<Result<_, _>>()?, set_aside, steady })
+}
+
+fn steady_of(instruction: &Instruction, answer: &Value) -> Vec<WebhookId> {
+    let Instruction::Arrived { outcomes, .. } = instruction else { return Vec::new() };
+    let is_steady = |at: usize| match answer {
+        Value::Int(code) => *code == 1,
+        Value::Array(answers) => answers.get(at) == Some(&Value::Int(1)),
+        _ => false,
+    };
+    let webhooks = outcomes.iter().enumerate().filter(|(at, _)| is_steady(*at));
+    webhooks.map(|(_, outcome)| outcome.webhook.clone()).collect()
 }
 
 fn add_instruction(call: &mut super::script::Call<'_>, partition: Partition, instruction: &Instruction) {

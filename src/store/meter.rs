@@ -46,6 +46,8 @@ calls! {
     Publish = "publish",
     /// Events are put into mailboxes.
     Dispatch = "dispatch",
+    /// Events that have arrived everywhere are recorded, without a script.
+    Arrival = "arrival",
     /// What came of attempts is recorded.
     Outcome = "outcome",
     /// An event is queued for one webhook again.

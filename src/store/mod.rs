@@ -3,6 +3,7 @@
 //! Nothing outside this module names a key or sends a command.
 
 mod address;
+pub mod arrivals;
 pub mod attempts;
 mod cluster;
 pub mod connection;

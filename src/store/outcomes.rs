@@ -150,7 +150,7 @@ fn recorded(Answers { items, set_aside }: &Answers, order: &[usize]) -> Recorded
 
 pub(super) fn receipt(answer: &Value) -> Receipt {
     match answer {
-        Value::Int(1) => Receipt::Recorded,
+        Value::Int(1 | 3) => Receipt::Recorded,
         Value::Int(2) => Receipt::NoWebhook,
         _ => Receipt::Gone,
     }
@@ -211,10 +211,15 @@ pub(super) fn add_arrival(call: &mut Call<'_>, outcome: &Outcome) {
 }
 
 fn add_elapsed(call: &mut Call<'_>, outcome: &Outcome) {
-    match outcome.elapsed.map(|elapsed| u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX)) {
+    match millis_of(outcome) {
         Some(ms) => call.arg(ms).arg(stats::bucket_of(ms)),
         None => call.arg(0).arg(""),
     };
+}
+
+/// How long its request took, in ms, if one was made.
+pub(super) fn millis_of(outcome: &Outcome) -> Option<u32> {
+    outcome.elapsed.map(|elapsed| u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX))
 }
 
 /// The member of the retry set for an attempt of the delivery.

@@ -30,7 +30,7 @@ fn local(server: &TestRedis) -> Local {
         scarcity: Arc::default(),
         bodies: BodyMeter::new(0),
         config,
-        dispatches: Dispatches::default(),
+        dispatches: Dispatches::new(server.redis.clone()),
         recorders: RefCell::default(),
     }
 }

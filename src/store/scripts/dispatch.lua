@@ -153,21 +153,22 @@ end
 -- What a record says of a target that took the event at its first attempt.
 local ARRIVED = 'delivered ' .. now_text .. ' 1'
 
--- Whether the webhook still exists.
+-- Answers 1 where another arrival in this hour will change nothing but counts (store::arrivals), 3 where it will change more,
+-- 2 where there is no such webhook.
 local function record_arrival(webhook, owner, kind, row, elapsed, bucket)
   local state = webhooks[webhook]
   if state == nil then state = begin_state(webhook, owner, redis.call('HEXISTS', P .. 'webhooks', webhook) == 1) end
-  if not state then return false end
-  guarded('log:', webhook, 'row', write_row, state, row, log_max)
+  if not state then return 2 end
+  local has_row = guarded('log:', webhook, 'row', write_row, state, row, log_max)
   count_attempt(webhook, owner, kind, 'ok', elapsed, bucket)
   note_attempt(state, 'ok')
   -- Newer failures may have been recorded before it: what they opened, a probe decides.
   if state.kept.pauses == 0 then note_success(state) end
   count_in(state, 'delivered')
-  return true
+  return has_row and state.kept.pauses == 0 and 1 or 3
 end
 
--- An event that every target has taken. Answers, where a webhook does not exist any more, for each target whether it does.
+-- An event that every target has taken. Answers 1 if all of them do, or for each what `record_arrival` does.
 function handle.arrived()
   local entry, event, kind, body, trace, n = take(6)
   local first, last = at, at + 5 * n - 1
@@ -175,17 +176,17 @@ function handle.arrived()
   if (removed[entry] or redis.call('XDEL', P .. 'events', entry)) == 0 then return 0 end
   removed[entry] = 0
   add(USAGE, 'undispatched', -#body)
-  local fields, missing, answers = { 'body', body, 'type', kind }, false, {}
+  local fields, all_steady, answers = { 'body', body, 'type', kind }, true, {}
   if trace ~= '' then
     fields[5], fields[6] = 'trace', trace
   end
   for i = first, last, 5 do
     local webhook, owner, row, elapsed, bucket = unpack(ARGV, i, i + 4)
-    local whole, exists = guarded('end:', webhook, entry, record_arrival, webhook, owner, kind, row, elapsed, bucket)
+    local whole, answer = guarded('end:', webhook, entry, record_arrival, webhook, owner, kind, row, elapsed, bucket)
     local state, at_end = webhooks[webhook], #fields
     fields[at_end + 1], fields[at_end + 2] = state and state.target or 'to:' .. webhook, ARRIVED
-    answers[#answers + 1] = whole and not exists and 2 or 1
-    missing = missing or answers[#answers] == 2
+    answers[#answers + 1] = whole and answer or 3
+    all_steady = all_steady and answers[#answers] == 1
   end
   local key = P .. 'event:' .. event
   if redis.call('HSET', key, unpack(fields)) * 2 == #fields then
@@ -194,7 +195,7 @@ function handle.arrived()
     -- The same id was published before, after all that tells a repeat was gone.
     let_expire(key, closed_ttl, dead_ttl)
   end
-  return missing and answers or 1
+  return all_steady and 1 or answers
 end
 
 -- A stored event is queued for one webhook again, under the id of the control entry.

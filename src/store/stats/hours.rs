@@ -8,10 +8,11 @@
 //! | 168 × 12, slot = hour mod 168 | `u32` the hour that the slot stands for, `u32` attempts that succeeded, `u32` that failed |
 //! | 24 × 128, slot = hour mod 24 | `u32` the hour, `i64` sum of response times in ms, 29 × `u32` count in each bucket of `BOUNDS_MS` |
 //!
-//! `scripts/counting.lua` writes it. What is missing at the end, or the whole string, reads as zeros.
+//! `scripts/counting.lua` writes it, and `store::arrivals` where the hour has begun. What is missing at the end, or the whole string, reads as zeros.
 
 use super::BOUNDS_MS;
 use super::figures::{Attempts, DAY, WEEK};
+use crate::domain::Millis;
 
 const BUCKETS: usize = BOUNDS_MS.len() + 1;
 const WEEK_SLOT: usize = 12;
@@ -54,6 +55,41 @@ impl Hours<'_> {
     fn u32(&self, at: usize) -> u64 {
         let bytes = self.0.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(0, |bytes| u64::from(u32::from_be_bytes(bytes)))
+    }
+}
+
+/// Where the numbers of one hour lie: those of a webhook in its string, in bits, and the slots of the two rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// The hour, counted from the epoch.
+    pub hour: u64,
+    /// Its slot in the ring of a week.
+    pub week: usize,
+    /// Its slot in the ring of a day.
+    pub day: usize,
+}
+
+impl Slots {
+    /// Those of the hour of `now`.
+    pub fn of(now: Millis) -> Self {
+        const HOUR_MS: u64 = 3_600_000;
+        let hour = now.0 / HOUR_MS;
+        Self { hour, week: (hour % WEEK as u64) as usize, day: (hour % DAY as u64) as usize }
+    }
+
+    /// Of the `u32` attempts that succeeded.
+    pub fn ok_bit(&self) -> usize {
+        (self.week * WEEK_SLOT + 4) * 8
+    }
+
+    /// Of the `i64` sum of response times.
+    pub fn sum_bit(&self) -> usize {
+        (WEEK * WEEK_SLOT + self.day * DAY_SLOT + 4) * 8
+    }
+
+    /// Of the `u32` count in a bucket.
+    pub fn bucket_bit(&self, bucket: usize) -> usize {
+        (WEEK * WEEK_SLOT + self.day * DAY_SLOT + 12 + 4 * bucket) * 8
     }
 }
 

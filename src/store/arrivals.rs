@@ -1,0 +1,342 @@
+//! Records events that have arrived at all their targets without a script, where nothing has to be decided.
+//!
+//! That is so of a *steady* webhook: it has no row of failures, no open breaker, and its statistics of the hour have begun. What an arrival
+//! changes of it are counts, which need no look at what was there. The dispatch script does the same and tells which webhooks are
+//! steady; it takes whatever is not so. A script costs Redis three times as much for an event as these commands: its arguments become
+//! values of Lua and its commands texts again.
+//!
+//! A script looks at the lease in the same step in which it writes. Here the lease is watched, then looked at, then all is
+//! written in one transaction, which Redis refuses if a watched lease has changed since: nothing is written by who does not hold it.
+//! The holder's own renewal is such a change too: then all is done again.
+//!
+//! Not on a Redis Cluster, where a transaction has one partition. Sources: Redis "Transactions", `WATCH`, `EXEC`, `BITFIELD`.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, RedisResult, Value};
+use tokio::sync::Mutex;
+
+use super::events::{Batch, DispatchLimits, Dispatched, Instruction};
+use super::meter::{Called, measured};
+use super::outcomes::{Outcome, millis_of};
+use super::script::Section;
+use super::stats::hours::Slots;
+use super::{Error, Keys, Redis, keys, stats};
+use crate::domain::{EntryId, Event, Millis, Receipt};
+use crate::policy::trace;
+
+/// How often a call is tried while leases change under it.
+const TRIES: usize = 3;
+/// An event whose id we made so long ago at most has been published once: no record of it exists. Who repeats a publication later
+/// than that may find one.
+const FIRST: Duration = Duration::from_secs(23 * 3600);
+/// How many parts that were set aside are kept for a look at them.
+const QUARANTINE: usize = 1000;
+
+/// Writes for one thread, on a connection of its own: one transaction at a time.
+#[derive(Debug)]
+pub struct Arrivals {
+    redis: Redis,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+/// What can be written without a script, of one partition.
+pub type Arrived<'a> = Section<'a, [Instruction]>;
+
+/// Whether all of `items` have arrived and are such that nothing but their webhooks decides how they are recorded.
+pub fn may_write(items: &[Instruction], now: Millis) -> bool {
+    let is_first = |event: &Event| {
+        let made = event.id.made_at().filter(|made| *made <= now);
+        made.is_some_and(|made| now.0 - made.0 < FIRST.as_millis() as u64)
+    };
+    let is_timed = |outcomes: &[Outcome]| outcomes.iter().all(|outcome| outcome.elapsed.is_some());
+    items.iter().all(|item| match item {
+        Instruction::Arrived { event, outcomes, .. } => is_first(event) && is_timed(outcomes),
+        _ => false,
+    })
+}
+
+impl Arrivals {
+    /// Connects with the first call.
+    pub fn new(redis: Redis) -> Self {
+        Self { redis, connection: Mutex::default() }
+    }
+
+    /// Records what has arrived at steady webhooks, of each partition all or nothing. `None` where the leases would not stand still.
+    ///
+    /// # Errors
+    /// After [`Error::Unanswered`] it may have been recorded: repeat it by [`super::events::dispatch`], which tests that.
+    pub async fn record(
+        &self,
+        keys: &Keys,
+        now: Millis,
+        limits: &DispatchLimits,
+        sections: &[Arrived<'_>],
+    ) -> Result<Option<Vec<Result<Batch, Error>>>, Error> {
+        let work = async {
+            let mut place = self.connection.lock().await;
+            // Taken out: after an error, or when this is dropped half-way, the next call opens another.
+            let mut connection = match place.take() {
+                Some(open) => open,
+                None => self.redis.open_reader("", Duration::ZERO).await?,
+            };
+            let written = write(&mut connection, keys, now, limits, sections).await;
+            match &written {
+                Ok(_) => *place = Some(connection),
+                Err(error) if error.is_of_another_server() => self.redis.distrust(),
+                Err(_) => {}
+            }
+            written
+        };
+        measured(Called::Arrival, work).await
+    }
+}
+
+async fn write(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    now: Millis,
+    limits: &DispatchLimits,
+    sections: &[Arrived<'_>],
+) -> Result<Option<Vec<Result<Batch, Error>>>, Error> {
+    for _ in 0..TRIES {
+        let held = watch(connection, keys, sections).await?;
+        let mut transaction = Transaction::new(now, limits);
+        for (section, _) in sections.iter().zip(&held).filter(|(_, held)| **held) {
+            transaction.add(keys, section);
+        }
+        let answers: Option<Vec<RedisResult<Value>>> = transaction.pipeline.query_async(connection).await?;
+        let Some(answers) = answers else { continue };
+        set_aside(connection, keys, &transaction, sections, &answers).await?;
+        return Ok(Some(transaction.read(sections, &held, &answers)));
+    }
+    Ok(None)
+}
+
+/// Watches the leases; which of them are ours.
+async fn watch(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    sections: &[Arrived<'_>],
+) -> Result<Vec<bool>, Error> {
+    let mut look = Pipeline::with_capacity(sections.len() + 1);
+    let leases: Vec<String> = sections.iter().map(|section| keys.key(section.partition, "lease")).collect();
+    look.cmd("WATCH").arg(&leases).ignore();
+    for lease in &leases {
+        look.cmd("HGET").arg(lease).arg("token");
+    }
+    let tokens: Vec<Option<String>> = look.query_async(connection).await?;
+    Ok(sections.iter().zip(tokens).map(|(section, token)| token.as_deref() == Some(section.token)).collect())
+}
+
+/// What is counted of one webhook, or of an owner, in a call.
+#[derive(Default)]
+struct Counts<'a> {
+    delivered: u64,
+    sum_ms: u64,
+    buckets: HashMap<usize, u64>,
+    types: HashMap<&'a str, u64>,
+}
+
+impl<'a> Counts<'a> {
+    fn count(&mut self, event_type: &'a str, ms: u32) {
+        self.delivered += 1;
+        self.sum_ms += u64::from(ms);
+        *self.buckets.entry(stats::bucket_of(ms)).or_default() += 1;
+        *self.types.entry(event_type).or_default() += 1;
+    }
+}
+
+/// The commands of one call.
+struct Transaction<'a> {
+    pipeline: Pipeline,
+    now: Millis,
+    limits: &'a DispatchLimits,
+    slots: Slots,
+    /// Of each section that is in it: where its commands begin.
+    begins: Vec<usize>,
+}
+
+impl<'a> Transaction<'a> {
+    fn new(now: Millis, limits: &'a DispatchLimits) -> Self {
+        let mut pipeline = Pipeline::new();
+        pipeline.atomic().ignore_errors();
+        Self { pipeline, now, limits, slots: Slots::of(now), begins: Vec::new() }
+    }
+
+    fn add(&mut self, keys: &Keys, section: &Arrived<'_>) {
+        self.begins.push(self.pipeline.len());
+        let prefix = keys.of(section.partition);
+        let stream = format!("{prefix}events");
+        let arrived = || section.items.iter().filter_map(arrived);
+        // One that lies before the first of these is unknown to the caller: who owns the partition must read it anew.
+        let oldest = arrived().next().map(|(entry, ..)| entry).unwrap_or_default();
+        self.pipeline.cmd("XRANGE").arg(&stream).arg("-").arg(format!("({oldest}")).arg("COUNT").arg(1);
+        let (mut webhooks, mut owners) = (HashMap::new(), HashMap::<&str, Counts<'_>>::new());
+        let mut bytes = 0;
+        for (entry, event, outcomes) in arrived() {
+            bytes += event.body.len() as i64;
+            self.add_event(&prefix, section, entry, event, outcomes);
+            for outcome in outcomes {
+                let (kind, ms) = (&*outcome.event_type, millis_of(outcome).unwrap_or_default());
+                webhooks.entry(&outcome.webhook).or_insert_with(Counts::default).count(kind, ms);
+                owners.entry(&*outcome.owner_hash).or_default().count(kind, ms);
+            }
+        }
+        self.pipeline.cmd("XDEL").arg(&stream);
+        let remove = &mut self.pipeline;
+        arrived().for_each(|(entry, ..)| _ = remove.arg(entry.to_string()));
+        self.pipeline.cmd("HINCRBY").arg(format!("{prefix}usage")).arg("undispatched").arg(-bytes);
+        for (webhook, counts) in webhooks {
+            self.add_webhook(&prefix, webhook.as_str(), &counts);
+        }
+        for (owner, counts) in owners {
+            self.add_owner(&format!("{prefix}stats:{owner}"), &counts);
+        }
+    }
+
+    /// The rows of its attempts, and its record.
+    fn add_event(
+        &mut self,
+        prefix: &str,
+        section: &Arrived<'_>,
+        entry: EntryId,
+        event: &Event,
+        outcomes: &[Outcome],
+    ) {
+        for outcome in outcomes {
+            let log = format!("{prefix}log:{}", outcome.webhook);
+            self.pipeline.cmd("XADD").arg(log).arg("MAXLEN").arg("~").arg(self.limits.log_max);
+            self.pipeline.arg("*").arg("r").arg(&outcome.row.0);
+        }
+        let hash = outcomes.first().map(|outcome| outcome.event_hash.clone());
+        let hash = hash.unwrap_or_else(|| keys::event_hash(&event.tenant, &event.id));
+        let record = format!("{prefix}event:{hash}");
+        self.pipeline
+            .cmd("HSET")
+            .arg(&record)
+            .arg("body")
+            .arg(&event.body[..])
+            .arg("type")
+            .arg(&*event.event_type);
+        if let Some(publish) = event.trace {
+            let span = trace::dispatch(publish, section.partition, entry);
+            self.pipeline.arg("trace").arg(span.to_string());
+        }
+        let ended = format!("delivered {} 1", self.now.0);
+        for outcome in outcomes {
+            self.pipeline.arg(format!("to:{}", outcome.webhook)).arg(&ended);
+        }
+        self.pipeline.cmd("EXPIRE").arg(&record).arg(self.limits.closed.as_secs());
+    }
+
+    fn add_webhook(&mut self, prefix: &str, webhook: &str, counts: &Counts<'_>) {
+        let (pipeline, slots) = (&mut self.pipeline, &self.slots);
+        let count = format!("{prefix}count:{webhook}");
+        pipeline.cmd("HSET").arg(&count).arg("last").arg(self.now.0).arg("last_ok").arg(self.now.0);
+        for name in ["ok", "delivered"] {
+            pipeline.cmd("HINCRBY").arg(&count).arg(name).arg(counts.delivered);
+        }
+        pipeline.cmd("BITFIELD").arg(format!("{prefix}hours:{webhook}"));
+        let mut add = |kind: &str, bit: usize, n: u64| {
+            pipeline.arg("INCRBY").arg(kind).arg(bit).arg(n);
+        };
+        add("u32", slots.ok_bit(), counts.delivered);
+        add("i64", slots.sum_bit(), counts.sum_ms);
+        counts.buckets.iter().for_each(|(bucket, n)| add("u32", slots.bucket_bit(*bucket), *n));
+        let types = format!("{prefix}types:{webhook}");
+        for (event_type, n) in &counts.types {
+            pipeline.cmd("HINCRBY").arg(&types).arg(format!("e:{event_type}:ok")).arg(*n);
+        }
+    }
+
+    fn add_owner(&mut self, key: &str, counts: &Counts<'_>) {
+        let (pipeline, Slots { week, day, .. }) = (&mut self.pipeline, &self.slots);
+        let mut add = |field: &str, n: u64| {
+            pipeline.cmd("HINCRBY").arg(key).arg(field).arg(n);
+        };
+        add("ok", counts.delivered);
+        add("delivered", counts.delivered);
+        add(&format!("{week}:ok"), counts.delivered);
+        add(&format!("{day}:n"), counts.delivered);
+        if counts.sum_ms > 0 {
+            add(&format!("{day}:sum"), counts.sum_ms);
+        }
+        counts.buckets.iter().for_each(|(bucket, n)| add(&format!("{day}:b{bucket}"), *n));
+        counts.types.iter().for_each(|(event_type, n)| add(&format!("e:{event_type}:ok"), *n));
+    }
+
+    /// What came of each section.
+    fn read(
+        &self,
+        sections: &[Arrived<'_>],
+        held: &[bool],
+        answers: &[RedisResult<Value>],
+    ) -> Vec<Result<Batch, Error>> {
+        let ends = self.begins.iter().skip(1).copied().chain([answers.len()]);
+        let mut parts = self.begins.iter().zip(ends).map(|(begin, end)| &answers[*begin..end]);
+        let read = |(section, held): (&Arrived<'_>, &bool)| {
+            let part = if *held { parts.next() } else { None };
+            let part = part.ok_or(Error::Fenced)?;
+            match part.first() {
+                Some(Ok(Value::Array(older))) if !older.is_empty() => return Err(Error::Fenced),
+                _ => {}
+            }
+            let set_aside = part.iter().filter(|answer| answer.is_err()).count() as u64;
+            let recorded = |(_, _, outcomes): (_, _, &[Outcome])| {
+                Dispatched::Recorded(vec![Receipt::Recorded; outcomes.len()])
+            };
+            let answers: Vec<_> = section.items.iter().filter_map(arrived).map(recorded).collect();
+            let webhooks = section.items.iter().filter_map(arrived).flat_map(|(_, _, outcomes)| outcomes);
+            let steady = webhooks.map(|outcome| outcome.webhook.clone()).filter(|_| set_aside == 0).collect();
+            Ok(Batch { answers, set_aside, steady })
+        };
+        sections.iter().zip(held).map(read).collect()
+    }
+}
+
+fn arrived(item: &Instruction) -> Option<(EntryId, &Event, &[Outcome])> {
+    match item {
+        Instruction::Arrived { entry, event, outcomes } => Some((*entry, event, outcomes)),
+        _ => None,
+    }
+}
+
+/// What could not be written, because what lies in its place is not what we write, is noted where a person finds it.
+async fn set_aside(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    transaction: &Transaction<'_>,
+    sections: &[Arrived<'_>],
+    answers: &[RedisResult<Value>],
+) -> Result<(), Error> {
+    let commands = transaction.pipeline.cmd_iter().zip(answers);
+    let mut notes = Pipeline::new();
+    for (command, answer) in commands {
+        let (Err(error), Some(redis::Arg::Simple(key))) = (answer, command.args_iter().nth(1)) else {
+            continue;
+        };
+        let key = String::from_utf8_lossy(key);
+        let prefixes = sections.iter().map(|section| keys.of(section.partition));
+        let Some((prefix, place)) = prefixes
+            .into_iter()
+            .find_map(|prefix| Some((prefix.clone(), key.strip_prefix(&prefix)?.to_owned())))
+        else {
+            continue;
+        };
+        notes.cmd("XADD").arg(format!("{prefix}quarantine")).arg("MAXLEN").arg("~").arg(QUARANTINE);
+        notes.arg("*").arg("id").arg(place).arg("entry").arg(error.to_string()).ignore();
+    }
+    if notes.is_empty() {
+        return Ok(());
+    }
+    // What cannot even be kept is gone, and nothing else with it.
+    notes.ignore_errors();
+    let _: Vec<RedisResult<Value>> = notes.query_async(connection).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
