@@ -11,12 +11,12 @@
 //!
 //! Not on a Redis Cluster, where a transaction has one partition. Sources: Redis "Transactions", `WATCH`, `EXEC`, `BITFIELD`.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
-use tokio::sync::Mutex;
 
 use super::events::{Batch, DispatchLimits, Dispatched, Instruction};
 use super::meter::{Called, measured};
@@ -35,11 +35,11 @@ const FIRST: Duration = Duration::from_secs(23 * 3600);
 /// How many parts that were set aside are kept for a look at them.
 const QUARANTINE: usize = 1000;
 
-/// Writes for one thread, on a connection of its own: one transaction at a time.
+/// Writes for one thread. A transaction has a connection to itself until it ends; as many are kept as there were at once.
 #[derive(Debug)]
 pub struct Arrivals {
     redis: Redis,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    idle: RefCell<Vec<MultiplexedConnection>>,
 }
 
 /// What can be written without a script, of one partition.
@@ -61,7 +61,7 @@ pub fn may_write(items: &[Instruction], now: Millis) -> bool {
 impl Arrivals {
     /// Connects with the first call.
     pub fn new(redis: Redis) -> Self {
-        Self { redis, connection: Mutex::default() }
+        Self { redis, idle: RefCell::default() }
     }
 
     /// Records what has arrived at steady webhooks, of each partition all or nothing. `None` where the leases would not stand still.
@@ -76,15 +76,15 @@ impl Arrivals {
         sections: &[Arrived<'_>],
     ) -> Result<Option<Vec<Result<Batch, Error>>>, Error> {
         let work = async {
-            let mut place = self.connection.lock().await;
-            // Taken out: after an error, or when this is dropped half-way, the next call opens another.
-            let mut connection = match place.take() {
-                Some(open) => open,
+            // One that fails, or whose call is dropped half-way, is not put back.
+            let idle = self.idle.borrow_mut().pop();
+            let mut connection = match idle {
+                Some(idle) => idle,
                 None => self.redis.open_reader("", Duration::ZERO).await?,
             };
             let written = write(&mut connection, keys, now, limits, sections).await;
             match &written {
-                Ok(_) => *place = Some(connection),
+                Ok(_) => self.idle.borrow_mut().push(connection),
                 Err(error) if error.is_of_another_server() => self.redis.distrust(),
                 Err(_) => {}
             }
