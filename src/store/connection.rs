@@ -192,7 +192,8 @@ impl Redis {
         measured(Called::Pipeline, self.ask_together(commands)).await
     }
 
-    async fn ask_together<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Error> {
+    /// As [`Self::pipeline`], measured by the caller.
+    pub(super) async fn ask_together<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Error> {
         let (number, mut link) = self.connection().await?;
         let answer = within(self.patience(), commands.query_async(&mut link)).await;
         self.judge(number, answer)

@@ -5,6 +5,7 @@
 //! Sources: Redis `XADD`, `SET`.
 
 mod intake;
+mod levels;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -156,9 +157,10 @@ pub async fn publish(
 ) -> Result<Published, Error> {
     let home = layout.home_of(&publication.event.tenant);
     let marks = Marks::of(publication, &intake.redis).map(Arc::new);
+    let tenant: Arc<str> = keys::tenant_hash(&publication.event.tenant).into();
     let store = async |partition, publication: &Arc<Publication>, role| {
-        let (publication, marks) = (publication.clone(), marks.clone());
-        intake.store(Item { partition, publication, marks, role }).await
+        let (publication, marks, tenant) = (publication.clone(), marks.clone(), tenant.clone());
+        intake.store(Item { partition, publication, marks, role, tenant }).await
     };
     let (first, shards, result) = match store(home, publication, Role::Home).await? {
         Stored::Yes(shards) => (None, shards, Published::New),
@@ -210,6 +212,8 @@ struct Item {
     publication: Arc<Publication>,
     marks: Option<Arc<Marks>>,
     role: Role,
+    /// The hash of its tenant.
+    tenant: Arc<str>,
 }
 
 impl Item {
@@ -217,7 +221,7 @@ impl Item {
     const ARGUMENTS: [usize; 2] = [7, 7 + 7];
 
     fn add_to(&self, call: &mut Call<'_>, keys: &Keys) {
-        let Self { partition, publication, marks, role } = self;
+        let Self { partition, publication, marks, role, tenant } = self;
         let event = &publication.event;
         call.arg(keys.of(*partition))
             .arg(Self::ARGUMENTS[usize::from(marks.is_some())])
@@ -225,7 +229,7 @@ impl Item {
             .arg(event.id.as_str())
             .arg(&*event.event_type)
             .arg(event.tenant.to_string())
-            .arg(keys::tenant_hash(&event.tenant))
+            .arg(&**tenant)
             .arg(&event.body[..])
             .arg(event.trace.map(|trace| trace.to_string()).unwrap_or_default());
         if let Some(marks) = marks {

@@ -1,14 +1,21 @@
 //! Where the publications of one thread meet: those that come while a call is under way go together in the next one. A
 //! call for each costs Redis and the node as much again as what it does. On a Redis Cluster, where no script works for two
 //! partitions, each travels alone.
+//!
+//! An event that nobody can repeat needs no script while its partition and its tenant are far from their bounds ([`super::levels`]): it
+//! goes in a transaction, which costs Redis half as much.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redis::Value;
+use redis::{Pipeline, RedisResult, Value};
 use tokio::sync::oneshot;
 
-use super::{Bounds, Item, PUBLISH, Stored, read_stored};
+use super::levels::{Levels, Way};
+use super::{Bounds, Item, PUBLISH, Role, Stored, read_stored};
+use crate::clock;
+use crate::domain::Partition;
 use crate::store::events::{text, unreadable};
+use crate::store::meter::{Called, measured};
 use crate::store::{Error, Keys, Redis};
 
 /// Events in one call.
@@ -31,18 +38,19 @@ pub struct Intake {
     pub(super) keys: Keys,
     bounds: Bounds,
     queue: Arc<Mutex<Queue>>,
+    levels: Arc<Mutex<Levels>>,
 }
 
 impl Intake {
     /// For the thread that `redis` belongs to.
     pub fn new(redis: Redis, keys: Keys, bounds: Bounds) -> Self {
-        Self { redis, keys, bounds, queue: Arc::default() }
+        Self { redis, keys, bounds, queue: Arc::default(), levels: Arc::default() }
     }
 
     /// Stores an event in one partition. Dropping the future leaves open whether it is stored.
     pub(super) async fn store(&self, item: Item) -> Result<Stored, Error> {
         if self.redis.is_cluster() {
-            return self.call(&[&item]).await?.pop().unwrap_or_else(|| Err(unreadable("publish")));
+            return self.by_script(&[&item]).await?.pop().unwrap_or_else(|| Err(unreadable("publish")));
         }
         let (sender, answer) = oneshot::channel();
         let must_run = {
@@ -63,11 +71,7 @@ impl Intake {
         let running = Running(&self);
         while let Some(taken) = running.0.take() {
             let items: Vec<&Item> = taken.iter().map(|(item, _)| item).collect();
-            let answers = self.call(&items).await.unwrap_or_else(|error| {
-                // Nobody waits for as many limits as there are calls: what waits is refused with these.
-                self.refuse_waiting(&error);
-                items.iter().map(|_| Err(error.clone())).collect()
-            });
+            let answers = self.call(&items).await;
             for ((_, waiting), answer) in taken.into_iter().zip(answers) {
                 // Who published may be gone.
                 let _ = waiting.send(answer);
@@ -99,7 +103,46 @@ impl Intake {
         queue.running.then_some(taken)
     }
 
-    async fn call(&self, items: &[&Item]) -> Result<Vec<Result<Stored, Error>>, Error> {
+    async fn call(&self, items: &[&Item]) -> Vec<Result<Stored, Error>> {
+        let ways = self.ways(items);
+        let of = |is_meant: fn(Way) -> bool| -> Vec<(&Item, Way)> {
+            let all = items.iter().zip(&ways).map(|(item, way)| (*item, *way));
+            all.filter(|(_, way)| is_meant(*way)).collect()
+        };
+        let (looked, plain) = (of(|way| way == Way::Look), of(|way| way != Way::Look));
+        let looked: Vec<&Item> = looked.into_iter().map(|(item, _)| item).collect();
+        let (looked, plain) = futures_util::join!(self.answered(&looked), self.plainly(&plain));
+        let (mut looked, mut plain) = (looked.into_iter(), plain.into_iter());
+        let answers = ways.iter().map(|way| if *way == Way::Look { looked.next() } else { plain.next() });
+        answers.map(|answer| answer.unwrap_or_else(|| Err(unreadable("publish")))).collect()
+    }
+
+    /// How each is stored; what goes in this call counts.
+    fn ways(&self, items: &[&Item]) -> Vec<Way> {
+        let (levels, now) = (self.levels(), clock::monotonic());
+        let mut more = 0;
+        let way = |item: &&Item| {
+            more += item.publication.event.body.len() as u64;
+            match item.marks {
+                Some(_) => Way::Look,
+                None => levels.way(&self.bounds, item.partition, &item.tenant, more, now),
+            }
+        };
+        items.iter().map(way).collect()
+    }
+
+    /// What the script answers of each.
+    async fn answered(&self, items: &[&Item]) -> Vec<Result<Stored, Error>> {
+        self.by_script(items).await.unwrap_or_else(|error| self.failed(&error, items.len()))
+    }
+
+    /// Nobody waits for as many limits as there are calls: what waits is refused with these.
+    fn failed(&self, error: &Error, count: usize) -> Vec<Result<Stored, Error>> {
+        self.refuse_waiting(error);
+        (0..count).map(|_| Err(error.clone())).collect()
+    }
+
+    async fn by_script(&self, items: &[&Item]) -> Result<Vec<Result<Stored, Error>>, Error> {
         let Some(first) = items.first() else { return Ok(Vec::new()) };
         let mut call = PUBLISH.on(&self.keys.key(first.partition, "events"));
         call.arg(self.keys.of(first.partition));
@@ -111,7 +154,60 @@ impl Intake {
         if answers.len() != items.len() {
             return Err(unreadable("publish"));
         }
+        self.learn(items, &answers);
         Ok(answers.iter().map(read).collect())
+    }
+
+    /// Notes how full the script found partitions and tenants.
+    fn learn(&self, items: &[&Item], answers: &[Value]) {
+        let (mut levels, now) = (self.levels(), clock::monotonic());
+        for (item, answer) in items.iter().zip(answers) {
+            match answer {
+                Value::Array(parts)
+                    if let [_, _, Value::Int(undispatched), Value::Int(pending)] = parts[..] =>
+                {
+                    levels.tell(item.partition, u64::try_from(undispatched).unwrap_or_default());
+                    let pending = u64::try_from(pending).unwrap_or_default();
+                    levels.tell_pending(item.partition, &item.tenant, pending, now);
+                }
+                Value::Array(parts) => match parts.first().and_then(text) {
+                    Some("partition_full") => levels.tell(item.partition, self.bounds.max_undispatched),
+                    Some("tenant_full") => {
+                        let pending = self.bounds.max_pending_of_tenant;
+                        levels.tell_pending(item.partition, &item.tenant, pending, now);
+                    }
+                    Some("failed") => levels.forget(item.partition),
+                    // A repeat: it was not looked at.
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+    }
+
+    /// Stores what needs no look, all of it or nothing.
+    async fn plainly(&self, items: &[(&Item, Way)]) -> Vec<Result<Stored, Error>> {
+        if items.is_empty() {
+            return Vec::new();
+        }
+        let transaction = Transaction::of(items, &self.keys);
+        let asked = self.redis.ask_together::<Vec<RedisResult<Value>>>(&transaction.pipeline);
+        match measured(Called::Publish, asked).await {
+            Ok(answers) if answers.len() == transaction.pipeline.len() => {
+                transaction.read(items, &answers, &mut self.levels())
+            }
+            Ok(_) => self.failed(&unreadable("publish"), items.len()),
+            Err(error @ Error::Unanswered(_)) => self.failed(&error, items.len()),
+            // Nothing has happened: the script says why.
+            Err(_) => {
+                let items: Vec<&Item> = items.iter().map(|(item, _)| *item).collect();
+                self.answered(&items).await
+            }
+        }
+    }
+
+    fn levels(&self) -> MutexGuard<'_, Levels> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -128,6 +224,116 @@ impl Drop for Running<'_> {
             self.0.lock().running = false;
         }
     }
+}
+
+/// Events that are stored without a look, in one step.
+struct Transaction {
+    pipeline: Pipeline,
+    /// Where the answers of each partition's count lie.
+    counts: Vec<(Partition, usize)>,
+}
+
+impl Transaction {
+    fn of(items: &[(&Item, Way)], keys: &Keys) -> Self {
+        let mut pipeline = Pipeline::with_capacity(4 * items.len());
+        pipeline.atomic().ignore_errors();
+        let mut bytes: Vec<(Partition, usize)> = Vec::new();
+        for (item, way) in items {
+            item.add_plainly(&mut pipeline, keys, *way);
+            let size = item.publication.event.body.len();
+            match bytes.iter_mut().find(|(partition, _)| *partition == item.partition) {
+                Some((_, bytes)) => *bytes += size,
+                None => bytes.push((item.partition, size)),
+            }
+        }
+        let mut counts = Vec::with_capacity(bytes.len());
+        for (partition, bytes) in bytes {
+            counts.push((partition, pipeline.len()));
+            pipeline.cmd("HINCRBY").arg(keys.key(partition, "usage")).arg("undispatched").arg(bytes);
+        }
+        Self { pipeline, counts }
+    }
+
+    /// What became of each, and notes how full partitions and tenants are.
+    fn read(
+        &self,
+        items: &[(&Item, Way)],
+        answers: &[RedisResult<Value>],
+        levels: &mut Levels,
+    ) -> Vec<Result<Stored, Error>> {
+        for (partition, at) in &self.counts {
+            match answers.get(*at) {
+                Some(Ok(Value::Int(bytes))) => {
+                    levels.tell(*partition, u64::try_from(*bytes).unwrap_or_default())
+                }
+                _ => levels.forget(*partition),
+            }
+        }
+        let (mut answers, now) = (answers.iter(), clock::monotonic());
+        let mut stored = Vec::with_capacity(items.len());
+        for (item, way) in items {
+            let answer = item.read_plainly(&mut answers, *way);
+            if let Ok((_, Some(pending))) = &answer {
+                levels.tell_pending(item.partition, &item.tenant, *pending, now);
+            } else if answer.is_err() {
+                levels.forget(item.partition);
+            }
+            stored.push(answer.map(|(shards, _)| Stored::Yes(shards)));
+        }
+        stored
+    }
+}
+
+impl Item {
+    /// The commands that store it; their answers are those of [`Self::read_plainly`].
+    fn add_plainly(&self, pipeline: &mut Pipeline, keys: &Keys, way: Way) {
+        let (event, prefix) = (&self.publication.event, keys.of(self.partition));
+        if matches!(self.role, Role::Home) {
+            pipeline.cmd("HGET").arg(format!("{prefix}tenant:{}", self.tenant)).arg("shards");
+        }
+        if way == Way::Ask {
+            pipeline.cmd("HGET").arg(format!("{prefix}usage")).arg(format!("t:{}", self.tenant));
+        }
+        pipeline.cmd("XADD").arg(format!("{prefix}events")).arg("*").arg("k").arg("event");
+        pipeline.arg("e").arg(event.id.as_str()).arg("t").arg(&*event.event_type);
+        pipeline.arg("n").arg(event.tenant.to_string()).arg("b").arg(&event.body[..]);
+        if let Some(trace) = event.trace {
+            pipeline.arg("c").arg(trace.to_string());
+        }
+    }
+
+    /// How many shards hold it, and how much its tenant has pending if that was asked.
+    fn read_plainly<'a>(
+        &self,
+        answers: &mut impl Iterator<Item = &'a RedisResult<Value>>,
+        way: Way,
+    ) -> Result<(u8, Option<u64>), Error> {
+        let mut next = || match answers.next() {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => Err(Error::from(error.clone())),
+            None => Err(unreadable("publish")),
+        };
+        // All are taken before the first fault ends it.
+        let shards = matches!(self.role, Role::Home).then(&mut next);
+        let pending = (way == Way::Ask).then(&mut next);
+        let entry = next();
+        let shards = match shards.transpose()? {
+            None => 0,
+            Some(Value::Nil) => 1,
+            Some(shards) => number(shards)?,
+        };
+        let pending = match pending.transpose()? {
+            None => None,
+            Some(Value::Nil) => Some(0),
+            // An owner who dies half-way may leave less than nothing.
+            Some(pending) => Some(number::<i64>(pending)?.try_into().unwrap_or_default()),
+        };
+        entry.map(|_| (shards, pending))
+    }
+}
+
+fn number<T: std::str::FromStr>(value: &Value) -> Result<T, Error> {
+    text(value).and_then(|text| text.parse().ok()).ok_or_else(|| unreadable("publish"))
 }
 
 fn read(answer: &Value) -> Result<Stored, Error> {

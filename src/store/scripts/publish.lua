@@ -1,7 +1,7 @@
 #!lua
 -- Stores events, each in one partition: from here on they survive every node. On a Redis Cluster a call has one.
 -- The tenant's home decides by idempotency key and id whether the event is new, and tells how many shards to reach.
--- Answers for each event; what fails of one, as where something else lies in a key's place, fails for that one alone.
+-- Answers for each event, with how full its partition is then, and its tenant's queue; what fails of one, as where something else lies in a key's place, fails for that one alone.
 local max_undispatched, max_pending = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 -- Only where somebody may repeat the publication there is `once`: for how long (s) a repeat is known, the event's hash, what it
@@ -17,8 +17,9 @@ local function store(role, id, kind, tenant_text, tenant, body, trace, once, eve
   end
 
   local usage = redis.call('HMGET', P .. 'usage', 'undispatched', 't:' .. tenant)
-  if tonumber(usage[1] or 0) + #body > max_undispatched then return { 'partition_full' } end
-  if tonumber(usage[2] or 0) + #body > max_pending then return { 'tenant_full' } end
+  local undispatched, pending = tonumber(usage[1] or 0), tonumber(usage[2] or 0)
+  if undispatched + #body > max_undispatched then return { 'partition_full' } end
+  if pending + #body > max_pending then return { 'tenant_full' } end
 
   -- Read before anything is written: what cannot be read has stored nothing.
   local shards = role == 'home' and redis.call('HGET', P .. 'tenant:' .. tenant, 'shards') or '1'
@@ -32,7 +33,7 @@ local function store(role, id, kind, tenant_text, tenant, body, trace, once, eve
   redis.call('HINCRBY', P .. 'usage', 'undispatched', #body)
   if role ~= 'home' then
     if once then redis.call('SET', P .. 'once:' .. event, 1, 'EX', once) end
-    return { 'stored', 0 }
+    return { 'stored', 0, undispatched + #body, pending }
   end
   if once then
     -- The entry is where the event is found until its dispatch.
@@ -40,7 +41,7 @@ local function store(role, id, kind, tenant_text, tenant, body, trace, once, eve
     if idem ~= '' then redis.call('SET', P .. 'idem:' .. idem, record, 'EX', once) end
     if mark ~= '' then redis.call('SET', P .. 'idem:' .. mark, record, 'EX', once) end
   end
-  return { 'stored', tonumber(shards) }
+  return { 'stored', tonumber(shards), undispatched + #body, pending }
 end
 
 -- Each event begins with its partition and with how many arguments it has.
