@@ -25,9 +25,9 @@ use crate::store::{Error, Redis};
 
 /// Calls on their way at once. Another begins where what waits fills it, so that a busy partition's batch is not kept behind
 /// one after the other of all the others'.
-const MOST_CALLS: usize = 4;
+const MOST_CALLS: usize = 8;
 /// Outcomes in one call; a single batch may have more.
-const MOST_OUTCOMES: usize = 64;
+const MOST_OUTCOMES: usize = 128;
 /// Bytes of bodies in one call; a single batch may have more.
 const CALL_BYTES: usize = 4 << 20;
 

@@ -17,9 +17,9 @@ use crate::domain::EntryId;
 /// The largest fan-out that is tried early: one call records all of it.
 pub const MOST_TARGETS: usize = 64;
 /// How long an event waits for the ends of its early attempts before it goes into mailboxes.
-pub const PATIENCE: Duration = Duration::from_millis(25);
+pub const PATIENCE: Duration = Duration::from_millis(100);
 /// The same while a delivery waits for the dispatch of its event.
-const PATIENCE_IF_AWAITED: Duration = Duration::from_millis(3);
+const PATIENCE_IF_AWAITED: Duration = Duration::from_millis(25);
 /// So many events that have arrived are dispatched at once.
 const ENOUGH: usize = 128;
 

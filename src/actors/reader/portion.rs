@@ -9,7 +9,7 @@ use crate::store::events::Entry;
 /// What one read should bring, in bytes, by the average size of what came before.
 const BYTES: usize = 4 << 20;
 /// The most that one read can bring, in bytes, if every entry is as large as one can be.
-const MOST_BYTES: usize = 64 << 20;
+const MOST_BYTES: usize = 128 << 20;
 /// The most entries that one read may bring of one partition.
 const MOST_ENTRIES: usize = 512;
 /// What an entry holds besides the event as it was published, at most.
