@@ -83,6 +83,7 @@ async fn connection(plan: Arc<Plan>, next: Arc<AtomicU64>, start: Instant, numbe
     let address = &plan.nodes[number % plan.nodes.len()];
     let mut stream = TcpStream::connect(address).await.expect("the node listens");
     stream.set_nodelay(true).expect("a socket");
+    let mut requests: Vec<Option<Request>> = plan.tokens.iter().map(|_| None).collect();
     let mut answer = Vec::with_capacity(4096);
     loop {
         let event = next.fetch_add(1, Ordering::Relaxed);
@@ -94,10 +95,11 @@ async fn connection(plan: Arc<Plan>, next: Arc<AtomicU64>, start: Instant, numbe
             tokio::time::sleep_until(due.into()).await;
             of_one.latest = of_one.latest.max(due.elapsed());
         }
-        let token = &plan.tokens[event as usize % plan.tokens.len()];
-        let request = request(&plan, token, address);
+        let of_token = event as usize % plan.tokens.len();
+        let request =
+            requests[of_token].get_or_insert_with(|| Request::new(&plan, &plan.tokens[of_token], address));
         let sent = Instant::now();
-        stream.write_all(&request).await.expect("the node reads");
+        stream.write_all(request.now()).await.expect("the node reads");
         match read_status(&mut stream, &mut answer).await {
             202 => of_one.accepted += 1,
             _ => of_one.refused += 1,
@@ -106,32 +108,57 @@ async fn connection(plan: Arc<Plan>, next: Arc<AtomicU64>, start: Instant, numbe
     }
 }
 
-fn request(plan: &Plan, token: &str, host: &str) -> Vec<u8> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_micros();
-    let head = format!(r#"{{"type":"{}","data":{{"t":{now},"text":""#, plan.event_type);
-    let text = plan.bytes.saturating_sub(head.len() + 3);
-    let length = head.len() + text + 3;
-    let mut request = format!(
-        "POST /api/events HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-type: \
-         application/json\r\ncontent-length: {length}\r\n\r\n{head}"
-    )
-    .into_bytes();
-    request.resize(request.len() + text, b'x');
-    request.extend_from_slice(b"\"}}");
-    request
+/// The request of one organization, made once: only the time in it changes.
+struct Request {
+    bytes: Vec<u8>,
+    /// Where the time lies.
+    time: std::ops::Range<usize>,
+}
+
+impl Request {
+    fn new(plan: &Plan, token: &str, host: &str) -> Self {
+        const BEFORE_TEXT: &str = r#","text":""#;
+        let head = format!(r#"{{"type":"{}","data":{{"t":"#, plan.event_type);
+        let digits = micros_now().to_string().len();
+        let text = plan.bytes.saturating_sub(head.len() + digits + BEFORE_TEXT.len() + 3);
+        let length = head.len() + digits + BEFORE_TEXT.len() + text + 3;
+        let mut bytes = format!(
+            "POST /api/events HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-type: \
+             application/json\r\ncontent-length: {length}\r\n\r\n{head}"
+        )
+        .into_bytes();
+        let time = bytes.len()..bytes.len() + digits;
+        bytes.resize(time.end, b'0');
+        bytes.extend_from_slice(BEFORE_TEXT.as_bytes());
+        bytes.resize(bytes.len() + text, b'x');
+        bytes.extend_from_slice(b"\"}}");
+        Self { bytes, time }
+    }
+
+    /// The request with the time of now.
+    fn now(&mut self) -> &[u8] {
+        let now = micros_now().to_string();
+        self.bytes[self.time.clone()].copy_from_slice(now.as_bytes());
+        &self.bytes
+    }
+}
+
+fn micros_now() -> u128 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_micros()
 }
 
 /// Reads one answer whole; its status.
 async fn read_status(stream: &mut TcpStream, answer: &mut Vec<u8>) -> u16 {
     answer.clear();
     loop {
-        assert!(
-            stream.read_buf(answer).await.expect("the node answers") > 0,
-            "the node closed the connection"
-        );
+        let read = stream.read_buf(answer).await.expect("the node answers");
+        assert!(read > 0, "the node closed the connection");
         let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let text = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
-        let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let text = std::str::from_utf8(&answer[..head]).unwrap_or_default();
+        let length = text.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().ok())?
+        });
         if answer.len() >= head + 4 + length.unwrap_or(0) {
             return text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         }

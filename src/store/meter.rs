@@ -96,8 +96,8 @@ impl Meter {
         let timed = |name, help| HistogramOpts::new(name, help).buckets(BOUNDS.to_vec());
         let durations = timed(
             "redis_call_duration_seconds",
-            "Time of a call to Redis, by the script that it runs, or `command` or `pipeline`. Reads that wait for events \
-             are left out.",
+            "Time of a call to Redis, by the script that it runs, or `command`, `pipeline` or `arrival` (events that have \
+             arrived, recorded without a script). Reads that wait for events are left out.",
         );
         let errors = Opts::new(
             "redis_call_errors_total",

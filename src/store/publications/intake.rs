@@ -198,9 +198,10 @@ impl Intake {
             }
             Ok(_) => self.failed(&unreadable("publish"), items.len()),
             Err(error @ Error::Unanswered(_)) => self.failed(&error, items.len()),
-            // Nothing has happened: the script says why.
+            // Nothing has happened: the script says why, and of the next ones too.
             Err(_) => {
                 let items: Vec<&Item> = items.iter().map(|(item, _)| *item).collect();
+                items.iter().for_each(|item| self.levels().forget(item.partition));
                 self.answered(&items).await
             }
         }
