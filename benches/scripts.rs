@@ -277,7 +277,7 @@ impl Bench {
     }
 
     async fn read_all(&self, corners: &[Corner]) -> Vec<Vec<(EntryId, Event)>> {
-        let mut reader = self.redis.open_reader("any", Duration::from_secs(1)).await.expect("a connection");
+        let mut reader = self.redis.open_own("any", Duration::from_secs(1)).await.expect("a connection");
         let mut all = Vec::new();
         for Corner { partition, .. } in corners {
             let from = [Position { partition: *partition, after: EntryId::ZERO }];
@@ -328,7 +328,7 @@ impl Bench {
             add.arg(&last).arg(format!("{n}-1")).arg("k").arg("changed").arg("w").arg("none");
             add
         };
-        let mut reader = self.redis.open_reader("any", Duration::from_secs(1)).await.expect("a connection");
+        let mut reader = self.redis.open_own("any", Duration::from_secs(1)).await.expect("a connection");
         let positions = |at: u64| -> Vec<Position> {
             let after = EntryId { ms: at, seq: 1 };
             partitions.iter().map(|partition| Position { partition: *partition, after }).collect()

@@ -2,7 +2,7 @@
 //! call of its own for each of many partitions costs Redis and the node more than what it carries.
 //!
 //! Each partition has one batch on its way, and repeats it until its end is known ([`super::steps::dispatch`]); this only
-//! carries batches. On a Redis Cluster, where no script works for two partitions, each travels alone.
+//! carries batches, by the script or, where nothing has to be decided, without ([`super::steady`]). On a Redis Cluster, where no script works for two partitions, each travels alone.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -194,25 +194,21 @@ async fn run(running: Running) {
 async fn call(local: &Local, parts: &[&Part]) -> Vec<Result<Batch, Error>> {
     let now = clock::now();
     let begun = begin(local, now);
-    let is_plain = |part: &Part| {
-        let steady = &local.dispatches.steady;
+    let steady = &local.dispatches.steady;
+    let (plain, other): (Vec<usize>, Vec<usize>) = (0..parts.len()).partition(|at| {
+        let part = parts[*at];
         arrivals::may_write(part.instructions(), now) && steady.take(&part.token, part.webhooks())
-    };
-    let is_plain: Vec<bool> = parts.iter().map(|part| is_plain(part)).collect();
-    let of = |plain: bool| -> Vec<&Part> {
-        parts
-            .iter()
-            .zip(&is_plain)
-            .filter(|(_, is_plain)| **is_plain == plain)
-            .map(|(part, _)| *part)
-            .collect()
-    };
-    let (plain, other) = (of(true), of(false));
-    let (plain, other) =
-        futures_util::join!(without_script(local, now, begun, &plain), by_script(local, now, &other));
-    let (mut plain, mut other) = (plain.into_iter(), other.into_iter());
-    let answers = is_plain.into_iter().map(|is_plain| if is_plain { plain.next() } else { other.next() });
-    answers.map(|answer| answer.unwrap_or_else(|| Err(Error::unanswered()))).collect()
+    });
+    let parts_at = |places: &[usize]| -> Vec<&Part> { places.iter().map(|at| parts[*at]).collect() };
+    let (plain_parts, other_parts) = (parts_at(&plain), parts_at(&other));
+    let answers = futures_util::join!(
+        without_script(local, now, begun, &plain_parts),
+        by_script(local, now, &other_parts)
+    );
+    let mut answers: Vec<_> =
+        plain.into_iter().zip(answers.0).chain(other.into_iter().zip(answers.1)).collect();
+    answers.sort_by_key(|(at, _)| *at);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 fn begin(local: &Local, now: Millis) -> Begun {
@@ -232,13 +228,21 @@ async fn without_script(
     }
     let sections: Vec<_> = parts.iter().map(|part| part.section()).collect();
     let limits = local.dispatch_limits();
-    match local.dispatches.arrivals.record(&local.keys, now, &limits, &sections).await {
-        Ok(Some(answers)) => {
-            tell_steady(local, begun, parts, &answers);
-            answers
-        }
-        Ok(None) | Err(_) => by_script(local, now, parts).await,
-    }
+    let batches = match local.dispatches.arrivals.record(&local.keys, now, &limits, &sections).await {
+        Ok(batches) => batches,
+        Err(error) => return parts.iter().map(|_| Err(error.clone())).collect(),
+    };
+    let left: Vec<&Part> =
+        parts.iter().zip(&batches).filter(|(_, batch)| batch.is_none()).map(|(part, _)| *part).collect();
+    local.dispatches.is_failing.set(false);
+    let mut by_script = by_script(local, now, &left).await.into_iter();
+    let answer = |batch: Option<Batch>| match batch {
+        Some(batch) => Ok(batch),
+        None => by_script.next().unwrap_or_else(|| Err(Error::unanswered())),
+    };
+    let answers: Vec<_> = batches.into_iter().map(answer).collect();
+    tell_steady(local, begun, parts, &answers);
+    answers
 }
 
 async fn by_script(local: &Local, now: Millis, parts: &[&Part]) -> Vec<Result<Batch, Error>> {

@@ -188,7 +188,7 @@ pub async fn run(local: Rc<Local>, feeds: Rc<Feeds>) {
 
 async fn read_together(local: &Local, feeds: &Feeds) {
     let mut backoff = Backoff::default();
-    let mut portion = Portion::new(local.config.api.max_event_bytes);
+    let mut portion = Portion::new(local.config.api.max_event_bytes, local.config.cluster.threads);
     loop {
         // A partition that joins is not kept waiting behind a read without it: the blocked connection is given up.
         let ended = tokio::select! {
@@ -217,7 +217,7 @@ async fn read_until_error(
 ) -> Result<(), Error> {
     let generation = local.redis.generation();
     // One server has all keys.
-    let mut connection = local.redis.open_reader("", BLOCK).await?;
+    let mut connection = local.redis.open_own("", BLOCK).await?;
     let mut turns = Turns::default();
     while local.redis.generation() == generation {
         let (open, all) = feeds.open_ones();
@@ -317,7 +317,7 @@ async fn read_apart(local: &Local, feeds: &Feeds) {
 /// Reads one partition until it is removed.
 async fn read_alone(local: &Local, feeds: &Feeds, feed: Rc<Feed>) {
     let mut backoff = Backoff::default();
-    let mut portion = Portion::new(local.config.api.max_event_bytes);
+    let mut portion = Portion::new(local.config.api.max_event_bytes, local.config.cluster.threads);
     // While a primary is gone the readers of all its partitions fail again and again: each tells it once.
     let mut told = false;
     while feeds.holds(&feed) {
@@ -346,7 +346,7 @@ async fn read_alone_until_error(
     has_read: &mut bool,
 ) -> Result<(), Error> {
     let stream = local.keys.key(feed.partition, "events");
-    let mut connection = local.redis.open_reader(&stream, BLOCK).await?;
+    let mut connection = local.redis.open_own(&stream, BLOCK).await?;
     while feeds.holds(feed) {
         if !feed.open.get() {
             feeds.opened.notified().await;

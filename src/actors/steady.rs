@@ -18,6 +18,8 @@ pub struct Steady {
     epoch: Cell<Epoch>,
     /// Counts what disturbs and what begins.
     moment: Cell<u64>,
+    /// When all was forgotten last.
+    cleared: Cell<u64>,
     webhooks: RefCell<HashMap<WebhookId, Known>>,
 }
 
@@ -30,10 +32,13 @@ pub struct Epoch {
     pub generation: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Known {
-    /// Of the lease under which it was said to be steady; `None` = it is not.
+    /// Of the lease under which it was said to be steady; `None` = it is not, or a call has taken the word.
     token: Option<Arc<str>>,
+    /// Calls under way that disturb it.
+    disturbing: u32,
+    /// When the last of them began or ended.
     disturbed: u64,
 }
 
@@ -48,7 +53,11 @@ impl Steady {
     /// A call begins.
     pub fn begin(&self, epoch: Epoch) -> Begun {
         if self.epoch.replace(epoch) != epoch {
-            self.webhooks.borrow_mut().clear();
+            self.webhooks.borrow_mut().retain(|_, known| {
+                known.token = None;
+                known.disturbing > 0
+            });
+            self.cleared.set(self.next());
         }
         Begun { epoch, moment: self.next() }
     }
@@ -77,12 +86,12 @@ impl Steady {
 
     /// A call that began then says that a webhook is steady.
     pub fn tell(&self, begun: Begun, token: &Arc<str>, webhook: WebhookId) {
-        if self.epoch.get() != begun.epoch {
+        if self.epoch.get() != begun.epoch || begun.moment < self.cleared.get() {
             return;
         }
         let mut webhooks = self.webhooks.borrow_mut();
-        let known = webhooks.entry(webhook).or_insert(Known { token: None, disturbed: 0 });
-        if known.disturbed < begun.moment {
+        let known = webhooks.entry(webhook).or_default();
+        if known.disturbing == 0 && known.disturbed < begun.moment {
             known.token = Some(token.clone());
         }
     }
@@ -91,17 +100,17 @@ impl Steady {
     pub fn disturbed_by<'a>(&self, outcomes: impl Iterator<Item = &'a Outcome>) -> Disturbed<'_> {
         let webhooks: Vec<WebhookId> =
             outcomes.filter(|outcome| !outcome.is_plain()).map(|outcome| outcome.webhook.clone()).collect();
-        webhooks.iter().for_each(|webhook| self.disturb(webhook));
+        webhooks.iter().for_each(|webhook| self.disturb(webhook, true));
         Disturbed { steady: self, webhooks }
     }
 
-    fn disturb(&self, webhook: &WebhookId) {
+    /// `begins`: a call that disturbs it begins, or one has ended.
+    fn disturb(&self, webhook: &WebhookId, begins: bool) {
         let disturbed = self.next();
         let mut webhooks = self.webhooks.borrow_mut();
-        match webhooks.get_mut(webhook) {
-            Some(known) => *known = Known { token: None, disturbed },
-            None => _ = webhooks.insert(webhook.clone(), Known { token: None, disturbed }),
-        }
+        let known = webhooks.entry(webhook.clone()).or_default();
+        let disturbing = if begins { known.disturbing + 1 } else { known.disturbing.saturating_sub(1) };
+        *known = Known { token: None, disturbing, disturbed };
     }
 }
 
@@ -114,7 +123,7 @@ pub struct Disturbed<'a> {
 
 impl Drop for Disturbed<'_> {
     fn drop(&mut self) {
-        self.webhooks.iter().for_each(|webhook| self.steady.disturb(webhook));
+        self.webhooks.iter().for_each(|webhook| self.steady.disturb(webhook, false));
     }
 }
 
@@ -166,8 +175,12 @@ mod tests {
         let steady = Steady::default();
         let token = told(&steady, EPOCH);
         let begun = steady.begin(EPOCH);
-        steady.disturb(&webhook('a'));
-        steady.disturb(&webhook('c'));
+        let disturb = |name, begins| steady.disturb(&webhook(name), begins);
+        ['a', 'c'].into_iter().for_each(|name| disturb(name, true));
+        let meanwhile = steady.begin(EPOCH);
+        steady.tell(meanwhile, &token, webhook('a'));
+        assert!(!steady.take("token", [webhook('a')].iter()), "the other call has not ended");
+        ['a', 'c'].into_iter().for_each(|name| disturb(name, false));
         ['a', 'c'].into_iter().for_each(|name| steady.tell(begun, &token, webhook(name)));
         assert!(!steady.take("token", [webhook('a')].iter()) && !steady.take("token", [webhook('c')].iter()));
         assert!(steady.take("token", [webhook('b')].iter()), "the other one is not meant");

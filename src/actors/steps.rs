@@ -1,6 +1,7 @@
 //! The calls of a partition's owner to Redis, each repeated until it is answered.
 //!
-//! All of them may be repeated: the scripts test for themselves what has been done before. A call ends with an error
+//! All of them may be repeated: the scripts test for themselves what has been done before, and what is recorded without one is repeated by one
+//! ([`super::steady`]). A call ends with an error
 //! only when repeating cannot help: the lease is not ours, or Redis rejects us.
 
 use std::rc::Rc;

@@ -7,23 +7,28 @@
 //!
 //! A script looks at the lease in the same step in which it writes. Here the lease is watched, then looked at, then all is
 //! written in one transaction, which Redis refuses if a watched lease has changed since: nothing is written by who does not hold it.
-//! The holder's own renewal is such a change too: then all is done again.
+//! The holder's own renewal is such a change too: then all is done again. A call without an answer may come to its end later, beside the
+//! script that repeats it: [`Arrivals::record`] prevents that by such a change before it gives up.
+//!
+//! What is written of a webhook that was deleted a moment ago goes when its control entry is carried out; only the sums of its owner
+//! keep it.
 //!
 //! Not on a Redis Cluster, where a transaction has one partition. Sources: Redis "Transactions", `WATCH`, `EXEC`, `BITFIELD`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 
-use super::events::{Batch, DispatchLimits, Dispatched, Instruction};
+use super::events::{Batch, DispatchLimits, Dispatched, Instruction, text};
 use super::meter::{Called, measured};
 use super::outcomes::{Outcome, millis_of};
 use super::script::Section;
 use super::stats::hours::Slots;
-use super::{Error, Keys, Redis, keys, stats};
+use super::{Error, Keys, Redis, keys, leases, stats};
 use crate::domain::{EntryId, Event, Millis, Receipt};
 use crate::policy::trace;
 
@@ -32,14 +37,15 @@ const TRIES: usize = 3;
 /// An event whose id we made so long ago at most has been published once: no record of it exists. Who repeats a publication later
 /// than that may find one.
 const FIRST: Duration = Duration::from_secs(23 * 3600);
-/// How many parts that were set aside are kept for a look at them.
+/// How many parts that were set aside are kept for a look at them; as `quarantine` in `scripts/queues.lua`.
 const QUARANTINE: usize = 1000;
 
 /// Writes for one thread. A transaction has a connection to itself until it ends; as many are kept as there were at once.
 #[derive(Debug)]
 pub struct Arrivals {
     redis: Redis,
-    idle: RefCell<Vec<MultiplexedConnection>>,
+    /// With the [`Redis::generation`] in which each was opened: a later one may be of another server.
+    idle: RefCell<Vec<(u64, MultiplexedConnection)>>,
 }
 
 /// What can be written without a script, of one partition.
@@ -64,33 +70,55 @@ impl Arrivals {
         Self { redis, idle: RefCell::default() }
     }
 
-    /// Records what has arrived at steady webhooks, of each partition all or nothing. `None` where the leases would not stand still.
+    /// Records what has arrived at steady webhooks, of each partition all or nothing. `None` for one that is left to the script
+    /// ([`super::events::dispatch`]): its lease is not ours, or would not stand still, or something older lies in its stream, or no answer came, so
+    /// that it may have been recorded, which the script tests.
     ///
     /// # Errors
-    /// After [`Error::Unanswered`] it may have been recorded: repeat it by [`super::events::dispatch`], which tests that.
+    /// No answer came, and none either to what keeps such a call from being carried out later. As [`super::events::dispatch`].
     pub async fn record(
         &self,
         keys: &Keys,
         now: Millis,
         limits: &DispatchLimits,
         sections: &[Arrived<'_>],
-    ) -> Result<Option<Vec<Result<Batch, Error>>>, Error> {
-        let work = async {
-            // One that fails, or whose call is dropped half-way, is not put back.
-            let idle = self.idle.borrow_mut().pop();
-            let mut connection = match idle {
-                Some(idle) => idle,
-                None => self.redis.open_reader("", Duration::ZERO).await?,
-            };
-            let written = write(&mut connection, keys, now, limits, sections).await;
-            match &written {
-                Ok(_) => self.idle.borrow_mut().push(connection),
-                Err(error) if error.is_of_another_server() => self.redis.distrust(),
-                Err(_) => {}
-            }
-            written
+    ) -> Result<Vec<Option<Batch>>, Error> {
+        let written = measured(Called::Arrival, self.on_a_connection(keys, now, limits, sections)).await;
+        let error = match written {
+            Ok(batches) => return Ok(batches),
+            Err(error) => error,
         };
-        measured(Called::Arrival, work).await
+        if matches!(error, Error::Unanswered(_)) {
+            self.redis.distrust();
+            // Over the connection that the script takes: what comes after it finds that a lease has changed.
+            let held: Vec<_> =
+                sections.iter().map(|section| (section.partition, Arc::from(section.token))).collect();
+            leases::renew(&self.redis, keys, &held).await?;
+        }
+        Ok(sections.iter().map(|_| None).collect())
+    }
+
+    async fn on_a_connection(
+        &self,
+        keys: &Keys,
+        now: Millis,
+        limits: &DispatchLimits,
+        sections: &[Arrived<'_>],
+    ) -> Result<Vec<Option<Batch>>, Error> {
+        let generation = self.redis.generation();
+        // One that fails, or whose call is dropped half-way, is not put back.
+        let idle = self.idle.borrow_mut().pop();
+        let mut connection = match idle.filter(|(of, _)| *of == generation) {
+            Some((_, idle)) => idle,
+            None => self.redis.open_own("", Duration::ZERO).await?,
+        };
+        let written = write(&mut connection, keys, now, limits, sections).await;
+        match &written {
+            Ok(_) => self.idle.borrow_mut().push((generation, connection)),
+            Err(error) if error.is_of_another_server() => self.redis.distrust(),
+            Err(_) => {}
+        }
+        written
     }
 }
 
@@ -100,35 +128,43 @@ async fn write(
     now: Millis,
     limits: &DispatchLimits,
     sections: &[Arrived<'_>],
-) -> Result<Option<Vec<Result<Batch, Error>>>, Error> {
+) -> Result<Vec<Option<Batch>>, Error> {
     for _ in 0..TRIES {
-        let held = watch(connection, keys, sections).await?;
+        let may_be_written = watch(connection, keys, sections).await?;
         let mut transaction = Transaction::new(now, limits);
-        for (section, _) in sections.iter().zip(&held).filter(|(_, held)| **held) {
+        for (section, _) in sections.iter().zip(&may_be_written).filter(|(_, may)| **may) {
             transaction.add(keys, section);
         }
         let answers: Option<Vec<RedisResult<Value>>> = transaction.pipeline.query_async(connection).await?;
         let Some(answers) = answers else { continue };
-        set_aside(connection, keys, &transaction, sections, &answers).await?;
-        return Ok(Some(transaction.read(sections, &held, &answers)));
+        set_aside(connection, keys, &transaction, sections, &answers).await;
+        return Ok(transaction.read(sections, &may_be_written, &answers));
     }
-    Ok(None)
+    Ok(sections.iter().map(|_| None).collect())
 }
 
-/// Watches the leases; which of them are ours.
+/// Watches the leases; which sections may be written: the lease is ours, and nothing lies in the stream before what has arrived. Whatever
+/// does is unknown to the caller, who must read the partition anew.
 async fn watch(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
     sections: &[Arrived<'_>],
 ) -> Result<Vec<bool>, Error> {
-    let mut look = Pipeline::with_capacity(sections.len() + 1);
+    let mut look = Pipeline::with_capacity(2 * sections.len() + 1);
     let leases: Vec<String> = sections.iter().map(|section| keys.key(section.partition, "lease")).collect();
     look.cmd("WATCH").arg(&leases).ignore();
-    for lease in &leases {
+    for (section, lease) in sections.iter().zip(&leases) {
+        let oldest = section.items.iter().find_map(arrived).map(|(entry, ..)| entry).unwrap_or_default();
         look.cmd("HGET").arg(lease).arg("token");
+        look.cmd("XRANGE").arg(keys.key(section.partition, "events")).arg("-").arg(format!("({oldest}"));
+        look.arg("COUNT").arg(1);
     }
-    let tokens: Vec<Option<String>> = look.query_async(connection).await?;
-    Ok(sections.iter().zip(tokens).map(|(section, token)| token.as_deref() == Some(section.token)).collect())
+    let answers: Vec<Value> = look.query_async(connection).await?;
+    let may_be_written = |(section, answers): (&Arrived<'_>, &[Value])| match answers {
+        [token, Value::Array(older)] => text(token) == Some(section.token) && older.is_empty(),
+        _ => false,
+    };
+    Ok(sections.iter().zip(answers.chunks(2)).map(may_be_written).collect())
 }
 
 /// What is counted of one webhook, or of an owner, in a call.
@@ -171,9 +207,6 @@ impl<'a> Transaction<'a> {
         let prefix = keys.of(section.partition);
         let stream = format!("{prefix}events");
         let arrived = || section.items.iter().filter_map(arrived);
-        // One that lies before the first of these is unknown to the caller: who owns the partition must read it anew.
-        let oldest = arrived().next().map(|(entry, ..)| entry).unwrap_or_default();
-        self.pipeline.cmd("XRANGE").arg(&stream).arg("-").arg(format!("({oldest}")).arg("COUNT").arg(1);
         let (mut webhooks, mut owners) = (HashMap::new(), HashMap::<&str, Counts<'_>>::new());
         let mut bytes = 0;
         for (entry, event, outcomes) in arrived() {
@@ -268,22 +301,17 @@ impl<'a> Transaction<'a> {
         counts.types.iter().for_each(|(event_type, n)| add(&format!("e:{event_type}:ok"), *n));
     }
 
-    /// What came of each section.
+    /// What came of each section; `None` of one that is not in it.
     fn read(
         &self,
         sections: &[Arrived<'_>],
-        held: &[bool],
+        may_be_written: &[bool],
         answers: &[RedisResult<Value>],
-    ) -> Vec<Result<Batch, Error>> {
+    ) -> Vec<Option<Batch>> {
         let ends = self.begins.iter().skip(1).copied().chain([answers.len()]);
-        let mut parts = self.begins.iter().zip(ends).map(|(begin, end)| &answers[*begin..end]);
-        let read = |(section, held): (&Arrived<'_>, &bool)| {
-            let part = if *held { parts.next() } else { None };
-            let part = part.ok_or(Error::Fenced)?;
-            match part.first() {
-                Some(Ok(Value::Array(older))) if !older.is_empty() => return Err(Error::Fenced),
-                _ => {}
-            }
+        let mut parts = self.begins.iter().zip(ends).map(|(begin, end)| answers.get(*begin..end));
+        let read = |(section, may): (&Arrived<'_>, &bool)| {
+            let part = if *may { parts.next()?? } else { return None };
             let set_aside = part.iter().filter(|answer| answer.is_err()).count() as u64;
             let recorded = |(_, _, outcomes): (_, _, &[Outcome])| {
                 Dispatched::Recorded(vec![Receipt::Recorded; outcomes.len()])
@@ -291,9 +319,9 @@ impl<'a> Transaction<'a> {
             let answers: Vec<_> = section.items.iter().filter_map(arrived).map(recorded).collect();
             let webhooks = section.items.iter().filter_map(arrived).flat_map(|(_, _, outcomes)| outcomes);
             let steady = webhooks.map(|outcome| outcome.webhook.clone()).filter(|_| set_aside == 0).collect();
-            Ok(Batch { answers, set_aside, steady })
+            Some(Batch { answers, set_aside, steady })
         };
-        sections.iter().zip(held).map(read).collect()
+        sections.iter().zip(may_be_written).map(read).collect()
     }
 }
 
@@ -311,7 +339,7 @@ async fn set_aside(
     transaction: &Transaction<'_>,
     sections: &[Arrived<'_>],
     answers: &[RedisResult<Value>],
-) -> Result<(), Error> {
+) {
     let commands = transaction.pipeline.cmd_iter().zip(answers);
     let mut notes = Pipeline::new();
     for (command, answer) in commands {
@@ -330,12 +358,10 @@ async fn set_aside(
         notes.arg("*").arg("id").arg(place).arg("entry").arg(error.to_string()).ignore();
     }
     if notes.is_empty() {
-        return Ok(());
+        return;
     }
     // What cannot even be kept is gone, and nothing else with it.
-    notes.ignore_errors();
-    let _: Vec<RedisResult<Value>> = notes.query_async(connection).await?;
-    Ok(())
+    let _: RedisResult<Value> = notes.ignore_errors().query_async(connection).await;
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! command. To one server and to the master that sentinels name it comes from a deadpool pool, which opens it within a
 //! bound; a connection that failed, or whose server says that it is not the one that takes writes, is given up and the
 //! next command opens another. To a Redis Cluster it is that client's own set of sockets, which mends itself, and is made
-//! anew when it does not. Blocking reads have a connection of their own ([`Redis::open_reader`]), because a blocked command
-//! stops every other one on its socket.
+//! anew when it does not. Blocking reads have a connection of their own ([`Redis::open_own`]), because a blocked command
+//! stops every other one on its socket, and so have transactions that watch keys ([`super::arrivals`]).
 //!
 //! Every wait has an end: opening, waiting for the pool, and each answer. redis-rs gives a command 500 ms by itself, too
 //! little for a busy Redis and wrong for a blocking read; both bounds are set here.
@@ -243,12 +243,12 @@ impl Redis {
         Ok(futures_util::stream::iter(alone).buffered(AT_ONCE).collect().await)
     }
 
-    /// Opens a connection to the server that holds `key`, for blocking reads of at most `block`; its answers are awaited
-    /// that much longer.
+    /// Opens a connection to the server that holds `key`, for who needs one alone. Its answers are awaited as long as
+    /// any, and `block` longer: for blocking reads of at most that.
     ///
     /// # Errors
     /// Redis cannot be reached in time.
-    pub async fn open_reader(&self, key: &str, block: Duration) -> Result<MultiplexedConnection, Error> {
+    pub async fn open_own(&self, key: &str, block: Duration) -> Result<MultiplexedConnection, Error> {
         let address = &self.inner.address;
         let config = connection_config(address, block + address.command_timeout);
         let info = match &address.servers {

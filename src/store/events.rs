@@ -350,8 +350,9 @@ fn read_batch(batch: &[Instruction], answers: Answers) -> Result<Batch, Error> {
     let read =
         |(instruction, answer)| read_dispatched(instruction, answer).ok_or_else(|| unreadable("dispatch"));
     let Answers { items, set_aside } = answers;
-    let steady =
-        batch.iter().zip(&items).flat_map(|(instruction, answer)| steady_of(instruction, answer)).collect();
+    let steady = batch.iter().zip(&items).flat_map(|(instruction, answer)| steady_of(instruction, answer));
+    // Of what was set aside it may be what the word relies on.
+    let steady = steady.filter(|_| set_aside == 0).collect();
     Ok(Batch { answers: batch.iter().zip(items).map(read).collect::<Result<_, _>>()?, set_aside, steady })
 }
 

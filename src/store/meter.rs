@@ -97,7 +97,7 @@ impl Meter {
         let durations = timed(
             "redis_call_duration_seconds",
             "Time of a call to Redis, by the script that it runs, or `command`, `pipeline` or `arrival` (events that have \
-             arrived, recorded without a script). Reads that wait for events are left out.",
+             arrived, recorded without a script); `publish` is one too where it needs none. Reads that wait for events are left out.",
         );
         let errors = Opts::new(
             "redis_call_errors_total",

@@ -148,6 +148,7 @@ fn recorded(Answers { items, set_aside }: &Answers, order: &[usize]) -> Recorded
     Recorded { receipts, set_aside: *set_aside }
 }
 
+/// What the scripts answer of an outcome; 3 is for who writes without a script ([`super::arrivals`]).
 pub(super) fn receipt(answer: &Value) -> Receipt {
     match answer {
         Value::Int(1 | 3) => Receipt::Recorded,

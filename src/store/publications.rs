@@ -1,6 +1,6 @@
 //! Publications: an event stored in every partition that holds webhooks of its tenant, once for each key.
 //!
-//! The tenant's home decides by idempotency key and id whether it is new. From the first script on it may be stored, in
+//! The tenant's home decides by idempotency key and id whether it is new. From the first call on it may be stored, in
 //! part; a repeat with the same key completes it.
 //! Sources: Redis `XADD`, `SET`.
 

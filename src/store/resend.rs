@@ -111,7 +111,7 @@ mod tests {
         assert_eq!((call().await.unwrap(), call().await.unwrap()), (Resent::Queued, Resent::Queued));
         let lives: u64 = redis.query(redis::cmd("TTL").arg(&record)).await.unwrap();
         assert!(lives > 80_000, "the body stays until the dispatch: {lives}");
-        let mut reader = redis.open_reader("any", Duration::from_secs(1)).await.unwrap();
+        let mut reader = redis.open_own("any", Duration::from_secs(1)).await.unwrap();
         let from = [Position { partition: PARTITION, after: crate::domain::EntryId::ZERO }];
         let entries =
             read(&mut reader, &keys, &from, 10, Some(Duration::from_secs(1))).await.unwrap().pop().unwrap().1;

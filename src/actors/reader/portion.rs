@@ -8,7 +8,8 @@ use crate::store::events::Entry;
 
 /// What one read should bring, in bytes, by the average size of what came before.
 const BYTES: usize = 4 << 20;
-/// The most that one read can bring, in bytes, if every entry is as large as one can be.
+/// The most that one read can bring, in bytes, if every entry is as large as one can be. All arbiters of a node share it. With half of that
+/// a busy partition among 64 was read slower than it was published to.
 const MOST_BYTES: usize = 128 << 20;
 /// The most entries that one read may bring of one partition.
 const MOST_ENTRIES: usize = 512;
@@ -20,24 +21,26 @@ const AROUND: usize = 4096;
 pub(super) struct Portion {
     average: usize,
     largest: usize,
+    /// Of [`MOST_BYTES`].
+    most: usize,
 }
 
 impl Portion {
-    /// For events of at most `max_event_bytes` (`api.max_event_bytes`).
-    pub(super) fn new(max_event_bytes: usize) -> Self {
+    /// For events of at most `max_event_bytes` (`api.max_event_bytes`), on one of so many arbiters.
+    pub(super) fn new(max_event_bytes: usize, arbiters: usize) -> Self {
         let largest = max_event_bytes + AROUND;
-        Self { average: largest, largest }
+        Self { average: largest, largest, most: MOST_BYTES / arbiters.max(1) }
     }
 
     /// From how many streams one read may bring something; at least 1.
     pub(super) fn streams(&self) -> usize {
-        (MOST_BYTES / self.largest).max(1)
+        (self.most / self.largest).max(1)
     }
 
     /// How many entries of each stream a read of so many streams may bring; at least 1.
     pub(super) fn entries(&self, streams: usize) -> usize {
         let share = |bytes: usize, each: usize| bytes / streams.max(1) / each;
-        share(BYTES, self.average).min(share(MOST_BYTES, self.largest)).clamp(1, MOST_ENTRIES)
+        share(BYTES, self.average).min(share(self.most, self.largest)).clamp(1, MOST_ENTRIES)
     }
 
     /// The average follows what comes.
@@ -62,7 +65,7 @@ mod tests {
 
     #[test]
     fn it_begins_with_little_grows_as_answers_come_and_begins_anew_after_a_failure() {
-        let mut portion = Portion::new(256 << 10);
+        let mut portion = Portion::new(256 << 10, 1);
         let first = portion.entries(64);
         assert_eq!(first, 1);
         for _ in 0..100 {
@@ -77,7 +80,7 @@ mod tests {
     #[test]
     fn no_read_can_bring_more_than_the_bound_whatever_the_average_says() {
         for max_event_bytes in [1024, 64 << 10, 256 << 10, 1 << 20, 16 << 20] {
-            let mut portion = Portion::new(max_event_bytes);
+            let mut portion = Portion::new(max_event_bytes, 1);
             for size in [max_event_bytes, 10] {
                 (0..200).for_each(|_| portion.follow(size));
                 for streams in 1..=portion.streams().min(256) {

@@ -41,6 +41,15 @@ impl Error {
         matches!(self, Self::Unanswered(_) | Self::Refused(_))
     }
 
+    /// Whether it is certain that nothing of the call was carried out.
+    pub fn has_not_happened(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Fenced | Self::NoScript => true,
+            Self::Rejected(error) => error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort),
+            Self::Unanswered(_) | Self::Changed | Self::Malformed(_) => false,
+        }
+    }
+
     /// Whether the server says that it is not, or not any more, the one that holds what we work on.
     pub fn is_of_another_server(&self) -> bool {
         use ServerErrorKind as Server;

@@ -26,7 +26,7 @@ async fn a_reader_may_block_for_longer_than_a_command_may_take() {
     let redis =
         Redis::new(Address::new(&url, Duration::from_secs(5), short).expect("a URL")).expect("a client");
     let block = Duration::from_millis(700);
-    let mut reader = redis.open_reader("none", block).await.expect("a connection");
+    let mut reader = redis.open_own("none", block).await.expect("a connection");
     let mut read = redis::cmd("XREAD");
     read.arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS").arg("none").arg("0");
     let reading = actix::spawn(async move { read.query_async::<redis::Value>(&mut reader).await });

@@ -385,7 +385,7 @@ async fn an_entry_whose_fields_are_not_text_can_be_read_and_set_aside() {
     let mut add = redis::cmd("XADD");
     add.arg("sw:{p03}:events").arg("*").arg(b"\xff\xfe").arg(b"\xff");
     redis.query::<String>(&add).await.unwrap();
-    let mut reader = redis.open_reader("any", Duration::from_secs(1)).await.unwrap();
+    let mut reader = redis.open_own("any", Duration::from_secs(1)).await.unwrap();
     let from = [Position { partition: PARTITION, after: EntryId::ZERO }];
     let found = read(&mut reader, &fixture.keys, &from, 10, Some(Duration::from_secs(1))).await.unwrap();
     assert!(matches!(found[0].1[0].kind, EntryKind::Unreadable(_)), "{found:?}");

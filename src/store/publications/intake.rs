@@ -197,13 +197,13 @@ impl Intake {
                 transaction.read(items, &answers, &mut self.levels())
             }
             Ok(_) => self.failed(&unreadable("publish"), items.len()),
-            Err(error @ Error::Unanswered(_)) => self.failed(&error, items.len()),
-            // Nothing has happened: the script says why, and of the next ones too.
-            Err(_) => {
+            // The script says why, and of the next ones too.
+            Err(error) if error.has_not_happened() => {
                 let items: Vec<&Item> = items.iter().map(|(item, _)| *item).collect();
                 items.iter().for_each(|item| self.levels().forget(item.partition));
                 self.answered(&items).await
             }
+            Err(error) => self.failed(&error, items.len()),
         }
     }
 
@@ -274,10 +274,14 @@ impl Transaction {
         let mut stored = Vec::with_capacity(items.len());
         for (item, way) in items {
             let answer = item.read_plainly(&mut answers, *way);
-            if let Ok((_, Some(pending))) = &answer {
-                levels.tell_pending(item.partition, &item.tenant, *pending, now);
-            } else if answer.is_err() {
-                levels.forget(item.partition);
+            match &answer {
+                Ok((_, pending)) => {
+                    if let Some(pending) = pending {
+                        levels.tell_pending(item.partition, &item.tenant, *pending, now);
+                    }
+                    levels.stored(item.partition, &item.tenant, item.publication.event.body.len() as u64);
+                }
+                Err(_) => levels.forget(item.partition),
             }
             stored.push(answer.map(|(shards, _)| Stored::Yes(shards)));
         }
@@ -317,7 +321,16 @@ impl Item {
         // All are taken before the first fault ends it.
         let shards = matches!(self.role, Role::Home).then(&mut next);
         let pending = (way == Way::Ask).then(&mut next);
-        let entry = next();
+        next()?;
+        // From here on it is stored, whatever else lies in a key's place.
+        let told = Self::told(shards, pending);
+        told.map_err(|_| Error::unanswered())
+    }
+
+    fn told(
+        shards: Option<Result<&Value, Error>>,
+        pending: Option<Result<&Value, Error>>,
+    ) -> Result<(u8, Option<u64>), Error> {
         let shards = match shards.transpose()? {
             None => 0,
             Some(Value::Nil) => 1,
@@ -329,7 +342,7 @@ impl Item {
             // An owner who dies half-way may leave less than nothing.
             Some(pending) => Some(number::<i64>(pending)?.try_into().unwrap_or_default()),
         };
-        entry.map(|_| (shards, pending))
+        Ok((shards, pending))
     }
 }
 

@@ -1,9 +1,11 @@
 //! How full partitions and tenants were when Redis last told: far from their bounds an event is stored without a look at them. Pure.
 //!
 //! What is known is only ever used to spare a look: near a bound, and where nothing is known, the script looks. Each thread that publishes
-//! may be wrong for one call, by what others have stored since; [`PART`] is what keeps that small against the bound.
+//! may be wrong by what others have stored since it was told, so that a bound is passed at worst by its part [`PART`] times those threads, of all
+//! nodes. One thread alone is exact.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Bounds;
@@ -21,8 +23,8 @@ const TENANTS: usize = 16_384;
 pub(super) struct Levels {
     /// Bytes that await dispatch.
     partitions: HashMap<Partition, u64>,
-    /// Pending bytes of tenants, by partition and name, and when that was told.
-    tenants: HashMap<(Partition, String), (u64, Instant)>,
+    /// Pending bytes of tenants, by partition and name, with what was stored since that was told, and when that was.
+    tenants: HashMap<(Partition, Arc<str>), (u64, Instant)>,
 }
 
 /// How an event is stored.
@@ -38,9 +40,16 @@ pub(super) enum Way {
 
 impl Levels {
     /// How `more` bytes of a tenant are stored.
-    pub fn way(&self, bounds: &Bounds, partition: Partition, tenant: &str, more: u64, now: Instant) -> Way {
+    pub fn way(
+        &self,
+        bounds: &Bounds,
+        partition: Partition,
+        tenant: &Arc<str>,
+        more: u64,
+        now: Instant,
+    ) -> Way {
         let is_low = |known: u64, bound: u64| known + more <= bound / PART;
-        let of_tenant = self.tenants.get(&(partition, tenant.to_owned()));
+        let of_tenant = self.tenants.get(&(partition, tenant.clone()));
         let (Some(undispatched), Some((pending, told))) = (self.partitions.get(&partition), of_tenant) else {
             return Way::Look;
         };
@@ -57,11 +66,19 @@ impl Levels {
     }
 
     /// So many bytes of a tenant are pending.
-    pub fn tell_pending(&mut self, partition: Partition, tenant: &str, pending: u64, now: Instant) {
-        if self.tenants.len() >= TENANTS {
+    pub fn tell_pending(&mut self, partition: Partition, tenant: &Arc<str>, pending: u64, now: Instant) {
+        let of_tenant = (partition, tenant.clone());
+        if self.tenants.len() >= TENANTS && !self.tenants.contains_key(&of_tenant) {
             self.tenants.clear();
         }
-        self.tenants.insert((partition, tenant.to_owned()), (pending, now));
+        self.tenants.insert(of_tenant, (pending, now));
+    }
+
+    /// So many bytes of a tenant were stored without a look: they may be pending.
+    pub fn stored(&mut self, partition: Partition, tenant: &Arc<str>, bytes: u64) {
+        if let Some((pending, _)) = self.tenants.get_mut(&(partition, tenant.clone())) {
+            *pending += bytes;
+        }
     }
 
     /// Nothing is known of a partition: the next event in it has the script look.
@@ -80,30 +97,33 @@ mod tests {
 
     #[test]
     fn only_far_from_both_bounds_nobody_looks() {
-        let (mut levels, now) = (Levels::default(), Instant::now());
-        let way =
-            |levels: &Levels, partition, tenant, more| levels.way(&BOUNDS, partition, tenant, more, now);
-        assert_eq!(way(&levels, HOME, "t", 1), Way::Look, "nothing is known");
+        let (mut levels, now, tenant) = (Levels::default(), Instant::now(), Arc::from("t"));
+        let way = |levels: &Levels, partition, more| levels.way(&BOUNDS, partition, &tenant, more, now);
+        assert_eq!(way(&levels, HOME, 1), Way::Look, "nothing is known");
         levels.tell(HOME, 60);
-        assert_eq!(way(&levels, HOME, "t", 1), Way::Look);
-        levels.tell_pending(HOME, "t", 100, now);
-        assert_eq!((way(&levels, HOME, "t", 40), way(&levels, HOME, "t", 41)), (Way::Plain, Way::Look));
-        assert_eq!(way(&levels, HOME, "other", 1), Way::Look);
-        assert_eq!(way(&levels, Partition(4), "t", 1), Way::Look);
+        assert_eq!(way(&levels, HOME, 1), Way::Look);
+        levels.tell_pending(HOME, &tenant, 100, now);
+        assert_eq!((way(&levels, HOME, 40), way(&levels, HOME, 41)), (Way::Plain, Way::Look));
+        assert_eq!(levels.way(&BOUNDS, HOME, &Arc::from("other"), 1, now), Way::Look);
+        assert_eq!(way(&levels, Partition(4), 1), Way::Look);
         levels.tell(HOME, 0);
-        levels.tell_pending(HOME, "t", 190, now);
-        assert_eq!((way(&levels, HOME, "t", 10), way(&levels, HOME, "t", 11)), (Way::Plain, Way::Look));
-        assert_eq!(levels.way(&BOUNDS, HOME, "t", 10, now + 2 * FRESH), Way::Ask);
+        levels.tell_pending(HOME, &tenant, 180, now);
+        levels.stored(HOME, &tenant, 10);
+        assert_eq!((way(&levels, HOME, 10), way(&levels, HOME, 11)), (Way::Plain, Way::Look));
+        assert_eq!(levels.way(&BOUNDS, HOME, &tenant, 10, now + 2 * FRESH), Way::Ask);
         levels.forget(HOME);
-        assert_eq!(way(&levels, HOME, "t", 1), Way::Look);
+        assert_eq!(way(&levels, HOME, 1), Way::Look);
     }
 
     #[test]
     fn what_is_remembered_of_tenants_is_bounded() {
         let (mut levels, now) = (Levels::default(), Instant::now());
-        for n in 0..=TENANTS {
-            levels.tell_pending(HOME, &n.to_string(), 0, now);
+        for n in 0..TENANTS {
+            levels.tell_pending(HOME, &n.to_string().into(), 0, now);
         }
+        levels.tell_pending(HOME, &Arc::from("0"), 7, now);
+        assert_eq!(levels.tenants.len(), TENANTS, "one that is known takes no room");
+        levels.tell_pending(HOME, &Arc::from("new"), 0, now);
         assert_eq!(levels.tenants.len(), 1);
     }
 }

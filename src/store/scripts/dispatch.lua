@@ -2,7 +2,8 @@
 -- Takes entries out of the events stream and puts each into the mailboxes of its targets.
 -- Removing the entry is the test that makes a repeat of the whole call harmless: 0 = was done before, skip.
 -- A fan-out too large for one call comes in chunks; there the event's record tells which targets have it already.
--- Answers for each item: 0 skipped, 1 done, or the webhooks whose queue was full; for `changed` when it wakes (-1 never).
+-- Answers for each item: 0 skipped, 1 done, or the webhooks whose queue was full; for `changed` when it wakes (-1 never); for `arrived`
+-- 1 or a list of 1, 2, 3 (`record_arrival`).
 -- A webhook whose queue is not one is named with a `!` before it. The last answer is how much was set aside.
 -- An event that has arrived at all its targets before its dispatch (policy::early) goes into no mailbox: the call that takes
 -- it out of the stream records that it was delivered. That is about half of the work of a dispatch and an outcome.
@@ -168,7 +169,7 @@ local function record_arrival(webhook, owner, kind, row, elapsed, bucket)
   return has_row and state.kept.pauses == 0 and 1 or 3
 end
 
--- An event that every target has taken. Answers 1 if all of them do, or for each what `record_arrival` does.
+-- An event that every target has taken. Answers 1 if all answer that, or for each what `record_arrival` does.
 function handle.arrived()
   local entry, event, kind, body, trace, n = take(6)
   local first, last = at, at + 5 * n - 1
