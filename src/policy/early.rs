@@ -95,6 +95,10 @@ pub enum Turn<J> {
 #[derive(Debug)]
 pub struct Ledger<E, J> {
     events: VecDeque<Undispatched<E, J>>,
+    /// Where those that were tried lie among them, counted from the first that ever came: each of their outcomes looks for its event.
+    places: HashMap<EntryId, usize>,
+    /// How many have been taken out.
+    taken: usize,
     /// How many of them something waits for.
     awaited: usize,
     /// How many of them have arrived.
@@ -105,7 +109,8 @@ pub struct Ledger<E, J> {
 
 impl<E, J> Default for Ledger<E, J> {
     fn default() -> Self {
-        Self { events: VecDeque::new(), awaited: 0, arrived: 0, held: HashMap::new() }
+        let (events, places, held) = (VecDeque::new(), HashMap::new(), HashMap::new());
+        Self { events, places, taken: 0, awaited: 0, arrived: 0, held }
     }
 }
 
@@ -124,6 +129,9 @@ impl<E, J> Ledger<E, J> {
     pub fn push(&mut self, event: Undispatched<E, J>) {
         self.awaited += usize::from(event.is_awaited);
         self.arrived += usize::from(event.has_arrived());
+        if event.was_tried {
+            self.places.insert(event.entry, self.taken + self.events.len());
+        }
         self.events.push_back(event);
     }
 
@@ -160,7 +168,8 @@ impl<E, J> Ledger<E, J> {
 
     /// The event that was tried; what was read again since is another.
     fn tried(&mut self, entry: EntryId) -> Option<&mut Undispatched<E, J>> {
-        self.events.iter_mut().find(|event| event.entry == entry && event.was_tried)
+        let place = self.places.get(&entry)? - self.taken;
+        self.events.get_mut(place)
     }
 
     /// Whether something waits for a dispatch.
@@ -190,6 +199,10 @@ impl<E, J> Ledger<E, J> {
             |first: &&Undispatched<E, J>| first.is_ready(now, is_awaited) && fits(first.entry, &first.event);
         self.events.front().filter(may_go)?;
         let event = self.events.pop_front()?;
+        self.taken += 1;
+        if event.was_tried {
+            self.places.remove(&event.entry);
+        }
         self.awaited -= usize::from(event.is_awaited);
         self.arrived -= usize::from(event.has_arrived());
         let has_arrived = event.has_arrived() && event.targets > 0;
