@@ -2,7 +2,8 @@
 //! call of its own for each of many partitions costs Redis and the node more than what it carries.
 //!
 //! Each partition has one batch on its way, and repeats it until its end is known ([`super::steps::dispatch`]); this only
-//! carries batches, by the script or, where nothing has to be decided, without ([`super::steady`]). On a Redis Cluster, where no script works for two partitions, each travels alone.
+//! carries batches, by the script or, where nothing has to be decided, without ([`super::steady`]). On a Redis
+//! Cluster, where no script works for two partitions, each travels alone.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
