@@ -18,7 +18,7 @@ use super::local::{Local, RidingBody, tell};
 use super::webhook::{Attempted, WebhookActor};
 use crate::clock;
 use crate::cluster::tenure::Tenure;
-use crate::delivery::Endpoint;
+use crate::delivery::{Endpoint, Turn};
 use crate::domain::{
     AttemptResult, AttemptRow, ErrorKind, EventBody, Failure, Millis, TraceContext, Webhook,
 };
@@ -104,12 +104,13 @@ async fn make(attempt: &Attempt) -> End {
             Err(end) => return end,
         },
     };
+    let turn = local.sender.turn().await;
     // What has changed while it waited holds for this attempt.
     let Current { webhook, endpoint } = attempt.current.borrow().clone();
     if !webhook.is_active || !attempt.tenure.is_valid() {
         return NOT_NOW;
     }
-    let sending = send(attempt, &webhook, &endpoint, body);
+    let sending = send(attempt, turn, &webhook, &endpoint, body);
     let result = if webhook.settings.ordered {
         tokio::select! {
             result = sending => result,
@@ -135,13 +136,19 @@ async fn fetch(attempt: &Attempt) -> Result<EventBody, End> {
     }
 }
 
-async fn send(attempt: &Attempt, webhook: &Webhook, endpoint: &Endpoint, body: &EventBody) -> AttemptResult {
-    let Attempt { local, delivery, .. } = attempt;
+async fn send(
+    attempt: &Attempt,
+    turn: Turn<'_>,
+    webhook: &Webhook,
+    endpoint: &Endpoint,
+    body: &EventBody,
+) -> AttemptResult {
+    let Attempt { delivery, .. } = attempt;
     let of = AttemptOf { webhook, event: &delivery.event, number: delivery.attempt };
     let stored = Millis(delivery.entry.ms);
     let on_its_way = OnItsWay::new(of, (delivery.attempt == 1).then_some(stored), body.trace);
     let (at, trace) = (clock::now(), on_its_way.span.as_ref().map(Open::context));
-    let sending = local.sender.attempt(endpoint, &delivery.event, body, delivery.attempt, at, trace);
+    let sending = turn.attempt(endpoint, &delivery.event, body, delivery.attempt, at, trace);
     let result = AssertUnwindSafe(sending).catch_unwind().await.unwrap_or_else(|_| panicked(at));
     on_its_way.ended(&result);
     result

@@ -35,6 +35,8 @@ const BLOCK_SHORT: Duration = Duration::from_millis(20);
 /// How far apart reads begin while they bring something. To wait for entries in 64 streams costs Redis 200 µs each time,
 /// however few of them come; a look costs 30. So while entries come it is looked, and not more often than this.
 const READ_EVERY: Duration = Duration::from_millis(1);
+/// Entries that are handed over together.
+const TOGETHER: usize = 32;
 /// How long partitions that join are collected before a read that is blocked without them is broken off.
 const COLLECT: Duration = Duration::from_millis(50);
 
@@ -235,10 +237,9 @@ async fn read_until_error(
         let handed = found.into_iter().filter_map(|(partition, entries)| {
             portion.brought(&entries);
             let feed = chosen.iter().find(|feed| feed.partition == partition)?;
-            Some(hand_over(feeds, feed, entries))
+            Some((feed, entries))
         });
-        // Together, so that what they dispatch goes in one call.
-        futures_util::future::join_all(handed.collect::<Vec<_>>()).await;
+        hand_out(local, feeds, handed).await;
         if turns.is_quiet() {
             tokio::time::sleep_until((begun + READ_EVERY).into()).await;
         }
@@ -364,6 +365,31 @@ async fn read_alone_until_error(
         }
     }
     Ok(())
+}
+
+/// Hands over what a read brought, and waits until the attempts that it led to have begun: what no attempt can be made of
+/// yet is better left where it is.
+async fn hand_out(local: &Local, feeds: &Feeds, found: impl Iterator<Item = (&Rc<Feed>, Vec<Entry>)>) {
+    let (mut group, mut count) = (Vec::new(), 0);
+    for (feed, entries) in found {
+        count += entries.len();
+        group.push(hand_over(feeds, feed, entries));
+        if count >= TOGETHER {
+            futures_util::future::join_all(group.drain(..)).await;
+            attempts_begun(local).await;
+            count = 0;
+        }
+    }
+    // Together, so that what they dispatch goes in one call.
+    futures_util::future::join_all(group).await;
+    attempts_begun(local).await;
+}
+
+/// Waits until all attempts that were to begin have begun. Their turns are given in the order of asking.
+async fn attempts_begun(local: &Local) {
+    // The webhooks' actors have their messages and have made tasks of them, which ask for their turns now.
+    tokio::task::yield_now().await;
+    drop(local.sender.turn().await);
 }
 
 async fn hand_over(feeds: &Feeds, feed: &Rc<Feed>, entries: Vec<Entry>) {

@@ -113,7 +113,7 @@ async fn attempt(app: &App, webhook: &Webhook, sample: Sample) -> Result<Report,
     let (of, span) = (AttemptOf { webhook, event: id, number: 1 }, Open::below(body.trace));
     let trace = span.as_ref().map(Open::context);
     let endpoint = app.sender.endpoint(&webhook.settings);
-    let result = app.sender.attempt(&endpoint, id, body, 1, clock::now(), trace).await;
+    let result = app.sender.turn().await.attempt(&endpoint, id, body, 1, clock::now(), trace).await;
     facts::tested(&of, &result, span);
     let ended = Ended {
         event: id,

@@ -11,4 +11,4 @@ pub mod resolver;
 pub mod send;
 
 pub use endpoint::Endpoint;
-pub use send::{Error, Sender};
+pub use send::{Error, Sender, Turn};

@@ -65,7 +65,7 @@ fn sender() -> Sender {
 }
 
 async fn attempt(sender: &Sender, settings: &Settings) -> AttemptResult {
-    sender.attempt(&sender.endpoint(settings), &"evt_1".parse().expect("an id"), &event(), 1, AT, None).await
+    sender.turn().await.attempt(&sender.endpoint(settings), &"evt_1".parse().expect("an id"), &event(), 1, AT, None).await
 }
 
 /// An endpoint on the loopback that does `behave` with every connection, and counts them.
@@ -180,7 +180,7 @@ async fn every_attempt_sends_the_same_bytes_over_a_kept_connection() {
     let endpoint = sender.endpoint(&settings(&url));
     let mut bodies = Vec::new();
     for number in 1..=3 {
-        sender.attempt(&endpoint, &id, &event(), number, AT, None).await;
+        sender.turn().await.attempt(&endpoint, &id, &event(), number, AT, None).await;
         let request = received.recv().await.expect("a request");
         assert!(request.contains(&format!("x-webhook-attempt: {number}\r\n")), "{request}");
         bodies.push(request.split_once("\r\n\r\n").expect("a body").1.to_owned());
