@@ -45,11 +45,11 @@ pub enum Error {
 /// Attempts of one thread that may be in their first moments at once. Endpoints that answer at once are thus served over
 /// few connections, one attempt after another: with 64 at once an attempt cost 16 us of CPU, with 500 it cost 21 and with 1,600
 /// it cost 31 (`benches/attempt -- --in-flight`), for what one attempt has brought into the caches the next one finds there.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 64;
 
 /// What counts as the first moments of an attempt. Endpoints that take longer hold nobody up: 12,800 attempts a second can
 /// begin on a thread whatever becomes of them.
-const FIRST_MOMENTS: Duration = Duration::from_millis(10);
+const FIRST_MOMENTS: Duration = Duration::from_millis(5);
 
 /// Sends attempts. One for each thread: connections live on the runtime that opened them.
 #[derive(Clone, Debug)]
