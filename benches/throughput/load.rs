@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use crate::percentiles::{Percentiles, micros};
 
@@ -24,6 +25,9 @@ pub struct Plan {
     pub connections: usize,
     /// Events a second; `None` = as fast as it goes.
     pub rate: Option<u32>,
+    /// Events that may be under way, published and not arrived everywhere; `None` = any number. Lines on standard input say how many
+    /// have arrived. Without it a publisher that is faster than the deliveries measures how a backlog grows.
+    pub under_way: Option<u64>,
     /// Bytes of the published body.
     pub bytes: usize,
     /// The type of the events.
@@ -49,8 +53,17 @@ pub struct Published {
 pub async fn run(plan: Plan) -> Published {
     let plan = Arc::new(plan);
     let next = Arc::new(AtomicU64::new(0));
+    let arrived = Arc::new(watch::Sender::new(0));
+    if plan.under_way.is_some() {
+        let arrived = arrived.clone();
+        // It ends with the process.
+        std::thread::spawn(move || {
+            let lines = std::io::stdin().lines().map_while(Result::ok);
+            lines.filter_map(|line| line.parse().ok()).for_each(|events| _ = arrived.send_replace(events));
+        });
+    }
     let start = Instant::now();
-    let work = |number: usize| tokio::spawn(connection(plan.clone(), next.clone(), start, number));
+    let work = |number: usize| tokio::spawn(connection(plan.clone(), next.clone(), arrived.subscribe(), start, number));
     let tasks: Vec<_> = (0..plan.connections).map(work).collect();
     let (mut accepted, mut refused, mut times, mut latest) = (0, 0, Vec::new(), Duration::ZERO);
     for task in tasks {
@@ -78,7 +91,13 @@ struct OfOne {
     latest: Duration,
 }
 
-async fn connection(plan: Arc<Plan>, next: Arc<AtomicU64>, start: Instant, number: usize) -> OfOne {
+async fn connection(
+    plan: Arc<Plan>,
+    next: Arc<AtomicU64>,
+    mut arrived: watch::Receiver<u64>,
+    start: Instant,
+    number: usize,
+) -> OfOne {
     let mut of_one = OfOne::default();
     let address = &plan.nodes[number % plan.nodes.len()];
     let mut stream = TcpStream::connect(address).await.expect("the node listens");
@@ -94,6 +113,9 @@ async fn connection(plan: Arc<Plan>, next: Arc<AtomicU64>, start: Instant, numbe
             let due = start + Duration::from_secs_f64(event as f64 / f64::from(rate));
             tokio::time::sleep_until(due.into()).await;
             of_one.latest = of_one.latest.max(due.elapsed());
+        }
+        if let Some(under_way) = plan.under_way {
+            arrived.wait_for(|arrived| event < arrived + under_way).await.expect("the plan is carried out");
         }
         let of_token = event as usize % plan.tokens.len();
         let request =

@@ -217,6 +217,11 @@ impl Role {
         writeln!(self.input, "{}", serde_json::to_string(plan).expect("plain data")).expect("it reads");
     }
 
+    /// Says what it need not hear: it may have ended.
+    pub fn hint(&mut self, fact: u64) {
+        let _ = writeln!(self.input, "{fact}");
+    }
+
     pub fn answer<T: DeserializeOwned>(&mut self) -> T {
         serde_json::from_str(&self.line()).expect("it answers as agreed")
     }

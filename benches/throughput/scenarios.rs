@@ -8,7 +8,7 @@ use crate::api::Api;
 use crate::curve::{self, extent};
 use crate::growth;
 use crate::idle::idle;
-use crate::load::Published;
+use crate::load::{Plan, Published};
 use crate::machine::Role;
 use crate::picture::{self, Axis, Chart, Series, linear_ticks};
 use crate::rounds::repeat;
@@ -65,6 +65,9 @@ impl Scale {
         Self { rounds, repeats: rounds, ..self }
     }
 }
+
+/// Events under way at once where the highest rate is measured that the deliveries keep up with.
+const UNDER_WAY: u64 = 1_024;
 
 const NAMES: [&str; 16] = [
     "fanout1",
@@ -132,7 +135,7 @@ async fn throughput(scale: Scale, shape: Shape) -> Measured {
     let events = scale.events / fan_out.min(5);
     let warm_up = setting.plan(events / 20, None);
     setting.measure(&warm_up, warm_up.events * fan_out).await;
-    let plan = setting.plan(events, None);
+    let plan = Plan { under_way: Some(UNDER_WAY), ..setting.plan(events, None) };
     setting.measure(&plan, events * fan_out).await
 }
 

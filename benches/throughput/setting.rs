@@ -80,6 +80,7 @@ impl Setting {
             events,
             connections: CONNECTIONS,
             rate,
+            under_way: None,
             bytes: BYTES,
             event_type: EVENT.to_owned(),
         }
@@ -97,7 +98,10 @@ impl Setting {
         let before = self.cpu();
         let start = Instant::now();
         load.tell(plan);
-        let done = self.until_arrived(expected).await;
+        let done = match plan.under_way {
+            None => self.until_arrived(expected).await,
+            Some(_) => self.tell_arrived(&mut load, expected, expected / plan.events).await,
+        };
         let seconds = (done - start).as_secs_f64();
         let published: Published = load.answer();
         let cpu: Vec<Duration> = self.cpu().iter().zip(&before).map(|(now, then)| *now - *then).collect();
@@ -125,6 +129,20 @@ impl Setting {
             }
             assert!(start.elapsed() < DEADLINE, "{count} of {expected} arrived");
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// As [`Self::until_arrived`], and tells the load generator how many events have arrived at all of their `fan_out` webhooks.
+    async fn tell_arrived(&mut self, load: &mut Role, expected: u64, fan_out: u64) -> Instant {
+        let start = Instant::now();
+        loop {
+            let count: u64 = self.sink.ask("count");
+            if count >= expected {
+                return Instant::now();
+            }
+            assert!(start.elapsed() < DEADLINE, "{count} of {expected} arrived");
+            load.hint(count / fan_out);
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
