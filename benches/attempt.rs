@@ -70,7 +70,8 @@ async fn round(address: SocketAddr, arguments: &Arguments) -> f64 {
             // A task each, as in a node.
             tokio::task::spawn_local(async move {
                 for _ in 0..count {
-                    let result = sender.turn().await.attempt(&endpoint, &id, &event, 1, clock::now(), None).await;
+                    let result =
+                        sender.turn().await.attempt(&endpoint, &id, &event, 1, clock::now(), None).await;
                     assert!(result.success(), "{result:?}");
                 }
                 count

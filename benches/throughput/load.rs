@@ -63,7 +63,9 @@ pub async fn run(plan: Plan) -> Published {
         });
     }
     let start = Instant::now();
-    let work = |number: usize| tokio::spawn(connection(plan.clone(), next.clone(), arrived.subscribe(), start, number));
+    let work = |number: usize| {
+        tokio::spawn(connection(plan.clone(), next.clone(), arrived.subscribe(), start, number))
+    };
     let tasks: Vec<_> = (0..plan.connections).map(work).collect();
     let (mut accepted, mut refused, mut times, mut latest) = (0, 0, Vec::new(), Duration::ZERO);
     for task in tasks {

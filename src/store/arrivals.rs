@@ -110,7 +110,8 @@ impl Arrivals {
         let idle = self.idle.borrow_mut().pop();
         let mut connection = match idle.filter(|(of, _)| *of == generation) {
             Some((_, idle)) => idle,
-            None => self.redis.open_own("", Duration::ZERO).await?,
+            // Boxed, as in each call that is rare and large.
+            None => Box::pin(self.redis.open_own("", Duration::ZERO)).await?,
         };
         let written = write(&mut connection, keys, now, limits, sections).await;
         match &written {

@@ -276,7 +276,8 @@ impl Redis {
             return Ok(open);
         }
         let started = clock::monotonic();
-        let opened = self.opened().await;
+        // Boxed: it is rare and large, and everything that asks Redis would carry its 14 KB about.
+        let opened = Box::pin(self.opened()).await;
         waited(started);
         opened
     }

@@ -60,9 +60,9 @@ fn the_embedded_default_holds_the_documented_values() {
         },
         cluster: Cluster {
             partitions: 64,
-            webhooks_per_shard: 4,
+            webhooks_per_shard: 16,
             shards_per_tenant: 16,
-            threads: 2,
+            threads: 5,
             handover: Duration::from_secs(5),
         },
         delivery: Delivery {

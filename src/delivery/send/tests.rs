@@ -65,7 +65,11 @@ fn sender() -> Sender {
 }
 
 async fn attempt(sender: &Sender, settings: &Settings) -> AttemptResult {
-    sender.turn().await.attempt(&sender.endpoint(settings), &"evt_1".parse().expect("an id"), &event(), 1, AT, None).await
+    sender
+        .turn()
+        .await
+        .attempt(&sender.endpoint(settings), &"evt_1".parse().expect("an id"), &event(), 1, AT, None)
+        .await
 }
 
 /// An endpoint on the loopback that does `behave` with every connection, and counts them.
