@@ -279,8 +279,8 @@ const LEAST_PART: f64 = 0.15;
 #[tokio::test]
 async fn the_webhooks_of_a_large_organization_are_served_by_all_nodes() {
     /// In six partitions.
-    const WEBHOOKS: usize = 96;
-    const EVENTS: usize = 13;
+    const WEBHOOKS: u64 = 96;
+    const EVENTS: u64 = 13;
     let redis = TestRedis::start();
     let cluster = TestCluster::start(&redis, 3).await;
     let receiver = Receiver::start().await;
