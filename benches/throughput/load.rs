@@ -25,8 +25,8 @@ pub struct Plan {
     pub connections: usize,
     /// Events a second; `None` = as fast as it goes.
     pub rate: Option<u32>,
-    /// Events that may be under way, published and not arrived everywhere; `None` = any number. Lines on standard input say how many
-    /// have arrived. Without it a publisher that is faster than the deliveries measures how a backlog grows.
+    /// Events that may be under way, published and not arrived; `None` = any number. Lines on standard input say how many
+    /// have arrived, on average over their webhooks. Without it a publisher that is faster than the deliveries measures how a backlog grows.
     pub under_way: Option<u64>,
     /// Bytes of the published body.
     pub bytes: usize,

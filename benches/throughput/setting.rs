@@ -132,7 +132,7 @@ impl Setting {
         }
     }
 
-    /// As [`Self::until_arrived`], and tells the load generator how many events have arrived at all of their `fan_out` webhooks.
+    /// As [`Self::until_arrived`], and tells the load generator how many events have arrived, on average at `fan_out` webhooks.
     async fn tell_arrived(&mut self, load: &mut Role, expected: u64, fan_out: u64) -> Instant {
         let start = Instant::now();
         loop {

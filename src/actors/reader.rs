@@ -13,7 +13,7 @@ mod portion;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use futures_util::StreamExt;
@@ -37,6 +37,8 @@ const BLOCK_SHORT: Duration = Duration::from_millis(20);
 const READ_EVERY: Duration = Duration::from_millis(1);
 /// Entries that are handed over together.
 const TOGETHER: usize = 32;
+/// How long a read may wait for the attempts of what it brought.
+const BEGUN_WITHIN: Duration = Duration::from_millis(200);
 /// How long partitions that join are collected before a read that is blocked without them is broken off.
 const COLLECT: Duration = Duration::from_millis(50);
 
@@ -362,34 +364,36 @@ async fn read_alone_until_error(
         for (_, entries) in found {
             portion.brought(&entries);
             hand_over(feeds, feed, entries).await;
+            attempts_begun(local, clock::monotonic() + BEGUN_WITHIN).await;
         }
     }
     Ok(())
 }
 
-/// Hands over what a read brought, and waits until the attempts that it led to have begun: what no attempt can be made of
-/// yet is better left where it is.
+/// Hands over what a read brought, and waits until the attempts that it led to have begun, up to [`BEGUN_WITHIN`]: what no
+/// attempt can be made of yet is better left where it is.
 async fn hand_out(local: &Local, feeds: &Feeds, found: impl Iterator<Item = (&Rc<Feed>, Vec<Entry>)>) {
+    let until = clock::monotonic() + BEGUN_WITHIN;
     let (mut group, mut count) = (Vec::new(), 0);
-    for (feed, entries) in found {
+    let mut found = found.peekable();
+    while let Some((feed, entries)) = found.next() {
         count += entries.len();
         group.push(hand_over(feeds, feed, entries));
-        if count >= TOGETHER {
+        if count >= TOGETHER || found.peek().is_none() {
+            // Together, so that what they dispatch goes in one call.
             futures_util::future::join_all(group.drain(..)).await;
-            attempts_begun(local).await;
+            attempts_begun(local, until).await;
             count = 0;
         }
     }
-    // Together, so that what they dispatch goes in one call.
-    futures_util::future::join_all(group).await;
-    attempts_begun(local).await;
 }
 
 /// Waits until all attempts that were to begin have begun. Their turns are given in the order of asking.
-async fn attempts_begun(local: &Local) {
+async fn attempts_begun(local: &Local, until: Instant) {
     // The webhooks' actors have their messages and have made tasks of them, which ask for their turns now.
     tokio::task::yield_now().await;
-    drop(local.sender.turn().await);
+    // Behind a backlog of others it is not waited for long: what was read may be for webhooks that attempt nothing.
+    let _ = tokio::time::timeout_at(until.into(), local.sender.turn()).await;
 }
 
 async fn hand_over(feeds: &Feeds, feed: &Rc<Feed>, entries: Vec<Entry>) {

@@ -216,13 +216,14 @@ impl Check<'_> {
     }
 
     fn cluster(&mut self, raw: &raw::Cluster, machine: &Machine) -> Cluster {
+        let partitions: u16 = self.within("cluster.partitions", raw.partitions, 1..=1024);
         Cluster {
-            partitions: self.within("cluster.partitions", raw.partitions, 1..=1024),
+            partitions,
             webhooks_per_shard: self.within("cluster.webhooks_per_shard", raw.webhooks_per_shard, 1..=1000),
             shards_per_tenant: self.within("cluster.shards_per_tenant", raw.shards_per_tenant, 1..=255),
             // Deliveries cost far more than publications: fan-out 10 measured 1.2 times as fast with a thread for each of two
             // cores as with one thread, and a loaded node's median delay an eighth.
-            threads: self.threads("cluster.threads", raw.threads, machine.cores),
+            threads: self.threads("cluster.threads", raw.threads, machine.cores.min(partitions.into())),
             handover: self.seconds("cluster.handover_seconds", raw.handover_seconds, 1..=300),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -462,4 +463,32 @@ async fn the_child_reaches_its_endpoint() {
     let url = std::env::var(ENDPOINT).expect("set by the parent");
     let result = attempt(&sender(), &settings(&url)).await;
     assert!(result.success(), "{result:?}");
+}
+
+#[tokio::test]
+async fn the_turn_of_an_attempt_is_over_with_it_or_with_its_first_moments() {
+    let (hanging, _) = endpoint(|socket| async move {
+        std::future::pending::<()>().await;
+        drop(socket);
+    })
+    .await;
+    let (sender, id, event) = (sender(), "evt_1".parse().expect("an id"), event());
+    let mut others = Vec::new();
+    for _ in 1..AT_ONCE {
+        others.push(sender.turn().await);
+    }
+    let last = sender.turn().await;
+    assert!(sender.turn().now_or_never().is_none(), "no turn is left");
+    drop(last);
+    let settings = settings(&format!("http://{hanging}/"));
+    let endpoint = sender.endpoint(&settings);
+    let hangs = sender.turn().await.attempt(&endpoint, &id, &event, 1, AT, None);
+    tokio::select! {
+        biased;
+        result = hangs => panic!("nobody answered it: {result:?}"),
+        _next = sender.turn() => {}
+    }
+    // It was dropped, and so are these.
+    drop(others);
+    assert!(sender.turn().now_or_never().is_some());
 }
