@@ -98,10 +98,11 @@ impl Setting {
         let before = self.cpu();
         let start = Instant::now();
         load.tell(plan);
-        let done = match plan.under_way {
-            None => self.until_arrived(expected).await,
-            Some(_) => self.tell_arrived(&mut load, expected, expected / plan.events).await,
-        };
+        // Of events: on average over their webhooks.
+        let fan_out = expected / plan.events;
+        // Who does not read it must not be told: the pipe would fill.
+        let tell = |arrived| plan.under_way.iter().for_each(|_| load.hint(arrived / fan_out));
+        let done = self.until_arrived_telling(expected, tell).await;
         let seconds = (done - start).as_secs_f64();
         let published: Published = load.answer();
         let cpu: Vec<Duration> = self.cpu().iter().zip(&before).map(|(now, then)| *now - *then).collect();
@@ -121,19 +122,11 @@ impl Setting {
     }
 
     pub async fn until_arrived(&mut self, expected: u64) -> Instant {
-        let start = Instant::now();
-        loop {
-            let count: u64 = self.sink.ask("count");
-            if count >= expected {
-                return Instant::now();
-            }
-            assert!(start.elapsed() < DEADLINE, "{count} of {expected} arrived");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        self.until_arrived_telling(expected, |_| ()).await
     }
 
-    /// As [`Self::until_arrived`], and tells the load generator how many events have arrived, on average at `fan_out` webhooks.
-    async fn tell_arrived(&mut self, load: &mut Role, expected: u64, fan_out: u64) -> Instant {
+    /// Tells how many have arrived so far, again and again.
+    async fn until_arrived_telling(&mut self, expected: u64, mut tell: impl FnMut(u64)) -> Instant {
         let start = Instant::now();
         loop {
             let count: u64 = self.sink.ask("count");
@@ -141,7 +134,7 @@ impl Setting {
                 return Instant::now();
             }
             assert!(start.elapsed() < DEADLINE, "{count} of {expected} arrived");
-            load.hint(count / fan_out);
+            tell(count);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

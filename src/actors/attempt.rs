@@ -96,8 +96,7 @@ async fn make(attempt: &Attempt) -> End {
     let fetched;
     let body = match &delivery.body {
         Some(riding) => riding.body(),
-        // Boxed: it is rare, and eight times as large as all the rest, which every attempt would carry about.
-        None => match Box::pin(fetch(attempt)).await {
+        None => match fetch(attempt).await {
             Ok(body) => {
                 fetched = body;
                 &fetched

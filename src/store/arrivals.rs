@@ -110,7 +110,7 @@ impl Arrivals {
         let idle = self.idle.borrow_mut().pop();
         let mut connection = match idle.filter(|(of, _)| *of == generation) {
             Some((_, idle)) => idle,
-            // Boxed, as in each call that is rare and large.
+            // Boxed: it is rare, and 6 KB that every call would carry about.
             None => Box::pin(self.redis.open_own("", Duration::ZERO)).await?,
         };
         let written = write(&mut connection, keys, now, limits, sections).await;

@@ -32,7 +32,7 @@ const UNRECORDED: Duration = Duration::from_millis(200);
 /// The names of an organization's webhooks, which are their paths too.
 const WEBHOOKS: [&str; 2] = ["ordered", "unordered"];
 /// The layout of the default settings.
-const LAYOUT: Layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
+const LAYOUT: Layout = Layout { partitions: 64, webhooks_per_shard: 16, shards_per_tenant: 16 };
 
 /// One organization and what was accepted from it.
 #[derive(Clone, Debug)]
