@@ -28,7 +28,7 @@ use super::meter::{Called, measured};
 use super::outcomes::{Outcome, millis_of};
 use super::script::Section;
 use super::stats::hours::Slots;
-use super::{Error, Keys, Redis, keys, leases, stats};
+use super::{Error, Keys, Redis, arrived, keys, leases, stats};
 use crate::domain::{EntryId, Event, Millis, Receipt};
 use crate::policy::trace;
 
@@ -247,23 +247,11 @@ impl<'a> Transaction<'a> {
         }
         let hash = outcomes.first().map(|outcome| outcome.event_hash.clone());
         let hash = hash.unwrap_or_else(|| keys::event_hash(&event.tenant, &event.id));
-        let record = format!("{prefix}event:{hash}");
-        self.pipeline
-            .cmd("HSET")
-            .arg(&record)
-            .arg("body")
-            .arg(&event.body[..])
-            .arg("type")
-            .arg(&*event.event_type);
-        if let Some(publish) = event.trace {
-            let span = trace::dispatch(publish, section.partition, entry);
-            self.pipeline.arg("trace").arg(span.to_string());
-        }
-        let ended = format!("delivered {} 1", self.now.0);
-        for outcome in outcomes {
-            self.pipeline.arg(format!("to:{}", outcome.webhook)).arg(&ended);
-        }
-        self.pipeline.cmd("EXPIRE").arg(&record).arg(self.limits.closed.as_secs());
+        let span = event.trace.map(|publish| trace::dispatch(publish, section.partition, entry));
+        let webhooks = outcomes.iter().map(|outcome| &outcome.webhook);
+        let record = arrived::encode(&event.event_type, span, self.now, webhooks, &event.body);
+        self.pipeline.cmd("SET").arg(format!("{prefix}arrived:{hash}")).arg(record);
+        self.pipeline.arg("EX").arg(self.limits.closed.as_secs());
     }
 
     fn add_webhook(&mut self, prefix: &str, webhook: &str, counts: &Counts<'_>) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Cmd;
 
+use super::arrived::{self, Arrived};
 use super::events::{Field, RawEntry, entries_of};
 use super::keys::{event_hash, idempotency_hash, tenant_hash};
 use super::{Error, Keys, Redis};
@@ -137,19 +138,47 @@ struct Search<'a> {
 impl Search<'_> {
     /// What the records say, put together.
     async fn recorded(&self, partitions: &[Partition]) -> Result<Option<EventStatus>, Error> {
-        let look = |at: &Partition| redis::cmd("HEXISTS").arg(self.record(*at)).arg("body").to_owned();
-        let looks: Vec<Cmd> = partitions.iter().map(look).collect();
+        let hash = event_hash(self.tenant, self.id);
+        let arrived =
+            |at: &Partition| redis::cmd("EXISTS").arg(arrived::key(self.keys, *at, &hash)).to_owned();
+        let record = |at: &Partition| redis::cmd("HEXISTS").arg(self.record(*at)).arg("body").to_owned();
+        let looks: Vec<Cmd> = partitions.iter().flat_map(|at| [arrived(at), record(at)]).collect();
         let there: Vec<bool> = self.redis.each(&looks).await?;
-        let mut records =
-            partitions.iter().zip(there).filter(|(_, there)| *there).map(|(at, _)| self.record(*at));
-        let Some(first) = records.next() else { return Ok(None) };
-        let body: Option<Vec<u8>> = self.redis.query(redis::cmd("HGET").arg(&first).arg("body")).await?;
-        let Some(body) = body else { return Ok(None) };
-        let mut deliveries = BTreeMap::new();
-        for record in std::iter::once(first).chain(records) {
-            self.read_deliveries(&record, &mut deliveries).await?;
+        let (mut body, mut deliveries) = (None, BTreeMap::new());
+        for (at, there) in partitions.iter().zip(there.chunks(2)) {
+            let of_it = match there {
+                [true, _] => self.read_arrived(&arrived::key(self.keys, *at, &hash), &mut deliveries).await?,
+                [_, true] => {
+                    let record = self.record(*at);
+                    self.read_deliveries(&record, &mut deliveries).await?;
+                    match &body {
+                        None => self.body_in_record(&record).await?,
+                        Some(_) => None,
+                    }
+                }
+                _ => None,
+            };
+            body = body.or(of_it);
         }
-        Ok(Some(EventStatus { body: body.into(), deliveries }))
+        Ok(body.map(|body| EventStatus { body, deliveries }))
+    }
+
+    /// The body of an event that arrived everywhere at once.
+    async fn read_arrived(
+        &self,
+        key: &str,
+        deliveries: &mut BTreeMap<WebhookId, DeliveryStatus>,
+    ) -> Result<Option<Bytes>, Error> {
+        let value: Option<Vec<u8>> = self.redis.query(redis::cmd("GET").arg(key)).await?;
+        let Some(Arrived { at, webhooks, body }) = value.and_then(arrived::decode) else { return Ok(None) };
+        let end = DeliveryStatus::Ended(End { how: How::Delivered, at, attempts: 1 });
+        deliveries.extend(webhooks.into_iter().map(|webhook| (webhook, end)));
+        Ok(Some(body))
+    }
+
+    async fn body_in_record(&self, record: &str) -> Result<Option<Bytes>, Error> {
+        let body: Option<Vec<u8>> = self.redis.query(redis::cmd("HGET").arg(record).arg("body")).await?;
+        Ok(body.map(Bytes::from))
     }
 
     async fn read_deliveries(
@@ -339,6 +368,15 @@ mod tests {
         let expected = BTreeMap::from([(webhook(0), DeliveryStatus::Pending), (webhook(1), failed)]);
         assert_eq!(found.deliveries, expected);
         assert_eq!(find(&"org:other".parse().unwrap()).await, None, "an event is its tenant's");
+
+        run(redis, &["DEL", &keys.key(home, &format!("event:{hash}"))]).await;
+        let value = arrived::encode("t", None, Millis(18), [webhook(0)].iter(), b"arrived");
+        let mut set = redis::cmd("SET");
+        set.arg(arrived::key(&keys, home, &hash)).arg(value);
+        redis.query::<redis::Value>(&set).await.unwrap();
+        let delivered = DeliveryStatus::Ended(End { how: How::Delivered, at: Millis(18), attempts: 1 });
+        let deliveries = BTreeMap::from([(webhook(0), delivered), (webhook(1), failed)]);
+        assert_eq!(find(&tenant).await, Some(EventStatus { body: Bytes::from("arrived"), deliveries }));
     }
 
     /// A stream of one event a second, around the moment when that id was made.

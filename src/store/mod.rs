@@ -4,6 +4,7 @@
 
 mod address;
 pub mod arrivals;
+pub mod arrived;
 pub mod attempts;
 mod cluster;
 pub mod connection;

@@ -77,8 +77,11 @@ pub(super) fn new_call(tenant: &Tenant, kind: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::domain::Shard;
+    use crate::domain::{Millis, Shard};
+    use crate::store::arrived;
     use crate::store::events::{EntryKind, Position, read};
     use crate::store::testing::TestRedis;
 
@@ -111,11 +114,34 @@ mod tests {
         assert_eq!((call().await.unwrap(), call().await.unwrap()), (Resent::Queued, Resent::Queued));
         let lives: u64 = redis.query(redis::cmd("TTL").arg(&record)).await.unwrap();
         assert!(lives > 80_000, "the body stays until the dispatch: {lives}");
+
+        // Of one that arrived everywhere at once, the record becomes such a one.
+        run(&["DEL", &record]).await;
+        let other = WebhookId::new(Shard(0), "bcdefghijklmnopqrstuvw");
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
+        let value =
+            arrived::encode("deal.won", trace, Millis(17), [&webhook, &other].into_iter(), b"{\"\n\":1}");
+        let key = arrived::key(&keys, PARTITION, &event_hash(&tenant, &event));
+        redis.query::<redis::Value>(redis::cmd("SET").arg(&key).arg(value).arg("EX").arg(5)).await.unwrap();
+        assert_eq!(call().await.unwrap(), Resent::Queued);
+        let record_is: BTreeMap<String, String> =
+            redis.query(redis::cmd("HGETALL").arg(&record)).await.unwrap();
+        let expected = [
+            ("body".into(), "{\"\n\":1}".into()),
+            ("type".into(), "deal.won".into()),
+            ("trace".into(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+            (format!("to:{webhook}"), "delivered 17 1".into()),
+            (format!("to:{other}"), "delivered 17 1".into()),
+        ];
+        assert_eq!(record_is, BTreeMap::from(expected));
+        let lives: u64 = redis.query(redis::cmd("TTL").arg(&record)).await.unwrap();
+        assert!(lives > 80_000, "{lives}");
+        assert!(!redis.query::<bool>(redis::cmd("EXISTS").arg(&key)).await.unwrap());
         let mut reader = redis.open_own("any", Duration::from_secs(1)).await.unwrap();
         let from = [Position { partition: PARTITION, after: crate::domain::EntryId::ZERO }];
         let entries =
             read(&mut reader, &keys, &from, 10, Some(Duration::from_secs(1))).await.unwrap().pop().unwrap().1;
-        assert_eq!(entries.len(), 2);
+        assert_eq!(entries.len(), 3);
         for entry in entries {
             let EntryKind::Resend(to, id, hash) = entry.kind else { panic!("{entry:?}") };
             assert_eq!((to, id, hash), (webhook.clone(), event.clone(), event_hash(&tenant, &event)));

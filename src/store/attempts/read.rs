@@ -10,7 +10,7 @@ use super::decode;
 use crate::domain::{AttemptId, AttemptRow, EntryId, Millis, Partition, Tenant, WebhookId};
 use crate::store::events::{RawEntry, entries_of};
 use crate::store::keys::event_hash;
-use crate::store::{Error, Keys, Redis};
+use crate::store::{Error, Keys, Redis, arrived};
 
 /// Rows read by one command: at 600 bytes a row well under a millisecond of Redis's time.
 const CHUNK: usize = 500;
@@ -91,6 +91,26 @@ pub enum Payload {
     Whole(Bytes),
 }
 
+/// What is known of an event's body before it is fetched.
+enum Length {
+    /// So many bytes lie in the event's record; 0 = there is none.
+    InRecord(usize),
+    /// It arrived everywhere at once: the body is there.
+    Arrived(Payload),
+}
+
+impl Length {
+    /// `arrived` is the beginning of the record of an event that arrived everywhere at once, if it is one.
+    fn read(length: Value, arrived: Value) -> Result<Self, Error> {
+        let arrived: Vec<u8> = redis::from_redis_value(arrived).map_err(redis::RedisError::from)?;
+        match arrived::decode(arrived).map(|arrived| arrived.body) {
+            Some(body) if body.len() > SHOWN_PAYLOAD => Ok(Self::Arrived(Payload::TooLong)),
+            Some(body) => Ok(Self::Arrived(Payload::Whole(body))),
+            None => Ok(Self::InRecord(redis::from_redis_value(length).map_err(redis::RedisError::from)?)),
+        }
+    }
+}
+
 /// A row as it is stored.
 type Stored = (EntryId, String);
 
@@ -118,8 +138,7 @@ impl AttemptLog<'_> {
         let stored = entries.into_iter().filter_map(stored).collect();
         let Some(logged) = self.complete(stored).await?.pop() else { return Ok(None) };
         let Payload::TooLong = logged.payload else { return Ok(Some(logged)) };
-        let whole: Option<Vec<u8>> = self.redis.query(&self.body_of(&logged.row)).await?;
-        let payload = whole.map_or(Payload::Gone, |body| Payload::Whole(body.into()));
+        let payload = self.whole_body(&logged.row).await?.map_or(Payload::Gone, Payload::Whole);
         Ok(Some(Logged { payload, ..logged }))
     }
 
@@ -179,17 +198,20 @@ impl AttemptLog<'_> {
         let mut bodies = self.bodies(&rows, &lengths).await?.into_iter();
         let with_payload = rows.into_iter().zip(lengths).map(|(row, length)| {
             let payload = match length {
-                0 => Payload::Gone,
-                1..=SHOWN_PAYLOAD => bodies.next().flatten().map_or(Payload::Gone, Payload::Whole),
-                _ => Payload::TooLong,
+                Length::Arrived(payload) => payload,
+                Length::InRecord(0) => Payload::Gone,
+                Length::InRecord(1..=SHOWN_PAYLOAD) => {
+                    bodies.next().flatten().map_or(Payload::Gone, Payload::Whole)
+                }
+                Length::InRecord(_) => Payload::TooLong,
             };
             Logged { row, payload }
         });
         Ok(with_payload.collect())
     }
 
-    /// Puts the answers that lie beside into their rows; gives the length of each row's event body, 0 = gone.
-    async fn fill_answers(&self, rows: &mut [AttemptRow]) -> Result<Vec<usize>, Error> {
+    /// Puts the answers that lie beside into their rows; gives what is known of each row's event body.
+    async fn fill_answers(&self, rows: &mut [AttemptRow]) -> Result<Vec<Length>, Error> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -197,35 +219,48 @@ impl AttemptLog<'_> {
         for row in rows.iter() {
             reads.cmd("HSTRLEN").arg(self.event_key(row)).arg("body");
         }
+        for row in rows.iter() {
+            reads.cmd("GETRANGE").arg(self.arrived_key(row)).arg(0).arg(arrived::MOST_HEAD + SHOWN_PAYLOAD);
+        }
         for id in rows.iter().filter(|row| row.body_beside).filter_map(|row| row.id) {
             reads.add_command(exactly(&self.key("answer"), id));
         }
         let mut lengths: Vec<Value> = self.redis.pipeline(&reads).await?;
-        let answers = lengths.split_off(rows.len());
+        let answers = lengths.split_off(2 * rows.len());
         for (row, answer) in rows.iter_mut().filter(|row| row.body_beside).zip(answers) {
             row.response_body = entries_of(answer)?.pop().and_then(|entry| text(entry, "b"));
         }
-        Ok(redis::from_redis_value(Value::Array(lengths)).map_err(redis::RedisError::from)?)
+        let arrived = lengths.split_off(rows.len());
+        lengths.into_iter().zip(arrived).map(|(length, arrived)| Length::read(length, arrived)).collect()
     }
 
-    /// The bodies of those rows' events that are there and short enough to show, in the rows' order.
-    async fn bodies(&self, rows: &[AttemptRow], lengths: &[usize]) -> Result<Vec<Option<Bytes>>, Error> {
-        let shown = rows.iter().zip(lengths).filter(|(_, length)| (1..=SHOWN_PAYLOAD).contains(*length));
+    /// The bodies in those rows' events' records that are there and short enough to show, in the rows' order.
+    async fn bodies(&self, rows: &[AttemptRow], lengths: &[Length]) -> Result<Vec<Option<Bytes>>, Error> {
+        let is_shown = |length: &Length| matches!(length, Length::InRecord(1..=SHOWN_PAYLOAD));
+        let shown = rows.iter().zip(lengths).filter(|(_, length)| is_shown(length));
         let mut reads = Pipeline::new();
         for (row, _) in shown {
-            reads.add_command(self.body_of(row));
+            reads.cmd("HGET").arg(self.event_key(row)).arg("body");
         }
         if reads.is_empty() { Ok(Vec::new()) } else { self.redis.pipeline(&reads).await }
     }
 
-    fn body_of(&self, row: &AttemptRow) -> redis::Cmd {
-        let mut get = redis::cmd("HGET");
-        get.arg(self.event_key(row)).arg("body");
-        get
+    /// The body of a row's event, whatever its length.
+    async fn whole_body(&self, row: &AttemptRow) -> Result<Option<Bytes>, Error> {
+        let mut reads = Pipeline::new();
+        reads.cmd("HGET").arg(self.event_key(row)).arg("body");
+        reads.cmd("GET").arg(self.arrived_key(row));
+        let (in_record, value): (Option<Vec<u8>>, Option<Vec<u8>>) = self.redis.pipeline(&reads).await?;
+        let in_value = || value.and_then(arrived::decode).map(|arrived| arrived.body);
+        Ok(in_record.map(Bytes::from).or_else(in_value))
     }
 
     fn event_key(&self, row: &AttemptRow) -> String {
         self.keys.key(self.partition, &format!("event:{}", event_hash(self.tenant, &row.event_id)))
+    }
+
+    fn arrived_key(&self, row: &AttemptRow) -> String {
+        arrived::key(self.keys, self.partition, &event_hash(self.tenant, &row.event_id))
     }
 
     fn key(&self, kind: &str) -> String {

@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::{AttemptId, AttemptRow, EntryId, ErrorKind, Millis, Partition, Shard, Tenant, WebhookId};
 use crate::store::keys::event_hash;
 use crate::store::testing::TestRedis;
-use crate::store::{Keys, Redis};
+use crate::store::{Keys, Redis, arrived};
 
 const PARTITION: Partition = Partition(3);
 
@@ -65,6 +65,14 @@ impl Fixture {
         let hash = event_hash(&self.tenant, &row(n).event_id);
         let key = self.keys.key(PARTITION, &format!("event:{hash}"));
         self.redis().query::<()>(redis::cmd("HSET").arg(key).arg("body").arg(body)).await.unwrap();
+    }
+
+    /// As [`Self::store_body`], of an event that arrived everywhere at once.
+    async fn store_arrived(&self, n: u64, body: &str) {
+        let key = arrived::key(&self.keys, PARTITION, &event_hash(&self.tenant, &row(n).event_id));
+        let webhooks = vec![self.webhook.clone(); crate::policy::early::MOST_TARGETS];
+        let value = arrived::encode("lead.created", None, Millis(n), webhooks.iter(), body.as_bytes());
+        self.redis().query::<()>(redis::cmd("SET").arg(key).arg(value)).await.unwrap();
     }
 }
 
@@ -180,12 +188,21 @@ async fn a_row_comes_with_its_answer_and_its_payload() {
     let (short, long) = ("x".repeat(4096), "x".repeat(4097));
     fixture.store_body(5, &short).await;
     fixture.store_body(4, &long).await;
+    fixture.store_arrived(3, &short).await;
+    fixture.store_arrived(2, &long).await;
+    fixture.store_arrived(1, "{}").await;
     let page = fixture.log(10, 0).list(Filter::default(), window(0, 3)).await.unwrap();
     let payloads: Vec<&Payload> = page.rows.iter().map(|logged| &logged.payload).collect();
-    assert_eq!(payloads, [&Payload::Gone, &Payload::Whole(short.into()), &Payload::TooLong]);
+    assert_eq!(payloads, [&Payload::Gone, &Payload::Whole(short.clone().into()), &Payload::TooLong]);
     let answers: Vec<_> = page.rows.iter().map(|logged| logged.row.response_body.as_deref()).collect();
     assert_eq!(answers, [Some("6 ".repeat(300).as_str()), Some("ok 5"), Some("ok 4")]);
     let whole = fixture.log(10, 0).get(id(4)).await.unwrap().unwrap();
+    assert_eq!(whole.payload, Payload::Whole(long.clone().into()));
+    let arrived = fixture.log(10, 0).list(Filter::default(), window(3, 3)).await.unwrap();
+    let payloads: Vec<&Payload> = arrived.rows.iter().map(|logged| &logged.payload).collect();
+    let small = Payload::Whole("{}".into());
+    assert_eq!(payloads, [&Payload::Whole(short.into()), &Payload::TooLong, &small]);
+    let whole = fixture.log(10, 0).get(id(2)).await.unwrap().unwrap();
     assert_eq!(whole.payload, Payload::Whole(long.into()));
     let gone = fixture.log(10, 0).get(id(6)).await.unwrap().unwrap();
     assert_eq!((gone.payload, gone.row.response_body), (Payload::Gone, Some("6 ".repeat(300))));

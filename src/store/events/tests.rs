@@ -4,6 +4,7 @@ use super::*;
 use crate::domain::{DisabledReason, Receipt, Shard};
 use crate::policy::breaker::{Change, Signal};
 use crate::store::outcomes::{Disposition, Outcome, OutcomeLimits, Recorded, Source, record};
+use crate::store::resend;
 use crate::store::testing::TestRedis;
 
 const PARTITION: Partition = Partition(3);
@@ -45,6 +46,11 @@ impl Fixture {
 
     fn record_of_event(&self) -> String {
         format!("sw:{{p03}}:event:{}", self.hash())
+    }
+
+    /// The record of the event if it had arrived everywhere at once.
+    fn arrived_record(&self) -> String {
+        format!("sw:{{p03}}:arrived:{}", self.hash())
     }
 
     /// Seconds that the record of the event lives; -1 = no end.
@@ -116,6 +122,17 @@ impl Fixture {
             webhook: self.webhook.clone(),
             owner_hash: Arc::from("owner"),
         }
+    }
+
+    /// As a client asks for it: the control entry is named like the one of [`Self::resend`].
+    async fn ask_again(&self) -> Instruction {
+        let id = "evt_1".parse().unwrap();
+        let event = (&id, "lead.created");
+        let (redis, keys) = (&self.server.redis, &self.keys);
+        let asked = resend::resend(redis, keys, PARTITION, &self.tenant, &self.webhook, event).await;
+        assert_eq!(asked.unwrap(), resend::Resent::Queued);
+        self.run(&["DEL", "sw:{p03}:events"]).await;
+        self.resend().await
     }
 
     async fn record(&self, disposition: Disposition) -> Vec<Receipt> {
@@ -223,7 +240,9 @@ async fn an_event_that_has_arrived_goes_into_no_mailbox_and_is_counted_once() {
     assert_eq!(fixture.run(&["XLEN", "sw:{p03}:events"]).await, "0");
     assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:log:{}", fixture.webhook)]).await, "1");
     assert_eq!(fixture.undispatched().await, "-10", "nothing had counted it here");
-    assert_eq!((&*fixture.pending_bytes().await, about(3 * DAY, fixture.lives().await)), ("", true));
+    let lives: i64 = fixture.run(&["TTL", &fixture.arrived_record()]).await.parse().unwrap();
+    assert_eq!((&*fixture.pending_bytes().await, about(3 * DAY, lives)), ("", true));
+    assert_eq!(fixture.run(&["EXISTS", &fixture.record_of_event()]).await, "0");
     for (field, value) in
         [("row", "0"), ("failing", ""), ("ok", "1"), ("delivered", "1"), ("last_ok", "1000")]
     {
@@ -232,11 +251,9 @@ async fn an_event_that_has_arrived_goes_into_no_mailbox_and_is_counted_once() {
     for (field, value) in [("ok", "1"), ("delivered", "1"), ("pending", ""), ("e:lead.created:ok", "1")] {
         assert_eq!(fixture.run(&["HGET", "sw:{p03}:stats:owner", field]).await, value, "{field}");
     }
-    let target = format!("to:{}", fixture.webhook);
-    let record = fixture.record_of_event();
-    assert_eq!(fixture.run(&["HGET", &record, &target]).await, "delivered 1000 1");
-    assert_eq!(fixture.run(&["HGET", &record, "body"]).await, "0123456789");
-    let resend = fixture.resend().await;
+    let record = fixture.run(&["GET", &fixture.arrived_record()]).await;
+    assert_eq!(record, format!("lead.created - 1000 {}\n0123456789", fixture.webhook));
+    let resend = fixture.ask_again().await;
     assert_eq!(fixture.dispatch(10, resend).await, Dispatched::Done);
     assert_eq!((fixture.lives().await, &*fixture.pending_bytes().await), (-1, "10"), "it can be sent again");
 }
@@ -262,7 +279,23 @@ async fn what_is_broken_of_a_webhook_costs_an_event_that_has_arrived_nothing_els
     assert_eq!(batch.answers, [Dispatched::Recorded(vec![Receipt::Recorded])]);
     assert_eq!(batch.set_aside, 1);
     assert_eq!(fixture.run(&["HGET", &format!("sw:{{p03}}:count:{}", fixture.webhook), "ok"]).await, "1");
-    assert!(about(3 * DAY, fixture.lives().await));
+    assert_eq!(fixture.run(&["EXISTS", &fixture.arrived_record()]).await, "1");
+}
+
+#[tokio::test]
+async fn what_has_arrived_is_added_to_the_record_of_the_same_id_if_there_is_one() {
+    let fixture = Fixture::new().await;
+    let (record, target) = (fixture.record_of_event(), format!("to:{}", fixture.webhook));
+    for (open, ends) in [("1", false), ("0", true)] {
+        fixture.run(&["HSET", &record, "body", "{}", "to:other", "pending", "open", open]).await;
+        let instruction = fixture.arrived(std::slice::from_ref(&fixture.webhook)).await;
+        fixture.dispatch(10, instruction).await;
+        assert_eq!(fixture.run(&["HGET", &record, &target]).await, "delivered 1000 1");
+        assert_eq!(fixture.run(&["HGET", &record, "to:other"]).await, "pending");
+        assert_eq!((fixture.lives().await != -1), ends);
+        assert_eq!(fixture.run(&["EXISTS", &fixture.arrived_record()]).await, "0");
+        fixture.run(&["DEL", "sw:{p03}:events"]).await;
+    }
 }
 
 #[tokio::test]

@@ -152,7 +152,28 @@ function handle.event()
 end
 
 -- What a record says of a target that took the event at its first attempt.
-local ARRIVED = 'delivered ' .. now_text .. ' 1'
+local DELIVERED = 'delivered ' .. now_text .. ' 1'
+
+-- The record of an event that has arrived everywhere (store::arrived), or, where the same id was published before, after all that
+-- tells a repeat was gone, what is added to that one's.
+local function write_arrived(event, kind, trace, targets, body)
+  local key = P .. 'event:' .. event
+  if redis.call('EXISTS', key) == 0 then
+    local head = kind .. ' ' .. (trace ~= '' and trace or '-') .. ' ' .. now_text .. ' ' .. table.concat(targets, ',')
+    redis.call('SET', P .. 'arrived:' .. event, head .. '\n' .. body, 'EX', closed_ttl)
+    return
+  end
+  local fields = { 'body', body, 'type', kind }
+  if trace ~= '' then
+    fields[5], fields[6] = 'trace', trace
+  end
+  for _, webhook in ipairs(targets) do
+    local n = #fields
+    fields[n + 1], fields[n + 2] = 'to:' .. webhook, DELIVERED
+  end
+  redis.call('HSET', key, unpack(fields))
+  if tonumber(redis.call('HGET', key, 'open') or 0) <= 0 then let_expire(key, closed_ttl, dead_ttl) end
+end
 
 -- Answers 1 where another arrival in this hour will change nothing but counts (store::arrivals), 3 where it will change more,
 -- 2 where there is no such webhook.
@@ -177,25 +198,15 @@ function handle.arrived()
   if (removed[entry] or redis.call('XDEL', P .. 'events', entry)) == 0 then return 0 end
   removed[entry] = 0
   add(USAGE, 'undispatched', -#body)
-  local fields, all_steady, answers = { 'body', body, 'type', kind }, true, {}
-  if trace ~= '' then
-    fields[5], fields[6] = 'trace', trace
-  end
+  local targets, all_steady, answers = {}, true, {}
   for i = first, last, 5 do
     local webhook, owner, row, elapsed, bucket = unpack(ARGV, i, i + 4)
     local whole, answer = guarded('end:', webhook, entry, record_arrival, webhook, owner, kind, row, elapsed, bucket)
-    local state, at_end = webhooks[webhook], #fields
-    fields[at_end + 1], fields[at_end + 2] = state and state.target or 'to:' .. webhook, ARRIVED
+    targets[#targets + 1] = webhook
     answers[#answers + 1] = whole and answer or 3
     all_steady = all_steady and answers[#answers] == 1
   end
-  local key = P .. 'event:' .. event
-  if redis.call('HSET', key, unpack(fields)) * 2 == #fields then
-    redis.call('EXPIRE', key, closed_ttl)
-  elseif tonumber(redis.call('HGET', key, 'open') or 0) <= 0 then
-    -- The same id was published before, after all that tells a repeat was gone.
-    let_expire(key, closed_ttl, dead_ttl)
-  end
+  write_arrived(event, kind, trace, targets, body)
   return all_steady and 1 or answers
 end
 

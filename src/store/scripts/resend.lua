@@ -3,11 +3,33 @@
 -- twice gets it twice. `call` names this one call, which a client of Redis may send again after a broken connection.
 local _, call, webhook, id, event, kind, remember, hold, most = unpack(ARGV)
 local once, key = P .. 'once:' .. call, P .. 'event:' .. event
+
+-- The one value that an event's record is which arrived everywhere at once (store::arrived) becomes the hash that a queued one
+-- has. Whether there was one.
+local function make_hash()
+  local arrived = P .. 'arrived:' .. event
+  local value = redis.call('GET', arrived)
+  local kind, trace, at, webhooks, body = string.match(value or '', '^(%S+) (%S+) (%d+) (%S+)\n(.*)$')
+  if not body then return false end
+  local fields = { 'body', body, 'type', kind }
+  if trace ~= '-' then
+    fields[5], fields[6] = 'trace', trace
+  end
+  for name in string.gmatch(webhooks, '[^,]+') do
+    local n = #fields
+    fields[n + 1], fields[n + 2] = 'to:' .. name, 'delivered ' .. at .. ' 1'
+  end
+  redis.call('HSET', key, unpack(fields))
+  redis.call('PEXPIRE', key, redis.call('PTTL', arrived))
+  redis.call('DEL', arrived)
+  return true
+end
+
 if redis.call('EXISTS', once) == 1 then return 'queued' end
 local record = redis.call('HGET', P .. 'webhooks', webhook)
 if not record then return 'missing' end
 if not string.find(record, '^%d+ 1 ') then return 'inactive' end
-if redis.call('HEXISTS', key, 'body') == 0 then return 'gone' end
+if redis.call('HEXISTS', key, 'body') == 0 and not make_hash() then return 'gone' end
 if redis.call('HEXISTS', key, 'test') == 1 then return 'test' end
 if redis.call('XLEN', P .. 'events') >= tonumber(most) then return 'full' end
 redis.call('SET', once, 1, 'EX', remember)

@@ -19,7 +19,7 @@ local function begin_state(webhook, owner, exists)
   local state = false
   if exists then
     local kept = kept_of(webhook)
-    state = { owner = owner, log = P .. 'log:' .. webhook, target = 'to:' .. webhook, kept = kept, row = kept.row,
+    state = { owner = owner, log = P .. 'log:' .. webhook, kept = kept, row = kept.row,
       paused = kept.paused, failing = kept.failing, pauses = kept.pauses, pause_ends = kept.pause_ends, turns = 0, closed = 0, more = {}, touched = false }
   end
   webhooks[webhook] = state
