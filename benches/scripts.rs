@@ -265,7 +265,7 @@ impl Bench {
 
     async fn publish(&self, corners: &[Corner]) {
         let bounds = Bounds { max_undispatched: 1 << 30, max_pending_of_tenant: 1 << 30 };
-        let intake = Intake::new(self.redis.clone(), self.keys.clone(), bounds);
+        let intake = Intake::new(self.redis.clone(), self.keys.clone(), bounds, Default::default());
         let publications: Vec<Arc<Publication>> =
             (0..EVENTS).flat_map(|_| corners.iter().map(publication)).map(Arc::new).collect();
         for some in publications.chunks(AT_ONCE) {

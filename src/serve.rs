@@ -120,14 +120,15 @@ async fn serve(
     METRICS.partitions.set(i64::from(layout.partitions));
     let readiness = Arc::new(Readiness::default());
     let (live, lives) = watch::channel(Live::default());
-    let servers = server::bind(&Shared::new(config.clone(), address, layout, lives.clone()), &readiness)?;
+    let shared = Shared::new(config.clone(), address, layout, lives.clone());
+    let servers = server::bind(&shared, &readiness)?;
     let addresses = Addresses { api: servers.api_address, management: servers.management_address };
     let (stop, stopping) = watch::channel(false);
     let keys = Keys::new(&config.redis.prefix);
     let membership =
         Membership::join(redis.clone(), keys.clone(), config.clone(), addresses.api, live).await?;
     let scarcity = Scarcity::default();
-    let mut arbiters = start_arbiters(config, &redis, layout, &scarcity, &membership.placement(), &stopping)?;
+    let mut arbiters = start_arbiters(&shared, &redis, &scarcity, &membership.placement(), &stopping)?;
     let mut membership = actix::spawn(membership.run(stopping));
     facts::listening(addresses.api, addresses.management);
     let probe = actix::spawn(probe(redis.clone(), readiness.clone(), options.on_ready, addresses));
@@ -159,13 +160,13 @@ async fn serve(
 
 /// A thread with its own runtime for each share of the partitions; answers what tells that one has ended.
 fn start_arbiters(
-    config: &Arc<Config>,
+    shared: &Shared,
     redis: &Redis,
-    layout: Layout,
     scarcity: &Scarcity,
     placement: &watch::Receiver<Arc<Placement>>,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<FuturesUnordered<Arbiter>> {
+    let Shared { config, layout, listeners, .. } = shared;
     let threads = config.cluster.threads;
     let permits = Arc::new(Semaphore::new(config.delivery.max_in_flight));
     let ended = FuturesUnordered::new();
@@ -175,12 +176,13 @@ fn start_arbiters(
             config: config.clone(),
             redis: redis.for_another_thread()?,
             keys: Keys::new(&config.redis.prefix),
-            layout,
+            layout: *layout,
             permits: permits.clone(),
             scarcity: scarcity.clone(),
             partitions: (0..layout.partitions).filter(of_thread).map(Partition).collect(),
             placement: placement.clone(),
             stopping: stopping.clone(),
+            listeners: listeners.clone(),
         };
         let (sender, receiver) = oneshot::channel();
         let spawned = actix::Arbiter::new().spawn_fn(move || {

@@ -25,6 +25,7 @@ use crate::policy::lease::LOOK_EVERY;
 use crate::policy::partition::Layout;
 use crate::policy::placement::Placement;
 use crate::policy::retake::Pace;
+use crate::store::publications::fresh::Listeners;
 use crate::store::{Keys, Redis};
 use crate::telemetry::events as facts;
 
@@ -57,6 +58,8 @@ pub struct Blueprint {
     pub placement: watch::Receiver<Arc<Placement>>,
     /// Turns true when the node stops.
     pub stopping: watch::Receiver<bool>,
+    /// Through which it is told what is published on this node.
+    pub listeners: Arc<Listeners>,
 }
 
 /// Runs an arbiter until the node stops: takes partitions, keeps them, and hands them over.
@@ -67,8 +70,8 @@ pub struct Blueprint {
 /// # Errors
 /// A connection or client cannot be set up at all, or the reader died.
 pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
-    let Blueprint { config, redis, keys, layout, permits, scarcity, partitions, placement, mut stopping } =
-        blueprint;
+    let Blueprint { config, redis, keys, layout, permits, scarcity, partitions, placement, .. } = blueprint;
+    let (mut stopping, listeners) = (blueprint.stopping, blueprint.listeners);
     let node = config.node_id.clone();
     let own = redis.for_another_thread()?;
     let local = Rc::new(Local {
@@ -83,7 +86,7 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
         config,
         recorders: RefCell::default(),
     });
-    let feeds = Rc::new(Feeds::default());
+    let feeds = Rc::new(if redis.is_cluster() { Feeds::default() } else { Feeds::listening(listeners) });
     let mut reader = actix::spawn(reader::run(local.clone(), feeds.clone()));
     let keeper = Keeper::new(redis.for_another_thread()?, keys, node.clone(), partitions);
     let retakes = Pace::default();

@@ -6,20 +6,26 @@
 //! connection, or an answer that the data is somewhere else now (MOVED, READONLY, UNBLOCKED), it finds the server anew
 //! and simply reads from the start again. A partition that has enough to do is left out until it has room.
 //!
+//! What this node itself publishes into its partitions it need not read back ([`heard`]): while it comes, reads are looks for what
+//! others store.
+//!
 //! A read is cut by what the largest entries would bring ([`portion`]), so a partition with a long backlog gets few
 //! entries among many streams: what brought all that it was asked for is read once more alone, where it may bring more.
 
+mod heard;
 mod portion;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
+use self::heard::Heard;
 use self::portion::Portion;
 use super::local::{Backoff, Local};
 use super::partition::{Arrived, PartitionActor};
@@ -27,6 +33,7 @@ use crate::clock;
 use crate::domain::{EntryId, Partition};
 use crate::store::Error;
 use crate::store::events::{self, Entry, Position};
+use crate::store::publications::fresh::{Ear, Fresh, Listeners};
 
 /// How long a read waits for something to arrive when every partition is being read.
 const BLOCK: Duration = Duration::from_millis(500);
@@ -35,6 +42,10 @@ const BLOCK_SHORT: Duration = Duration::from_millis(20);
 /// How far apart reads begin while they bring something. To wait for entries in 64 streams costs Redis 200 µs each time,
 /// however few of them come; a look costs 30. So while entries come it is looked, and not more often than this.
 const READ_EVERY: Duration = Duration::from_millis(1);
+/// The same while most comes from this node and need not be read: others' entries wait so long at most.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Calls of publishers on this node whose entries wait to be taken; of more of them the entries are read.
+const CALLS_HEARD: usize = 64;
 /// Entries that are handed over together.
 const TOGETHER: usize = 32;
 /// How long a read may wait for the attempts of what it brought.
@@ -56,6 +67,7 @@ pub struct Feed {
     read_after: Cell<u64>,
     /// The connection was lost: Redis may not hold what it held.
     mistrusted: Cell<bool>,
+    heard: Heard,
 }
 
 impl Feed {
@@ -68,12 +80,14 @@ impl Feed {
             rewinds: Cell::new(0),
             read_after: Cell::new(0),
             mistrusted: Cell::new(false),
+            heard: Heard::default(),
         }
     }
 
     /// From the start again. What a read that is under way brings does not undo this.
     pub fn rewind(&self) {
         self.cursor.set(EntryId::ZERO);
+        self.heard.forget();
         self.rewinds.set(self.rewinds.get() + 1);
     }
 
@@ -81,6 +95,12 @@ impl Feed {
     fn mistrust(&self) {
         self.rewind();
         self.mistrusted.set(true);
+    }
+
+    /// What lies right behind the last entry that was read, as this node's publishers tell, with the number of its last one.
+    fn next_heard(&self) -> Option<(Vec<Entry>, u64)> {
+        self.read_after.set(self.rewinds.get());
+        self.heard.next(self.cursor.get()).filter(|_| self.open.get())
     }
 
     /// Where a read begins now.
@@ -108,11 +128,31 @@ pub struct Feeds {
     opened: Notify,
     /// A partition has joined since the list was last read.
     has_new: Cell<bool>,
+    listening: Option<Listening>,
+}
+
+/// How it is told what this node publishes.
+#[derive(Debug)]
+struct Listening {
+    listeners: Arc<Listeners>,
+    ear: Ear,
+    /// Taken by the reader.
+    told: RefCell<Option<mpsc::Receiver<Vec<Fresh>>>>,
 }
 
 impl Feeds {
+    /// No feeds; what this node publishes into them is told by `listeners`.
+    pub fn listening(listeners: Arc<Listeners>) -> Self {
+        let (ear, told) = mpsc::channel(CALLS_HEARD);
+        let listening = Some(Listening { listeners, ear, told: RefCell::new(Some(told)) });
+        Self { listening, ..Self::default() }
+    }
+
     /// Begins to read a partition from the start.
     pub fn add(&self, feed: Rc<Feed>, actor: Addr<PartitionActor>) {
+        if let Some(Listening { listeners, ear, .. }) = &self.listening {
+            listeners.listen(feed.partition, ear.clone());
+        }
         self.feeds.borrow_mut().push((feed, actor));
         self.has_new.set(true);
         self.joined.notify_one();
@@ -121,6 +161,12 @@ impl Feeds {
     /// Reads that feed no more; another one of the same partition stays.
     pub fn remove(&self, feed: &Rc<Feed>) {
         self.feeds.borrow_mut().retain(|(held, _)| !Rc::ptr_eq(held, feed));
+        let is_held = self.feeds.borrow().iter().any(|(held, _)| held.partition == feed.partition);
+        if let Some(Listening { listeners, .. }) = &self.listening
+            && !is_held
+        {
+            listeners.leave(feed.partition);
+        }
         // Who waits for it to have room has nothing to wait for any more.
         self.opened.notify_waiters();
     }
@@ -174,11 +220,50 @@ impl Feeds {
         }
     }
 
+    /// Notes what was told; gives how many entries that is.
+    fn hear(&self, told: Vec<Fresh>) -> usize {
+        let feeds = self.feeds.borrow();
+        let count = told.iter().map(|fresh| fresh.entries.len()).sum();
+        for fresh in told {
+            // One that has enough to do reads it later, as what comes from others.
+            let of_it = |(feed, _): &&(Rc<Feed>, _)| feed.partition == fresh.partition && feed.open.get();
+            if let Some((feed, _)) = feeds.iter().find(of_it) {
+                feed.heard.add(fresh);
+            }
+        }
+        count
+    }
+
+    /// What was told and can be handed over.
+    fn take_heard(&self) -> Vec<Handed> {
+        let feeds = self.feeds.borrow();
+        let waiting = feeds.iter().map(|(feed, _)| feed).filter(|feed| feed.heard.waits());
+        waiting
+            .filter_map(|feed| {
+                let (entries, last) = feed.next_heard()?;
+                Some(Handed { feed: feed.clone(), entries, last: Some(last) })
+            })
+            .collect()
+    }
+
+    /// Whether something that was told waits for what lies before it.
+    fn is_gap(&self) -> bool {
+        self.feeds.borrow().iter().any(|(feed, _)| feed.heard.waits())
+    }
+
     fn mistrust(&self) {
         for (feed, _) in self.feeds.borrow().iter() {
             feed.mistrust();
         }
     }
+}
+
+/// Entries on their way to the actor of their partition.
+struct Handed {
+    feed: Rc<Feed>,
+    entries: Vec<Entry>,
+    /// The number of the last one, where it was told.
+    last: Option<u64>,
 }
 
 /// Reads until the task is dropped.
@@ -193,10 +278,11 @@ pub async fn run(local: Rc<Local>, feeds: Rc<Feeds>) {
 async fn read_together(local: &Local, feeds: &Feeds) {
     let mut backoff = Backoff::default();
     let mut portion = Portion::new(local.config.api.max_event_bytes, local.config.cluster.threads);
+    let mut told = feeds.listening.as_ref().and_then(|listening| listening.told.borrow_mut().take());
     loop {
         // A partition that joins is not kept waiting behind a read without it: the blocked connection is given up.
         let ended = tokio::select! {
-            ended = read_until_error(local, feeds, &mut portion, &mut backoff) => ended,
+            ended = read_until_error(local, feeds, &mut told, &mut portion, &mut backoff) => ended,
             () = feeds.kept_waiting() => Ok(()),
         };
         if let Err(error) = ended {
@@ -216,6 +302,7 @@ async fn read_together(local: &Local, feeds: &Feeds) {
 async fn read_until_error(
     local: &Local,
     feeds: &Feeds,
+    told: &mut Option<mpsc::Receiver<Vec<Fresh>>>,
     portion: &mut Portion,
     backoff: &mut Backoff,
 ) -> Result<(), Error> {
@@ -238,15 +325,44 @@ async fn read_until_error(
         turns.brought(&found, count);
         let handed = found.into_iter().filter_map(|(partition, entries)| {
             portion.brought(&entries);
-            let feed = chosen.iter().find(|feed| feed.partition == partition)?;
-            Some((feed, entries))
+            let feed = chosen.iter().find(|feed| feed.partition == partition)?.clone();
+            Some(Handed { feed, entries, last: None })
         });
         hand_out(local, feeds, handed).await;
         if turns.is_quiet() {
-            tokio::time::sleep_until((begun + READ_EVERY).into()).await;
+            match told {
+                Some(told) => turns.heard(listen(local, feeds, told, begun, turns.pause()).await),
+                None => tokio::time::sleep_until((begun + READ_EVERY).into()).await,
+            }
         }
     }
     Ok(())
+}
+
+/// Takes what this node publishes until the next look; gives how many entries it was told of.
+async fn listen(
+    local: &Local,
+    feeds: &Feeds,
+    told: &mut mpsc::Receiver<Vec<Fresh>>,
+    begun: Instant,
+    pause: Duration,
+) -> usize {
+    let listening = clock::monotonic();
+    let mut count = 0;
+    loop {
+        for _ in 0..CALLS_HEARD {
+            let Ok(fresh) = told.try_recv() else { break };
+            count += feeds.hear(fresh);
+        }
+        hand_out(local, feeds, feeds.take_heard().into_iter()).await;
+        // What lies before it has been stored by others.
+        let until = if feeds.is_gap() { begun + READ_EVERY } else { listening + pause };
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(until.into()) => return count,
+            Some(fresh) = told.recv() => count += feeds.hear(fresh),
+        }
+    }
 }
 
 /// Which streams the next read names.
@@ -256,13 +372,27 @@ struct Turns {
     full: Vec<Partition>,
     /// The last read was of these alone.
     alone: bool,
-    /// The last read brought something.
+    /// The last read brought something, or something was told since.
     comes: bool,
+    /// How many entries the last read brought, and how many were told after the one before.
+    brought: usize,
+    heard: usize,
     /// Where the next read begins when one cannot name all.
     next: usize,
 }
 
 impl Turns {
+    /// How far apart looks are: longer where most entries are told.
+    fn pause(&self) -> Duration {
+        if self.heard > self.brought { LOOK_EVERY } else { READ_EVERY }
+    }
+
+    /// Notes how many entries were told since the last read.
+    fn heard(&mut self, count: usize) {
+        self.heard = count;
+        self.comes |= count > 0;
+    }
+
     /// Whether entries come, and no more of them than a read may bring.
     fn is_quiet(&self) -> bool {
         self.comes && !self.alone && self.full.is_empty()
@@ -289,7 +419,8 @@ impl Turns {
     /// Notes what a read of at most `count` entries of each brought. After one of the full ones alone it is all the
     /// others' turn.
     fn brought(&mut self, found: &[(Partition, Vec<Entry>)], count: usize) {
-        self.comes = !found.is_empty();
+        self.brought = found.iter().map(|(_, entries)| entries.len()).sum();
+        self.comes = self.brought > 0;
         if !self.alone {
             let full = found.iter().filter(|(_, entries)| entries.len() >= count);
             self.full = full.map(|(partition, _)| *partition).collect();
@@ -363,7 +494,7 @@ async fn read_alone_until_error(
         *has_read = true;
         for (_, entries) in found {
             portion.brought(&entries);
-            hand_over(feeds, feed, entries).await;
+            hand_over(feeds, Handed { feed: feed.clone(), entries, last: None }).await;
             attempts_begun(local, clock::monotonic() + BEGUN_WITHIN).await;
         }
     }
@@ -372,13 +503,13 @@ async fn read_alone_until_error(
 
 /// Hands over what a read brought, and waits until the attempts that it led to have begun, up to [`BEGUN_WITHIN`]: what no
 /// attempt can be made of yet is better left where it is.
-async fn hand_out(local: &Local, feeds: &Feeds, found: impl Iterator<Item = (&Rc<Feed>, Vec<Entry>)>) {
+async fn hand_out(local: &Local, feeds: &Feeds, found: impl Iterator<Item = Handed>) {
     let until = clock::monotonic() + BEGUN_WITHIN;
     let (mut group, mut count) = (Vec::new(), 0);
     let mut found = found.peekable();
-    while let Some((feed, entries)) = found.next() {
-        count += entries.len();
-        group.push(hand_over(feeds, feed, entries));
+    while let Some(handed) = found.next() {
+        count += handed.entries.len();
+        group.push(hand_over(feeds, handed));
         if count >= TOGETHER || found.peek().is_none() {
             // Together, so that what they dispatch goes in one call.
             futures_util::future::join_all(group.drain(..)).await;
@@ -396,14 +527,18 @@ async fn attempts_begun(local: &Local, until: Instant) {
     let _ = tokio::time::timeout_at(until.into(), local.sender.turn()).await;
 }
 
-async fn hand_over(feeds: &Feeds, feed: &Rc<Feed>, entries: Vec<Entry>) {
+async fn hand_over(feeds: &Feeds, Handed { feed, entries, last: number }: Handed) {
     // What was read for one who is gone is not for the next, who reads from the start.
-    let Some(actor) = feeds.actor_of(feed) else { return };
-    let Some(last) = entries.last().map(|entry| entry.id) else { return };
+    let Some(actor) = feeds.actor_of(&feed) else { return };
+    let (Some(last), count) = (entries.last().map(|entry| entry.id), entries.len()) else { return };
     // A partition whose actor is gone is taken anew, and read from the start then.
     let rewinds = feed.read_after.get();
     if actor.send(Arrived { entries, rewinds }).await.is_ok() && feed.rewinds() == rewinds {
         feed.cursor.set(last);
+        match number {
+            Some(number) => feed.heard.taken(number),
+            None => feed.heard.read(count),
+        }
     }
 }
 

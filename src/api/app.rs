@@ -13,6 +13,7 @@ use crate::domain::NodeId;
 use crate::policy::address::Guard;
 use crate::policy::partition::Layout;
 use crate::store;
+use crate::store::publications::fresh::Listeners;
 use crate::store::publications::{Bounds, Intake};
 
 /// What all workers of the node share; made once at start.
@@ -30,6 +31,8 @@ pub struct Shared {
     pub rate_limits: Arc<RateLimits>,
     /// The nodes that live.
     pub live: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    /// Who is told what this node publishes.
+    pub listeners: Arc<Listeners>,
 }
 
 impl Shared {
@@ -42,7 +45,7 @@ impl Shared {
     ) -> Self {
         let authenticator = Arc::new(Authenticator::new(&config.auth));
         let rate_limits = Arc::new(RateLimits::new(&config.api, live.clone()));
-        Self { config, address, layout, authenticator, rate_limits, live }
+        Self { config, address, layout, authenticator, rate_limits, live, listeners: Arc::default() }
     }
 }
 
@@ -96,7 +99,7 @@ impl App {
             max_pending_of_tenant: queue.max_pending_bytes_per_tenant,
         };
         Ok(Self {
-            intake: Intake::new(redis.clone(), keys.clone(), bounds),
+            intake: Intake::new(redis.clone(), keys.clone(), bounds, shared.listeners.clone()),
             guard: Guard { allowed: shared.config.delivery.allowed_networks.clone() },
             sender: Sender::new(&shared.config.delivery)?,
             redis,

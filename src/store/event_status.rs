@@ -420,7 +420,7 @@ mod tests {
         let (timestamp, data) = (Millis(17), "{}".to_owned());
         let publication = Publication { event, timestamp, own_id: true, key: None, data };
         let bounds = Bounds { max_undispatched: 1000, max_pending_of_tenant: 1000 };
-        let intake = Intake::new(redis.clone(), keys.clone(), bounds);
+        let intake = Intake::new(redis.clone(), keys.clone(), bounds, Arc::default());
         publish(&intake, &LAYOUT, &Arc::new(publication)).await.unwrap();
         assert!(look(&own).await, "wherever it lies");
     }

@@ -4,6 +4,7 @@
 //! part; a repeat with the same key completes it.
 //! Sources: Redis `XADD`, `SET`.
 
+pub mod fresh;
 mod intake;
 mod levels;
 
@@ -286,7 +287,8 @@ mod tests {
         let (timestamp, data) = (Millis(1000), "{}".to_owned());
         let publication = Publication { event, timestamp, own_id: false, key: Some("k".into()), data };
         let bounds = Bounds { max_undispatched: 1000, max_pending_of_tenant: 1000 };
-        let (intake, publication) = (Intake::new(redis.clone(), keys.clone(), bounds), Arc::new(publication));
+        let (intake, publication) =
+            (Intake::new(redis.clone(), keys.clone(), bounds, Arc::default()), Arc::new(publication));
         let published = async || publish(&intake, &layout, &publication).await.unwrap();
         assert_eq!(published().await, Published::PartlyStored);
         assert_eq!(run(redis, &["XLEN", &format!("{home}events")]).await, "1");
@@ -314,7 +316,7 @@ mod tests {
         let redis = Redis::new(crate::store::connection::Address::new(&url, limit, limit).unwrap()).unwrap();
         let bounds = Bounds { max_undispatched: 1 << 30, max_pending_of_tenant: 1 << 30 };
         let (intake, layout) = (
-            Intake::new(redis, Keys::new("sw:"), bounds),
+            Intake::new(redis, Keys::new("sw:"), bounds, Arc::default()),
             Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 },
         );
         let publication = |n: u64| {

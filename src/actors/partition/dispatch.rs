@@ -50,7 +50,8 @@ impl PartitionActor {
             return;
         }
         let now = clock::monotonic();
-        let (round, due) = self.local.dispatches.rounds.at(now);
+        let threads = self.local.config.cluster.threads;
+        let (round, due) = self.local.dispatches.rounds.at(now, self.tenure.partition, threads);
         // Who waits for the end of everything here waits for all of it, and so does a control entry for the events before it.
         let is_awaited = self.draining || !self.arrived.is_empty();
         let due = if is_awaited || self.round < round { now } else { due };

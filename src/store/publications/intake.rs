@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redis::{Pipeline, RedisResult, Value};
 use tokio::sync::oneshot;
 
+use super::fresh::{Fresh, Listeners};
 use super::levels::{Levels, Way};
 use super::{Bounds, Item, PUBLISH, Role, Stored, read_stored};
 use crate::clock;
 use crate::domain::Partition;
-use crate::store::events::{text, unreadable};
+use crate::store::events::{Entry, EntryKind, text, unreadable};
 use crate::store::meter::{Called, measured};
 use crate::store::{Error, Keys, Redis};
 
@@ -39,12 +40,13 @@ pub struct Intake {
     bounds: Bounds,
     queue: Arc<Mutex<Queue>>,
     levels: Arc<Mutex<Levels>>,
+    listeners: Arc<Listeners>,
 }
 
 impl Intake {
-    /// For the thread that `redis` belongs to.
-    pub fn new(redis: Redis, keys: Keys, bounds: Bounds) -> Self {
-        Self { redis, keys, bounds, queue: Arc::default(), levels: Arc::default() }
+    /// For the thread that `redis` belongs to; tells `listeners` what it stores.
+    pub fn new(redis: Redis, keys: Keys, bounds: Bounds, listeners: Arc<Listeners>) -> Self {
+        Self { redis, keys, bounds, queue: Arc::default(), levels: Arc::default(), listeners }
     }
 
     /// Stores an event in one partition. Dropping the future leaves open whether it is stored.
@@ -194,7 +196,9 @@ impl Intake {
         let asked = self.redis.ask_together::<Vec<RedisResult<Value>>>(&transaction.pipeline);
         match measured(Called::Publish, asked).await {
             Ok(answers) if answers.len() == transaction.pipeline.len() => {
-                transaction.read(items, &answers, &mut self.levels())
+                let stored = transaction.read(items, &answers, &mut self.levels());
+                self.listeners.tell(transaction.fresh(items, &answers, &self.listeners));
+                stored
             }
             Ok(_) => self.failed(&unreadable("publish"), items.len()),
             // The script says why, and of the next ones too.
@@ -230,29 +234,62 @@ impl Drop for Running<'_> {
 /// Events that are stored without a look, in one step.
 struct Transaction {
     pipeline: Pipeline,
-    /// Where the answers of each partition's count lie.
-    counts: Vec<(Partition, usize)>,
+    /// Where the answers of each item begin.
+    begins: Vec<usize>,
+    shares: Vec<Share>,
+}
+
+/// What a transaction stores in one partition.
+struct Share {
+    partition: Partition,
+    /// Of the items, in their order.
+    items: Vec<usize>,
+    /// Where the answers of its counts lie: of bytes, and behind that of entries.
+    counts: usize,
 }
 
 impl Transaction {
     fn of(items: &[(&Item, Way)], keys: &Keys) -> Self {
-        let mut pipeline = Pipeline::with_capacity(4 * items.len());
+        let mut pipeline = Pipeline::with_capacity(5 * items.len());
         pipeline.atomic().ignore_errors();
-        let mut bytes: Vec<(Partition, usize)> = Vec::new();
-        for (item, way) in items {
+        let (mut begins, mut shares) = (Vec::with_capacity(items.len()), Vec::<Share>::new());
+        for (at, (item, way)) in items.iter().enumerate() {
+            begins.push(pipeline.len());
             item.add_plainly(&mut pipeline, keys, *way);
-            let size = item.publication.event.body.len();
-            match bytes.iter_mut().find(|(partition, _)| *partition == item.partition) {
-                Some((_, bytes)) => *bytes += size,
-                None => bytes.push((item.partition, size)),
+            match shares.iter_mut().find(|share| share.partition == item.partition) {
+                Some(share) => share.items.push(at),
+                None => shares.push(Share { partition: item.partition, items: vec![at], counts: 0 }),
             }
         }
-        let mut counts = Vec::with_capacity(bytes.len());
-        for (partition, bytes) in bytes {
-            counts.push((partition, pipeline.len()));
-            pipeline.cmd("HINCRBY").arg(keys.key(partition, "usage")).arg("undispatched").arg(bytes);
+        for share in &mut shares {
+            share.counts = pipeline.len();
+            let usage = keys.key(share.partition, "usage");
+            let bytes: usize = share.items.iter().map(|at| items[*at].0.publication.event.body.len()).sum();
+            pipeline.cmd("HINCRBY").arg(&usage).arg("undispatched").arg(bytes);
+            pipeline.cmd("HINCRBY").arg(&usage).arg("added").arg(share.items.len());
         }
-        Self { pipeline, counts }
+        Self { pipeline, begins, shares }
+    }
+
+    /// What it stored in partitions that somebody listens for.
+    fn fresh<'a>(
+        &'a self,
+        items: &'a [(&Item, Way)],
+        answers: &'a [RedisResult<Value>],
+        listeners: &'a Listeners,
+    ) -> impl Iterator<Item = Fresh> + 'a {
+        let entry = |at: usize| {
+            let (item, way) = items[at];
+            let stored = answers.get(self.begins[at] + item.place_of_entry(way))?;
+            let id = text(stored.as_ref().ok()?)?.parse().ok()?;
+            Some(Entry { id, kind: EntryKind::Event(item.publication.event.clone()) })
+        };
+        let listened = self.shares.iter().filter(|share| listeners.has(share.partition));
+        listened.filter_map(move |share| {
+            let Some(Ok(Value::Int(last))) = answers.get(share.counts + 1) else { return None };
+            let entries = share.items.iter().map(|at| entry(*at)).collect::<Option<Vec<_>>>()?;
+            Some(Fresh { partition: share.partition, entries, last: u64::try_from(*last).ok()? })
+        })
     }
 
     /// What became of each, and notes how full partitions and tenants are.
@@ -262,18 +299,18 @@ impl Transaction {
         answers: &[RedisResult<Value>],
         levels: &mut Levels,
     ) -> Vec<Result<Stored, Error>> {
-        for (partition, at) in &self.counts {
-            match answers.get(*at) {
+        for Share { partition, counts, .. } in &self.shares {
+            match answers.get(*counts) {
                 Some(Ok(Value::Int(bytes))) => {
                     levels.tell(*partition, u64::try_from(*bytes).unwrap_or_default())
                 }
                 _ => levels.forget(*partition),
             }
         }
-        let (mut answers, now) = (answers.iter(), clock::monotonic());
+        let now = clock::monotonic();
         let mut stored = Vec::with_capacity(items.len());
-        for (item, way) in items {
-            let answer = item.read_plainly(&mut answers, *way);
+        for ((item, way), begin) in items.iter().zip(&self.begins) {
+            let answer = item.read_plainly(answers.get(*begin..).unwrap_or_default(), *way);
             match &answer {
                 Ok((_, pending)) => {
                     if let Some(pending) = pending {
@@ -307,22 +344,23 @@ impl Item {
         }
     }
 
-    /// How many shards hold it, and how much its tenant has pending if that was asked.
-    fn read_plainly<'a>(
-        &self,
-        answers: &mut impl Iterator<Item = &'a RedisResult<Value>>,
-        way: Way,
-    ) -> Result<(u8, Option<u64>), Error> {
-        let mut next = || match answers.next() {
+    /// Behind how many other answers of [`Self::add_plainly`] that of the entry's own command lies.
+    fn place_of_entry(&self, way: Way) -> usize {
+        usize::from(matches!(self.role, Role::Home)) + usize::from(way == Way::Ask)
+    }
+
+    /// How many shards hold it, and how much its tenant has pending if that was asked. `answers` begin with its own.
+    fn read_plainly(&self, answers: &[RedisResult<Value>], way: Way) -> Result<(u8, Option<u64>), Error> {
+        let at = |place: usize| match answers.get(place) {
             Some(Ok(value)) => Ok(value),
             Some(Err(error)) => Err(Error::from(error.clone())),
             None => Err(unreadable("publish")),
         };
-        // All are taken before the first fault ends it.
-        let shards = matches!(self.role, Role::Home).then(&mut next);
-        let pending = (way == Way::Ask).then(&mut next);
-        next()?;
-        // From here on it is stored, whatever else lies in a key's place.
+        let entry = self.place_of_entry(way);
+        at(entry)?;
+        let shards = matches!(self.role, Role::Home).then(|| at(0));
+        let pending = (way == Way::Ask).then(|| at(entry - 1));
+        // It is stored, whatever else lies in a key's place.
         let told = Self::told(shards, pending);
         told.map_err(|_| Error::unanswered())
     }

@@ -36,7 +36,7 @@ local function disable(webhook, reason)
   if not version then return end
   local head = string.format('%.0f 0 %.0f %s\n', version + 1, now, reason)
   redis.call('HSET', P .. 'webhooks', webhook, head .. rest)
-  redis.call('XADD', P .. 'events', '*', 'k', 'changed', 'w', webhook)
+  add_entry('k', 'changed', 'w', webhook)
 end
 
 -- A delivery is over: `how` is delivered, dead, or dropped where it can wait nowhere.
@@ -75,7 +75,7 @@ local function note(item, state, word)
   if item.disable == 'failing' and not was_failing then
     -- Its failures were forgotten since that was decided: it is switched on, or was just meant to be. Whoever decided
     -- it holds the webhook for switched off, and reads it again.
-    part(item, 'events:', redis.call, 'XADD', P .. 'events', '*', 'k', 'changed', 'w', item.webhook)
+    part(item, 'events:', add_entry, 'k', 'changed', 'w', item.webhook)
     return
   end
   part(item, 'disable:', disable, item.webhook, item.disable)

@@ -24,11 +24,11 @@ local function store(role, id, kind, tenant_text, tenant, body, trace, once, eve
   -- Read before anything is written: what cannot be read has stored nothing.
   local shards = role == 'home' and redis.call('HGET', P .. 'tenant:' .. tenant, 'shards') or '1'
 
-  local stream, entry = P .. 'events', nil
+  local entry
   if trace == '' then
-    entry = redis.call('XADD', stream, '*', 'k', 'event', 'e', id, 't', kind, 'n', tenant_text, 'b', body)
+    entry = add_entry('k', 'event', 'e', id, 't', kind, 'n', tenant_text, 'b', body)
   else
-    entry = redis.call('XADD', stream, '*', 'k', 'event', 'e', id, 't', kind, 'n', tenant_text, 'b', body, 'c', trace)
+    entry = add_entry('k', 'event', 'e', id, 't', kind, 'n', tenant_text, 'b', body, 'c', trace)
   end
   redis.call('HINCRBY', P .. 'usage', 'undispatched', #body)
   if role ~= 'home' then

@@ -35,5 +35,5 @@ if redis.call('XLEN', P .. 'events') >= tonumber(most) then return 'full' end
 redis.call('SET', once, 1, 'EX', remember)
 -- The record must not end before the dispatch, which then decides how long it lives.
 redis.call('EXPIRE', key, hold, 'GT')
-redis.call('XADD', P .. 'events', '*', 'k', 'resend', 'w', webhook, 'e', id, 'h', event, 't', kind)
+add_entry('k', 'resend', 'w', webhook, 'e', id, 'h', event, 't', kind)
 return 'queued'

@@ -3,5 +3,5 @@
 -- entry. A repeat finds no record and changes nothing. Frees memory in the end, hence the flag.
 local _, webhook, owner, tenant = unpack(ARGV)
 if redis.call('HDEL', P .. 'webhooks', webhook) == 0 then return 0 end
-redis.call('XADD', P .. 'events', '*', 'k', 'deleted', 'w', webhook, 'o', owner, 'n', tenant)
+add_entry('k', 'deleted', 'w', webhook, 'o', owner, 'n', tenant)
 return 1

@@ -13,5 +13,5 @@ if forget == '1' then
   redis.call('HINCRBY', P .. 'count:' .. webhook, 'turn', 1)
   redis.call('ZREM', P .. 'breakers', webhook)
 end
-redis.call('XADD', P .. 'events', '*', 'k', 'changed', 'w', webhook)
+add_entry('k', 'changed', 'w', webhook)
 return 1
