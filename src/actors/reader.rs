@@ -405,6 +405,7 @@ impl Turns {
             open.iter().filter(|feed| full.contains(&feed.partition)).cloned().collect();
         self.alone = !more.is_empty();
         if self.alone {
+            far_behind(&mut more);
             more.truncate(limit);
             return (more, None);
         }
@@ -426,6 +427,15 @@ impl Turns {
             self.full = full.map(|(partition, _)| *partition).collect();
         }
     }
+}
+
+/// Leaves of some feeds those that are farthest behind: while more comes than can be attempted, every stream brings all that it is asked
+/// for, and a busy one among quiet ones would wait for seconds what those wait for tenths.
+fn far_behind(feeds: &mut Vec<Rc<Feed>>) {
+    let newest = feeds.iter().map(|feed| feed.cursor().ms).max().unwrap_or_default();
+    let behind = |feed: &Feed| newest.saturating_sub(feed.cursor().ms);
+    let most = feeds.iter().map(|feed| behind(feed)).max().unwrap_or_default();
+    feeds.retain(|feed| behind(feed) >= most / 2);
 }
 
 /// One reader for each partition, from when it joins until it is removed.
@@ -574,6 +584,17 @@ mod tests {
         }
         turns.brought(&[], 4);
         assert_eq!(turns.choose(feeds(4), 5, 100).1, Some(BLOCK_SHORT), "one is left out, and nothing comes");
+    }
+
+    #[test]
+    fn of_streams_that_have_more_those_that_are_far_behind_are_read_alone() {
+        let mut turns = Turns::default();
+        let open = feeds(4);
+        for (feed, ms) in open.iter().zip([5000, 2000, 4900, 3400]) {
+            feed.cursor.set(EntryId { ms, seq: 0 });
+        }
+        turns.brought(&[0, 1, 2, 3].map(|n| (Partition(n), entries(7))), 7);
+        assert_eq!(named(&turns.choose(open, 4, 100).0), [1, 3]);
     }
 
     #[test]
