@@ -72,3 +72,118 @@ impl Listeners {
         self.ears.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::domain::{EntryId, Event, EventId, Millis, Shard, WebhookId};
+    use crate::policy::partition::Layout;
+    use crate::store::events::{EntryKind, Position, read};
+    use crate::store::keys::event_hash;
+    use crate::store::publications::{Bounds, Intake, Publication, Published, publish};
+    use crate::store::testing::TestRedis;
+    use crate::store::{Keys, resend};
+
+    const LAYOUT: Layout = Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 };
+    const BOUNDS: Bounds = Bounds { max_undispatched: 1 << 30, max_pending_of_tenant: 1 << 30 };
+
+    fn publication(tenant: &str, n: u64) -> Arc<Publication> {
+        let event = Event {
+            id: EventId::made(Millis(1000), u128::from(n) << 48),
+            event_type: Arc::from("lead.created"),
+            tenant: tenant.parse().unwrap(),
+            body: Bytes::from(format!("{{\"n\":{n}}}")),
+            trace: None,
+        };
+        Arc::new(Publication { event, timestamp: Millis(1000), own_id: false, key: None, data: "{}".into() })
+    }
+
+    /// What was told so far: of each call the partition, the number of its last entry, and the ids of its events.
+    fn heard(told: &mut Receiver<Vec<Fresh>>) -> Vec<(Partition, u64, Vec<EventId>)> {
+        let calls = std::iter::from_fn(|| told.try_recv().ok()).flatten();
+        let ids = |entries: Vec<Entry>| {
+            let id = |entry: Entry| match entry.kind {
+                EntryKind::Event(event) => event.id,
+                other => panic!("{other:?}"),
+            };
+            entries.into_iter().map(id).collect()
+        };
+        calls.map(|Fresh { partition, entries, last }| (partition, last, ids(entries))).collect()
+    }
+
+    #[tokio::test]
+    async fn who_listens_is_told_what_was_stored_and_how_many_entries_there_were_before() {
+        let server = TestRedis::start().await;
+        let (redis, keys, listeners) = (&server.redis, Keys::new("sw:"), Arc::new(Listeners::default()));
+        let intake = Intake::new(redis.clone(), keys.clone(), BOUNDS, listeners.clone());
+        let publish = async |n| publish(&intake, &LAYOUT, &publication("org:demo", n)).await.unwrap();
+        let home = LAYOUT.home_of(&"org:demo".parse().unwrap());
+        let (ear, mut told) = channel(8);
+        // Nobody listens yet; the first one is stored by the script, which tells nobody.
+        assert_eq!((publish(1).await, publish(2).await), (Published::New, Published::New));
+        listeners.listen(home, ear.clone());
+        publish(3).await;
+        let three = publication("org:demo", 3);
+        let first = heard(&mut told);
+        assert_eq!(first, [(home, 3, vec![three.event.id.clone()])]);
+        // A control entry lies between.
+        let webhook = WebhookId::new(Shard(0), "abcdefghijklmnopqrstuv");
+        let record = format!("event:{}", event_hash(&three.event.tenant, &three.event.id));
+        for (key, field, value) in [("webhooks", webhook.as_str(), "1 1 "), (&*record, "body", "{}")] {
+            redis
+                .query::<u64>(redis::cmd("HSET").arg(keys.key(home, key)).arg(field).arg(value))
+                .await
+                .unwrap();
+        }
+        let again = (&three.event.id, "lead.created");
+        let queued = resend::resend(redis, &keys, home, &three.event.tenant, &webhook, again).await.unwrap();
+        assert_eq!(queued, resend::Resent::Queued);
+        // Two together.
+        futures_util::join!(publish(4), publish(5));
+        let numbers: Vec<_> = heard(&mut told).into_iter().map(|(_, last, ids)| (last, ids.len())).collect();
+        assert_eq!(numbers.iter().map(|(_, count)| count).sum::<usize>(), 2);
+        assert_eq!(numbers.last().unwrap().0, 6);
+        listeners.leave(home);
+        publish(6).await;
+        assert_eq!(heard(&mut told), []);
+    }
+
+    #[tokio::test]
+    async fn what_is_told_is_what_is_read() {
+        let server = TestRedis::start().await;
+        let (redis, keys, listeners) = (&server.redis, Keys::new("sw:"), Arc::new(Listeners::default()));
+        let intake = Intake::new(redis.clone(), keys.clone(), BOUNDS, listeners.clone());
+        let home = LAYOUT.home_of(&"org:demo".parse().unwrap());
+        let (ear, mut told) = channel(8);
+        listeners.listen(home, ear);
+        for n in 0..3 {
+            publish(&intake, &LAYOUT, &publication("org:demo", n)).await.unwrap();
+        }
+        let told: Vec<Entry> =
+            std::iter::from_fn(|| told.try_recv().ok()).flatten().flat_map(|fresh| fresh.entries).collect();
+        let mut connection = redis.open_own("any", Duration::ZERO).await.unwrap();
+        let start = [Position { partition: home, after: EntryId::ZERO }];
+        let read = read(&mut connection, &keys, &start, 10, None).await.unwrap().remove(0).1;
+        assert_eq!(format!("{told:?}"), format!("{:?}", &read[1..]));
+        assert_eq!(told.len(), 2, "the first one was stored by the script");
+    }
+
+    #[test]
+    fn who_does_not_keep_up_is_not_waited_for() {
+        let listeners = Listeners::default();
+        let (ear, mut told) = channel(1);
+        listeners.listen(Partition(1), ear.clone());
+        listeners.listen(Partition(2), ear);
+        let fresh = |partition| Fresh { partition: Partition(partition), entries: Vec::new(), last: 1 };
+        listeners.tell([fresh(1), fresh(2), fresh(3)].into_iter());
+        listeners.tell([fresh(1)].into_iter());
+        assert_eq!(told.try_recv().unwrap().len(), 2, "in one message");
+        assert!(told.try_recv().is_err());
+    }
+}
