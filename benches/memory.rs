@@ -34,8 +34,9 @@ const ANSWER_BYTES: usize = 4096;
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// The kinds of keys that grow with the events, and what they hold.
-const KINDS: [(&str, &str); 6] = [
+const KINDS: [(&str, &str); 7] = [
     ("event", "event record: body, and where it stands"),
+    ("delivered", "the same of an event that arrived everywhere at once"),
     ("idem", "the publisher's id, for 24 hours"),
     ("mbox", "mailbox entry"),
     ("log", "row of the log"),

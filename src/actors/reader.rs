@@ -14,6 +14,7 @@
 
 mod heard;
 mod portion;
+mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -27,23 +28,15 @@ use tokio::sync::{Notify, mpsc};
 
 use self::heard::Heard;
 use self::portion::Portion;
+use self::turns::{BLOCK, READ_EVERY, Turns};
 use super::local::{Backoff, Local};
 use super::partition::{Arrived, PartitionActor};
 use crate::clock;
 use crate::domain::{EntryId, Partition};
 use crate::store::Error;
 use crate::store::events::{self, Entry, Position};
-use crate::store::publications::fresh::{Ear, Fresh, Listeners};
+use crate::store::publications::fresh::{Fresh, Listener, Listeners};
 
-/// How long a read waits for something to arrive when every partition is being read.
-const BLOCK: Duration = Duration::from_millis(500);
-/// The same while a partition is left out and may want to be read again.
-const BLOCK_SHORT: Duration = Duration::from_millis(20);
-/// How far apart reads begin while they bring something. To wait for entries in 64 streams costs Redis 200 µs each time,
-/// however few of them come; a look costs 30. So while entries come it is looked, and not more often than this.
-const READ_EVERY: Duration = Duration::from_millis(1);
-/// The same while most comes from this node and need not be read: others' entries wait so long at most.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Calls of publishers on this node whose entries wait to be taken; of more of them the entries are read.
 const CALLS_HEARD: usize = 64;
 /// Entries that are handed over together.
@@ -100,7 +93,7 @@ impl Feed {
     /// What lies right behind the last entry that was read, as this node's publishers tell, with the number of its last one.
     fn next_heard(&self) -> Option<(Vec<Entry>, u64)> {
         self.read_after.set(self.rewinds.get());
-        self.heard.next(self.cursor.get()).filter(|_| self.open.get())
+        self.heard.next(self.cursor.get())
     }
 
     /// Where a read begins now.
@@ -135,7 +128,7 @@ pub struct Feeds {
 #[derive(Debug)]
 struct Listening {
     listeners: Arc<Listeners>,
-    ear: Ear,
+    listener: Listener,
     /// Taken by the reader.
     told: RefCell<Option<mpsc::Receiver<Vec<Fresh>>>>,
 }
@@ -143,15 +136,15 @@ struct Listening {
 impl Feeds {
     /// No feeds; what this node publishes into them is told by `listeners`.
     pub fn listening(listeners: Arc<Listeners>) -> Self {
-        let (ear, told) = mpsc::channel(CALLS_HEARD);
-        let listening = Some(Listening { listeners, ear, told: RefCell::new(Some(told)) });
+        let (listener, told) = mpsc::channel(CALLS_HEARD);
+        let listening = Some(Listening { listeners, listener, told: RefCell::new(Some(told)) });
         Self { listening, ..Self::default() }
     }
 
     /// Begins to read a partition from the start.
     pub fn add(&self, feed: Rc<Feed>, actor: Addr<PartitionActor>) {
-        if let Some(Listening { listeners, ear, .. }) = &self.listening {
-            listeners.listen(feed.partition, ear.clone());
+        if let Some(Listening { listeners, listener, .. }) = &self.listening {
+            listeners.listen(feed.partition, listener.clone());
         }
         self.feeds.borrow_mut().push((feed, actor));
         self.has_new.set(true);
@@ -234,14 +227,28 @@ impl Feeds {
         count
     }
 
-    /// What was told and can be handed over.
+    /// Leaves what was told and not taken to be read.
+    fn miss(&self, told: &mut Option<mpsc::Receiver<Vec<Fresh>>>) {
+        if let Some(told) = told {
+            (0..CALLS_HEARD).take_while(|_| told.try_recv().is_ok()).for_each(drop);
+        }
+        self.feeds.borrow().iter().for_each(|(feed, _)| feed.heard.miss());
+    }
+
+    /// Where each stands is not known by number any more.
+    fn forget_numbers(&self) {
+        self.feeds.borrow().iter().for_each(|(feed, _)| feed.heard.forget());
+    }
+
+    /// What was told and can be handed over. Of one that has enough to do it is left to be read.
     fn take_heard(&self) -> Vec<Handed> {
         let feeds = self.feeds.borrow();
+        feeds.iter().filter(|(feed, _)| !feed.open.get()).for_each(|(feed, _)| feed.heard.miss());
         let waiting = feeds.iter().map(|(feed, _)| feed).filter(|feed| feed.heard.waits());
         waiting
             .filter_map(|feed| {
                 let (entries, last) = feed.next_heard()?;
-                Some(Handed { feed: feed.clone(), entries, last: Some(last) })
+                Some(Handed { feed: feed.clone(), entries, last_number: Some(last) })
             })
             .collect()
     }
@@ -263,7 +270,7 @@ struct Handed {
     feed: Rc<Feed>,
     entries: Vec<Entry>,
     /// The number of the last one, where it was told.
-    last: Option<u64>,
+    last_number: Option<u64>,
 }
 
 /// Reads until the task is dropped.
@@ -285,6 +292,9 @@ async fn read_together(local: &Local, feeds: &Feeds) {
             ended = read_until_error(local, feeds, &mut told, &mut portion, &mut backoff) => ended,
             () = feeds.kept_waiting() => Ok(()),
         };
+        // Another server may have numbered them otherwise.
+        feeds.miss(&mut told);
+        feeds.forget_numbers();
         if let Err(error) = ended {
             tracing::warn!(%error, "reading events failed");
             if error.is_of_another_server() {
@@ -326,14 +336,17 @@ async fn read_until_error(
         let handed = found.into_iter().filter_map(|(partition, entries)| {
             portion.brought(&entries);
             let feed = chosen.iter().find(|feed| feed.partition == partition)?.clone();
-            Some(Handed { feed, entries, last: None })
+            Some(Handed { feed, entries, last_number: None })
         });
         hand_out(local, feeds, handed).await;
-        if turns.is_quiet() {
-            match told {
-                Some(told) => turns.heard(listen(local, feeds, told, begun, turns.pause()).await),
-                None => tokio::time::sleep_until((begun + READ_EVERY).into()).await,
-            }
+        if !turns.is_quiet() {
+            // It lies behind what is being read.
+            feeds.miss(told);
+        } else if let Some(told) = told {
+            let pause = turns.pause();
+            turns.heard(listen(local, feeds, told, begun, pause).await);
+        } else {
+            tokio::time::sleep_until((begun + READ_EVERY).into()).await;
         }
     }
     Ok(())
@@ -363,79 +376,6 @@ async fn listen(
             Some(fresh) = told.recv() => count += feeds.hear(fresh),
         }
     }
-}
-
-/// Which streams the next read names.
-#[derive(Debug, Default)]
-struct Turns {
-    /// The streams that brought all that they were asked for, in a read of them and others.
-    full: Vec<Partition>,
-    /// The last read was of these alone.
-    alone: bool,
-    /// The last read brought something, or something was told since.
-    comes: bool,
-    /// How many entries the last read brought, and how many were told after the one before.
-    brought: usize,
-    heard: usize,
-    /// Where the next read begins when one cannot name all.
-    next: usize,
-}
-
-impl Turns {
-    /// How far apart looks are: longer where most entries are told.
-    fn pause(&self) -> Duration {
-        if self.heard > self.brought { LOOK_EVERY } else { READ_EVERY }
-    }
-
-    /// Notes how many entries were told since the last read.
-    fn heard(&mut self, count: usize) {
-        self.heard = count;
-        self.comes |= count > 0;
-    }
-
-    /// Whether entries come, and no more of them than a read may bring.
-    fn is_quiet(&self) -> bool {
-        self.comes && !self.alone && self.full.is_empty()
-    }
-
-    /// At most `limit` of the `open` ones of `all`, and how long a read of them may wait; `None` = not at all.
-    fn choose(&mut self, open: Vec<Rc<Feed>>, all: usize, limit: usize) -> (Vec<Rc<Feed>>, Option<Duration>) {
-        let full = std::mem::take(&mut self.full);
-        let mut more: Vec<Rc<Feed>> =
-            open.iter().filter(|feed| full.contains(&feed.partition)).cloned().collect();
-        self.alone = !more.is_empty();
-        if self.alone {
-            far_behind(&mut more);
-            more.truncate(limit);
-            return (more, None);
-        }
-        let count = open.len();
-        let chosen: Vec<Rc<Feed>> =
-            open.into_iter().cycle().skip(self.next % count).take(count.min(limit)).collect();
-        self.next = (self.next + chosen.len()) % count;
-        let block = if chosen.len() == all { BLOCK } else { BLOCK_SHORT };
-        (chosen, (!self.comes).then_some(block))
-    }
-
-    /// Notes what a read of at most `count` entries of each brought. After one of the full ones alone it is all the
-    /// others' turn.
-    fn brought(&mut self, found: &[(Partition, Vec<Entry>)], count: usize) {
-        self.brought = found.iter().map(|(_, entries)| entries.len()).sum();
-        self.comes = self.brought > 0;
-        if !self.alone {
-            let full = found.iter().filter(|(_, entries)| entries.len() >= count);
-            self.full = full.map(|(partition, _)| *partition).collect();
-        }
-    }
-}
-
-/// Leaves of some feeds those that are farthest behind: while more comes than can be attempted, every stream brings all that it is asked
-/// for, and a busy one among quiet ones would wait for seconds what those wait for tenths.
-fn far_behind(feeds: &mut Vec<Rc<Feed>>) {
-    let newest = feeds.iter().map(|feed| feed.cursor().ms).max().unwrap_or_default();
-    let behind = |feed: &Feed| newest.saturating_sub(feed.cursor().ms);
-    let most = feeds.iter().map(|feed| behind(feed)).max().unwrap_or_default();
-    feeds.retain(|feed| behind(feed) >= most / 2);
 }
 
 /// One reader for each partition, from when it joins until it is removed.
@@ -504,7 +444,7 @@ async fn read_alone_until_error(
         *has_read = true;
         for (_, entries) in found {
             portion.brought(&entries);
-            hand_over(feeds, Handed { feed: feed.clone(), entries, last: None }).await;
+            hand_over(feeds, Handed { feed: feed.clone(), entries, last_number: None }).await;
             attempts_begun(local, clock::monotonic() + BEGUN_WITHIN).await;
         }
     }
@@ -537,7 +477,7 @@ async fn attempts_begun(local: &Local, until: Instant) {
     let _ = tokio::time::timeout_at(until.into(), local.sender.turn()).await;
 }
 
-async fn hand_over(feeds: &Feeds, Handed { feed, entries, last: number }: Handed) {
+async fn hand_over(feeds: &Feeds, Handed { feed, entries, last_number }: Handed) {
     // What was read for one who is gone is not for the next, who reads from the start.
     let Some(actor) = feeds.actor_of(&feed) else { return };
     let (Some(last), count) = (entries.last().map(|entry| entry.id), entries.len()) else { return };
@@ -545,63 +485,9 @@ async fn hand_over(feeds: &Feeds, Handed { feed, entries, last: number }: Handed
     let rewinds = feed.read_after.get();
     if actor.send(Arrived { entries, rewinds }).await.is_ok() && feed.rewinds() == rewinds {
         feed.cursor.set(last);
-        match number {
+        match last_number {
             Some(number) => feed.heard.taken(number),
             None => feed.heard.read(count),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::events::EntryKind;
-
-    fn feeds(count: u16) -> Vec<Rc<Feed>> {
-        (0..count).map(|n| Rc::new(Feed::new(Partition(n)))).collect()
-    }
-
-    fn entries(count: usize) -> Vec<Entry> {
-        let kind = || EntryKind::Unreadable(String::new());
-        (0..count).map(|_| Entry { id: EntryId::ZERO, kind: kind() }).collect()
-    }
-
-    fn named(chosen: &[Rc<Feed>]) -> Vec<u16> {
-        chosen.iter().map(|feed| feed.partition.0).collect()
-    }
-
-    #[test]
-    fn a_stream_that_has_more_is_read_alone_every_other_time() {
-        let mut turns = Turns::default();
-        let block_of = |n| (n == 0).then_some(BLOCK);
-        for n in 0..3 {
-            let (chosen, block) = turns.choose(feeds(4), 4, 100);
-            assert_eq!((named(&chosen), block), (vec![0, 1, 2, 3], block_of(n)));
-            turns.brought(&[(Partition(1), entries(4)), (Partition(2), entries(3))], 4);
-            let (chosen, block) = turns.choose(feeds(4), 4, 100);
-            assert_eq!((named(&chosen), block), (vec![1], None));
-            turns.brought(&[(Partition(1), entries(16))], 16);
-        }
-        turns.brought(&[], 4);
-        assert_eq!(turns.choose(feeds(4), 5, 100).1, Some(BLOCK_SHORT), "one is left out, and nothing comes");
-    }
-
-    #[test]
-    fn of_streams_that_have_more_those_that_are_far_behind_are_read_alone() {
-        let mut turns = Turns::default();
-        let open = feeds(4);
-        for (feed, ms) in open.iter().zip([5000, 2000, 4900, 3400]) {
-            feed.cursor.set(EntryId { ms, seq: 0 });
-        }
-        turns.brought(&[0, 1, 2, 3].map(|n| (Partition(n), entries(7))), 7);
-        assert_eq!(named(&turns.choose(open, 4, 100).0), [1, 3]);
-    }
-
-    #[test]
-    fn where_a_read_cannot_name_all_they_take_turns() {
-        let mut turns = Turns::default();
-        let reads: Vec<Vec<u16>> = (0..4).map(|_| named(&turns.choose(feeds(5), 5, 2).0)).collect();
-        assert_eq!(reads, [[0, 1], [2, 3], [4, 0], [1, 2]]);
-        assert_eq!(turns.choose(feeds(5), 5, 2).1, Some(BLOCK_SHORT));
     }
 }

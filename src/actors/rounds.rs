@@ -55,10 +55,10 @@ impl Rounds {
     /// The round of a partition at `now`, one of so many threads' partitions, and when its next one begins.
     pub fn at(&self, now: Instant, partition: Partition, threads: usize) -> (u64, Instant) {
         if now >= self.due.get() {
-            let late = now.saturating_duration_since(self.due.get()).as_secs_f64();
+            let late = now.saturating_duration_since(self.due.get());
             let length = self.next_length(now);
             // No more than a whole round is caught up with.
-            let parts = 1 + (late / length.as_secs_f64().max(f64::MIN_POSITIVE)).min(f64::from(PARTS)) as u64;
+            let parts = 1 + (late.as_nanos() / length.as_nanos().max(1)).min(u128::from(PARTS)) as u64;
             self.part.set(self.part.get() + parts);
             self.due.set(now + length);
         }

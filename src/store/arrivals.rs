@@ -28,7 +28,7 @@ use super::meter::{Called, measured};
 use super::outcomes::{Outcome, millis_of};
 use super::script::Section;
 use super::stats::hours::Slots;
-use super::{Error, Keys, Redis, arrived, keys, leases, stats};
+use super::{Error, Keys, Redis, delivered_record, keys, leases, stats};
 use crate::domain::{EntryId, Event, Millis, Receipt};
 use crate::policy::trace;
 
@@ -249,8 +249,8 @@ impl<'a> Transaction<'a> {
         let hash = hash.unwrap_or_else(|| keys::event_hash(&event.tenant, &event.id));
         let span = event.trace.map(|publish| trace::dispatch(publish, section.partition, entry));
         let webhooks = outcomes.iter().map(|outcome| &outcome.webhook);
-        let record = arrived::encode(&event.event_type, span, self.now, webhooks, &event.body);
-        self.pipeline.cmd("SET").arg(format!("{prefix}arrived:{hash}")).arg(record);
+        let record = delivered_record::encode(&event.event_type, span, self.now, webhooks, &event.body);
+        self.pipeline.cmd("SET").arg(format!("{prefix}delivered:{hash}")).arg(record);
         self.pipeline.arg("EX").arg(self.limits.closed.as_secs());
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Cmd;
 
-use super::arrived::{self, Arrived};
+use super::delivered_record;
 use super::events::{Field, RawEntry, entries_of};
 use super::keys::{event_hash, idempotency_hash, tenant_hash};
 use super::{Error, Keys, Redis};
@@ -138,42 +138,40 @@ struct Search<'a> {
 impl Search<'_> {
     /// What the records say, put together.
     async fn recorded(&self, partitions: &[Partition]) -> Result<Option<EventStatus>, Error> {
-        let hash = event_hash(self.tenant, self.id);
-        let arrived =
-            |at: &Partition| redis::cmd("EXISTS").arg(arrived::key(self.keys, *at, &hash)).to_owned();
+        let whole = |at: &Partition| redis::cmd("EXISTS").arg(self.delivered_record(*at)).to_owned();
         let record = |at: &Partition| redis::cmd("HEXISTS").arg(self.record(*at)).arg("body").to_owned();
-        let looks: Vec<Cmd> = partitions.iter().flat_map(|at| [arrived(at), record(at)]).collect();
+        let looks: Vec<Cmd> = partitions.iter().flat_map(|at| [whole(at), record(at)]).collect();
         let there: Vec<bool> = self.redis.each(&looks).await?;
         let (mut body, mut deliveries) = (None, BTreeMap::new());
-        for (at, there) in partitions.iter().zip(there.chunks(2)) {
-            let of_it = match there {
-                [true, _] => self.read_arrived(&arrived::key(self.keys, *at, &hash), &mut deliveries).await?,
-                [_, true] => {
-                    let record = self.record(*at);
-                    self.read_deliveries(&record, &mut deliveries).await?;
-                    match &body {
-                        None => self.body_in_record(&record).await?,
-                        Some(_) => None,
-                    }
-                }
-                _ => None,
-            };
-            body = body.or(of_it);
+        for (at, there) in partitions.iter().zip(there.chunks(2)).filter(|(_, there)| there.contains(&true)) {
+            if there[0]
+                && let Some(found) = self.read_delivered_record(*at, &mut deliveries).await?
+            {
+                body = body.or(Some(found));
+                continue;
+            }
+            // It may have become this since the look: it is being sent again.
+            let record = self.record(*at);
+            self.read_deliveries(&record, &mut deliveries).await?;
+            if body.is_none() {
+                body = self.body_in_record(&record).await?;
+            }
         }
         Ok(body.map(|body| EventStatus { body, deliveries }))
     }
 
     /// The body of an event that arrived everywhere at once.
-    async fn read_arrived(
+    async fn read_delivered_record(
         &self,
-        key: &str,
+        at: Partition,
         deliveries: &mut BTreeMap<WebhookId, DeliveryStatus>,
     ) -> Result<Option<Bytes>, Error> {
-        let value: Option<Vec<u8>> = self.redis.query(redis::cmd("GET").arg(key)).await?;
-        let Some(Arrived { at, webhooks, body }) = value.and_then(arrived::decode) else { return Ok(None) };
-        let end = DeliveryStatus::Ended(End { how: How::Delivered, at, attempts: 1 });
-        deliveries.extend(webhooks.into_iter().map(|webhook| (webhook, end)));
-        Ok(Some(body))
+        let value: Option<Vec<u8>> =
+            self.redis.query(redis::cmd("GET").arg(self.delivered_record(at))).await?;
+        let Some(found) = value.and_then(delivered_record::decode) else { return Ok(None) };
+        let end = DeliveryStatus::Ended(End { how: How::Delivered, at: found.at, attempts: 1 });
+        deliveries.extend(found.webhooks.into_iter().map(|webhook| (webhook, end)));
+        Ok(Some(found.body))
     }
 
     async fn body_in_record(&self, record: &str) -> Result<Option<Bytes>, Error> {
@@ -273,6 +271,10 @@ impl Search<'_> {
         ours.flatten().find_map(body)
     }
 
+    fn delivered_record(&self, partition: Partition) -> String {
+        delivered_record::key(self.keys, partition, &event_hash(self.tenant, self.id))
+    }
+
     fn record(&self, partition: Partition) -> String {
         self.keys.key(partition, &format!("event:{}", event_hash(self.tenant, self.id)))
     }
@@ -370,9 +372,9 @@ mod tests {
         assert_eq!(find(&"org:other".parse().unwrap()).await, None, "an event is its tenant's");
 
         run(redis, &["DEL", &keys.key(home, &format!("event:{hash}"))]).await;
-        let value = arrived::encode("t", None, Millis(18), [webhook(0)].iter(), b"arrived");
+        let value = delivered_record::encode("t", None, Millis(18), [webhook(0)].iter(), b"arrived");
         let mut set = redis::cmd("SET");
-        set.arg(arrived::key(&keys, home, &hash)).arg(value);
+        set.arg(delivered_record::key(&keys, home, &hash)).arg(value);
         redis.query::<redis::Value>(&set).await.unwrap();
         let delivered = DeliveryStatus::Ended(End { how: How::Delivered, at: Millis(18), attempts: 1 });
         let deliveries = BTreeMap::from([(webhook(0), delivered), (webhook(1), failed)]);

@@ -15,7 +15,7 @@
 //! | `events` | stream | what awaits dispatch: events (`k`=`event`, `e` id, `t` type, `n` tenant, `b` body, `c` span of the publication if it is traced) and control entries (`k`=`changed`, `w` webhook; `k`=`deleted`, `w`, `o` owner hash, `n` tenant; `k`=`resend`, `w`, `e`, `h`, `t`) |
 //! | `usage` | hash | `undispatched` bytes; `added` entries of `events` since ever (`store::publications::fresh`); `pending` deliveries; `t:<tenant hash>` pending bytes of a tenant |
 //! | `event:<hash of tenant, event id>` | hash | `body`, `type`, `open`, `dead`, `test` (made for a test), `trace` (span of the dispatch, if it is traced), `to:<webhook>` = `pending`, or how it ended: `<delivered\|dead\|dropped> <ms> <attempts>` |
-//! | `arrived:<hash of tenant, event id>` | string | instead of `event:`, of one that had arrived everywhere before its dispatch (`store::arrived`) |
+//! | `delivered:<hash of tenant, event id>` | string | instead of `event:`, of one that had arrived everywhere before its dispatch (`store::delivered_record`) |
 //! | `idem:<hash of tenant, key>` | string | `<fingerprint> <event id> <publish ms> <shards>` |
 //! | `once:<hash of tenant, event id>` | string | this partition has the event or control entry already; also `once:<hash of tenant, call id>` of a resend or a test |
 //! | `tenant:<tenant hash>` | hash | home only: `shards` = how many of the tenant's shards were ever used |

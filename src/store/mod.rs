@@ -4,10 +4,10 @@
 
 mod address;
 pub mod arrivals;
-pub mod arrived;
 pub mod attempts;
 mod cluster;
 pub mod connection;
+pub mod delivered_record;
 pub mod event_status;
 pub mod events;
 pub mod keys;

@@ -16,7 +16,7 @@ use super::{Keys, Redis, connection};
 use crate::config::{self, RedisMode};
 
 /// The layout of the stored data that this build reads and writes.
-pub const SCHEMA_VERSION: u64 = 1;
+pub const SCHEMA_VERSION: u64 = 2;
 
 /// The first major version with everything that is used here.
 const OLDEST_MAJOR: u32 = 7;
@@ -218,9 +218,9 @@ mod tests {
     #[tokio::test]
     async fn data_of_another_schema_is_refused() {
         let bench = bench();
-        bench.redis.query::<()>(cmd("HSET").arg("sw:{cluster}:meta").arg("schema").arg(2)).await.unwrap();
+        bench.redis.query::<()>(cmd("HSET").arg("sw:{cluster}:meta").arg("schema").arg(1)).await.unwrap();
         let found = refused(check(&bench.redis, &bench.settings, &CLUSTER).await);
-        assert_eq!(found, ["the schema version of this build is 1, and the data in it was written with 2"]);
+        assert_eq!(found, ["the schema version of this build is 2, and the data in it was written with 1"]);
     }
 
     #[tokio::test]

@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{Millis, Shard};
-    use crate::store::arrived;
+    use crate::store::delivered_record;
     use crate::store::events::{EntryKind, Position, read};
     use crate::store::testing::TestRedis;
 
@@ -119,9 +119,14 @@ mod tests {
         run(&["DEL", &record]).await;
         let other = WebhookId::new(Shard(0), "bcdefghijklmnopqrstuvw");
         let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
-        let value =
-            arrived::encode("deal.won", trace, Millis(17), [&webhook, &other].into_iter(), b"{\"\n\":1}");
-        let key = arrived::key(&keys, PARTITION, &event_hash(&tenant, &event));
+        let value = delivered_record::encode(
+            "deal.won",
+            trace,
+            Millis(17),
+            [&webhook, &other].into_iter(),
+            b"{\"\n\":1}",
+        );
+        let key = delivered_record::key(&keys, PARTITION, &event_hash(&tenant, &event));
         redis.query::<redis::Value>(redis::cmd("SET").arg(&key).arg(value).arg("EX").arg(5)).await.unwrap();
         assert_eq!(call().await.unwrap(), Resent::Queued);
         let record_is: BTreeMap<String, String> =

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gate, Received, Receiver, Reply, SOON, TestNode, TestRedis, eventually};
+use crate::harness::{
+    Gate, Received, Receiver, Reply, SOON, TestCluster, TestNode, TestRedis, eventually, text,
+};
 
 fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|n| json!({ "type": "lead.created", "data": { "n": n } })).collect()
@@ -77,6 +79,68 @@ async fn an_ordered_webhook_goes_on_in_order_after_the_node_was_killed() {
     assert!(got.len() <= 31, "only what was in flight is repeated: {got:?}");
     got.dedup();
     assert_eq!(got, (0..30).collect::<Vec<_>>());
+}
+
+/// What a node publishes into a partition of its own it does not read back; what lies between it must.
+#[tokio::test]
+async fn order_holds_whichever_node_stores_the_events_and_however() {
+    const EVENTS: u64 = 400;
+    let redis = TestRedis::start();
+    let cluster = TestCluster::start(&redis, 2).await;
+    let receiver = Receiver::start().await;
+    let ann = cluster.node(0).user("ann", "acme");
+    let webhook = ann.create(&receiver.url("/"), &["*"], &json!({ "ordered": true })).await;
+    let webhook = format!("/api/webhooks/{}", text(&webhook["id"]));
+    let crm = [0, 1].map(|n| cluster.node(n).publisher("acme"));
+    for n in 0..EVENTS {
+        // Runs of one node, so that its own follow each other, with events of the other and ones that may be repeated between.
+        let by = &crm[usize::from(n % 7 == 3 || n / 50 % 2 == 1)];
+        let event = json!({ "type": "lead.created", "data": { "n": n } });
+        let call = by.call(reqwest::Method::POST, "/api/events").json(&event);
+        let call = if n % 5 == 4 { call.header("idempotency-key", &n.to_string()) } else { call };
+        call.send().await.expect(202);
+        if n % 100 == 60 {
+            ann.patch(&webhook, &json!({ "name": format!("n{n}") })).await.expect(200);
+        }
+    }
+    ann.settled(EVENTS).await;
+    assert_eq!(numbers(&receiver.received("/")), (0..EVENTS).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_event_that_was_passed_by_is_delivered_all_the_same() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let ann = node.user("ann", "acme");
+    ann.create(&receiver.url("/"), &["*"], &json!({})).await;
+    let crm = node.publisher("acme");
+    crm.publish_batch(&numbered(20)).await;
+    receiver.arrived("/", 20).await;
+    // As a node would that does not count what it stores.
+    let stream: Vec<String> = redis.command(&["KEYS", "sw:*:lease"]);
+    let has_webhook = |lease: &&String| {
+        let webhooks = lease.replace(":lease", ":webhooks");
+        redis.command::<u64>(&["EXISTS", &webhooks]) == 1
+    };
+    let stream = stream.iter().find(has_webhook).expect("a partition").replace(":lease", ":events");
+    let mut next = 20;
+    for _ in 0..20 {
+        let body = format!("{{\"data\":{{\"n\":{next}}}}}");
+        let id = format!("evt_other{next}");
+        let words =
+            ["XADD", &stream, "*", "k", "event", "e", &id, "t", "lead.created", "n", "org:acme", "b", &body];
+        redis.command::<String>(&words);
+        crm.publish("lead.created", &json!({ "n": next + 1 })).await;
+        crm.publish("lead.created", &json!({ "n": next + 2 })).await;
+        next += 3;
+    }
+    let all: std::collections::BTreeSet<u64> = (0..next).collect();
+    eventually("all of them", SOON, async || {
+        let got: std::collections::BTreeSet<u64> = numbers(&receiver.received("/")).into_iter().collect();
+        (got == all).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -210,7 +210,7 @@ async fn without_a_collector_a_caller_s_trace_goes_nowhere() {
     let got = receiver.arrived("/", 1).await;
     assert!(!got[0].headers.contains_key("traceparent"), "{got:?}");
     let record: String = eventually("the event's record", SOON, async || {
-        let names: Vec<String> = redis.command(&["KEYS", "*:arrived:*"]);
+        let names: Vec<String> = redis.command(&["KEYS", "*:delivered:*"]);
         Some(redis.command(&["GET", names.first()?]))
     })
     .await;

@@ -11,7 +11,7 @@ use crate::store::events::Entry;
 use crate::store::publications::fresh::Fresh;
 
 /// So many calls' entries wait for what lies before them; with more of them all are left to be read.
-const MOST_WAITING: usize = 8;
+const MOST_WAITING: usize = 32;
 
 /// What was told of one partition.
 #[derive(Debug, Default)]
@@ -26,6 +26,11 @@ impl Heard {
     /// Nothing is known any more.
     pub(super) fn forget(&self) {
         self.last.set(None);
+        self.waiting.borrow_mut().clear();
+    }
+
+    /// What waits is left to be read.
+    pub(super) fn miss(&self) {
         self.waiting.borrow_mut().clear();
     }
 

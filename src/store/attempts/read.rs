@@ -10,7 +10,7 @@ use super::decode;
 use crate::domain::{AttemptId, AttemptRow, EntryId, Millis, Partition, Tenant, WebhookId};
 use crate::store::events::{RawEntry, entries_of};
 use crate::store::keys::event_hash;
-use crate::store::{Error, Keys, Redis, arrived};
+use crate::store::{Error, Keys, Redis, delivered_record};
 
 /// Rows read by one command: at 600 bytes a row well under a millisecond of Redis's time.
 const CHUNK: usize = 500;
@@ -95,17 +95,17 @@ pub enum Payload {
 enum Length {
     /// So many bytes lie in the event's record; 0 = there is none.
     InRecord(usize),
-    /// It arrived everywhere at once: the body is there.
-    Arrived(Payload),
+    /// It arrived everywhere at once: its record was read with the body.
+    Whole(Payload),
 }
 
 impl Length {
-    /// `arrived` is the beginning of the record of an event that arrived everywhere at once, if it is one.
-    fn read(length: Value, arrived: Value) -> Result<Self, Error> {
-        let arrived: Vec<u8> = redis::from_redis_value(arrived).map_err(redis::RedisError::from)?;
-        match arrived::decode(arrived).map(|arrived| arrived.body) {
-            Some(body) if body.len() > SHOWN_PAYLOAD => Ok(Self::Arrived(Payload::TooLong)),
-            Some(body) => Ok(Self::Arrived(Payload::Whole(body))),
+    /// `begin` is the beginning of the record of an event that arrived everywhere at once, if it is one.
+    fn read(begin: Value, length: Value) -> Result<Self, Error> {
+        let begin: Vec<u8> = redis::from_redis_value(begin).map_err(redis::RedisError::from)?;
+        match delivered_record::decode(begin).map(|record| record.body) {
+            Some(body) if body.len() > SHOWN_PAYLOAD => Ok(Self::Whole(Payload::TooLong)),
+            Some(body) => Ok(Self::Whole(Payload::Whole(body))),
             None => Ok(Self::InRecord(redis::from_redis_value(length).map_err(redis::RedisError::from)?)),
         }
     }
@@ -198,7 +198,7 @@ impl AttemptLog<'_> {
         let mut bodies = self.bodies(&rows, &lengths).await?.into_iter();
         let with_payload = rows.into_iter().zip(lengths).map(|(row, length)| {
             let payload = match length {
-                Length::Arrived(payload) => payload,
+                Length::Whole(payload) => payload,
                 Length::InRecord(0) => Payload::Gone,
                 Length::InRecord(1..=SHOWN_PAYLOAD) => {
                     bodies.next().flatten().map_or(Payload::Gone, Payload::Whole)
@@ -216,11 +216,16 @@ impl AttemptLog<'_> {
             return Ok(Vec::new());
         }
         let mut reads = Pipeline::new();
+        // In this order: what is sent again moves from the first to the second between them.
         for row in rows.iter() {
-            reads.cmd("HSTRLEN").arg(self.event_key(row)).arg("body");
+            reads
+                .cmd("GETRANGE")
+                .arg(self.delivered_key(row))
+                .arg(0)
+                .arg(delivered_record::MOST_HEAD + SHOWN_PAYLOAD);
         }
         for row in rows.iter() {
-            reads.cmd("GETRANGE").arg(self.arrived_key(row)).arg(0).arg(arrived::MOST_HEAD + SHOWN_PAYLOAD);
+            reads.cmd("HSTRLEN").arg(self.event_key(row)).arg("body");
         }
         for id in rows.iter().filter(|row| row.body_beside).filter_map(|row| row.id) {
             reads.add_command(exactly(&self.key("answer"), id));
@@ -230,8 +235,8 @@ impl AttemptLog<'_> {
         for (row, answer) in rows.iter_mut().filter(|row| row.body_beside).zip(answers) {
             row.response_body = entries_of(answer)?.pop().and_then(|entry| text(entry, "b"));
         }
-        let arrived = lengths.split_off(rows.len());
-        lengths.into_iter().zip(arrived).map(|(length, arrived)| Length::read(length, arrived)).collect()
+        let in_records = lengths.split_off(rows.len());
+        lengths.into_iter().zip(in_records).map(|(begin, length)| Length::read(begin, length)).collect()
     }
 
     /// The bodies in those rows' events' records that are there and short enough to show, in the rows' order.
@@ -248,19 +253,19 @@ impl AttemptLog<'_> {
     /// The body of a row's event, whatever its length.
     async fn whole_body(&self, row: &AttemptRow) -> Result<Option<Bytes>, Error> {
         let mut reads = Pipeline::new();
+        reads.cmd("GET").arg(self.delivered_key(row));
         reads.cmd("HGET").arg(self.event_key(row)).arg("body");
-        reads.cmd("GET").arg(self.arrived_key(row));
-        let (in_record, value): (Option<Vec<u8>>, Option<Vec<u8>>) = self.redis.pipeline(&reads).await?;
-        let in_value = || value.and_then(arrived::decode).map(|arrived| arrived.body);
-        Ok(in_record.map(Bytes::from).or_else(in_value))
+        let (value, in_record): (Option<Vec<u8>>, Option<Vec<u8>>) = self.redis.pipeline(&reads).await?;
+        let whole = value.and_then(delivered_record::decode).map(|record| record.body);
+        Ok(whole.or_else(|| in_record.map(Bytes::from)))
     }
 
     fn event_key(&self, row: &AttemptRow) -> String {
         self.keys.key(self.partition, &format!("event:{}", event_hash(self.tenant, &row.event_id)))
     }
 
-    fn arrived_key(&self, row: &AttemptRow) -> String {
-        arrived::key(self.keys, self.partition, &event_hash(self.tenant, &row.event_id))
+    fn delivered_key(&self, row: &AttemptRow) -> String {
+        delivered_record::key(self.keys, self.partition, &event_hash(self.tenant, &row.event_id))
     }
 
     fn key(&self, kind: &str) -> String {

@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::{AttemptId, AttemptRow, EntryId, ErrorKind, Millis, Partition, Shard, Tenant, WebhookId};
 use crate::store::keys::event_hash;
 use crate::store::testing::TestRedis;
-use crate::store::{Keys, Redis, arrived};
+use crate::store::{Keys, Redis, delivered_record};
 
 const PARTITION: Partition = Partition(3);
 
@@ -68,10 +68,11 @@ impl Fixture {
     }
 
     /// As [`Self::store_body`], of an event that arrived everywhere at once.
-    async fn store_arrived(&self, n: u64, body: &str) {
-        let key = arrived::key(&self.keys, PARTITION, &event_hash(&self.tenant, &row(n).event_id));
+    async fn store_delivered(&self, n: u64, body: &str) {
+        let key = delivered_record::key(&self.keys, PARTITION, &event_hash(&self.tenant, &row(n).event_id));
         let webhooks = vec![self.webhook.clone(); crate::policy::early::MOST_TARGETS];
-        let value = arrived::encode("lead.created", None, Millis(n), webhooks.iter(), body.as_bytes());
+        let value =
+            delivered_record::encode("lead.created", None, Millis(n), webhooks.iter(), body.as_bytes());
         self.redis().query::<()>(redis::cmd("SET").arg(key).arg(value)).await.unwrap();
     }
 }
@@ -188,9 +189,9 @@ async fn a_row_comes_with_its_answer_and_its_payload() {
     let (short, long) = ("x".repeat(4096), "x".repeat(4097));
     fixture.store_body(5, &short).await;
     fixture.store_body(4, &long).await;
-    fixture.store_arrived(3, &short).await;
-    fixture.store_arrived(2, &long).await;
-    fixture.store_arrived(1, "{}").await;
+    fixture.store_delivered(3, &short).await;
+    fixture.store_delivered(2, &long).await;
+    fixture.store_delivered(1, "{}").await;
     let page = fixture.log(10, 0).list(Filter::default(), window(0, 3)).await.unwrap();
     let payloads: Vec<&Payload> = page.rows.iter().map(|logged| &logged.payload).collect();
     assert_eq!(payloads, [&Payload::Gone, &Payload::Whole(short.clone().into()), &Payload::TooLong]);

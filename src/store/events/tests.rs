@@ -49,8 +49,8 @@ impl Fixture {
     }
 
     /// The record of the event if it had arrived everywhere at once.
-    fn arrived_record(&self) -> String {
-        format!("sw:{{p03}}:arrived:{}", self.hash())
+    fn delivered_record(&self) -> String {
+        format!("sw:{{p03}}:delivered:{}", self.hash())
     }
 
     /// Seconds that the record of the event lives; -1 = no end.
@@ -240,7 +240,7 @@ async fn an_event_that_has_arrived_goes_into_no_mailbox_and_is_counted_once() {
     assert_eq!(fixture.run(&["XLEN", "sw:{p03}:events"]).await, "0");
     assert_eq!(fixture.run(&["XLEN", &format!("sw:{{p03}}:log:{}", fixture.webhook)]).await, "1");
     assert_eq!(fixture.undispatched().await, "-10", "nothing had counted it here");
-    let lives: i64 = fixture.run(&["TTL", &fixture.arrived_record()]).await.parse().unwrap();
+    let lives: i64 = fixture.run(&["TTL", &fixture.delivered_record()]).await.parse().unwrap();
     assert_eq!((&*fixture.pending_bytes().await, about(3 * DAY, lives)), ("", true));
     assert_eq!(fixture.run(&["EXISTS", &fixture.record_of_event()]).await, "0");
     for (field, value) in
@@ -251,7 +251,7 @@ async fn an_event_that_has_arrived_goes_into_no_mailbox_and_is_counted_once() {
     for (field, value) in [("ok", "1"), ("delivered", "1"), ("pending", ""), ("e:lead.created:ok", "1")] {
         assert_eq!(fixture.run(&["HGET", "sw:{p03}:stats:owner", field]).await, value, "{field}");
     }
-    let record = fixture.run(&["GET", &fixture.arrived_record()]).await;
+    let record = fixture.run(&["GET", &fixture.delivered_record()]).await;
     assert_eq!(record, format!("lead.created - 1000 {}\n0123456789", fixture.webhook));
     let resend = fixture.ask_again().await;
     assert_eq!(fixture.dispatch(10, resend).await, Dispatched::Done);
@@ -279,7 +279,7 @@ async fn what_is_broken_of_a_webhook_costs_an_event_that_has_arrived_nothing_els
     assert_eq!(batch.answers, [Dispatched::Recorded(vec![Receipt::Recorded])]);
     assert_eq!(batch.set_aside, 1);
     assert_eq!(fixture.run(&["HGET", &format!("sw:{{p03}}:count:{}", fixture.webhook), "ok"]).await, "1");
-    assert_eq!(fixture.run(&["EXISTS", &fixture.arrived_record()]).await, "1");
+    assert_eq!(fixture.run(&["EXISTS", &fixture.delivered_record()]).await, "1");
 }
 
 #[tokio::test]
@@ -293,7 +293,7 @@ async fn what_has_arrived_is_added_to_the_record_of_the_same_id_if_there_is_one(
         assert_eq!(fixture.run(&["HGET", &record, &target]).await, "delivered 1000 1");
         assert_eq!(fixture.run(&["HGET", &record, "to:other"]).await, "pending");
         assert_eq!((fixture.lives().await != -1), ends);
-        assert_eq!(fixture.run(&["EXISTS", &fixture.arrived_record()]).await, "0");
+        assert_eq!(fixture.run(&["EXISTS", &fixture.delivered_record()]).await, "0");
         fixture.run(&["DEL", "sw:{p03}:events"]).await;
     }
 }

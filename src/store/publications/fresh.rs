@@ -3,8 +3,11 @@
 //! To read an event costs Redis as much as to store it, and the node to parse what it had just written. But what is told must not
 //! overtake what others stored before it, which is only known from Redis. So every entry of an events stream is counted
 //! (`added` in `usage`), in the step that stores it, and the count is told: what follows the entry that the owner had last lies
-//! right behind it. Anything else, and all that the owner is not told of, it reads. Only for speed: what is told twice or not at
-//! all does no harm, and what is passed by is noticed ([`crate::actors::reader`]).
+//! right behind it. Anything else, and all that the owner is not told of, it reads: large events, and what the script stores.
+//!
+//! Only for speed. What is told twice or not at all does no harm. An entry that was passed by, because another hand put it into the stream
+//! and did not count it, or because Redis went back to a moment ago, keeps those behind it from being dispatched, so that the partition
+//! is read anew; that may send again what had not been recorded.
 //!
 //! Not on a Redis Cluster, where the owner has a connection for each partition and no call stores more than one event.
 
@@ -27,49 +30,59 @@ pub struct Fresh {
     pub last: u64,
 }
 
+/// What one call may have stored in a partition, in bytes, for its owner to be told: what is told waits in memory.
+const MOST_BYTES: usize = 64 << 10;
+
+impl Fresh {
+    /// About how much memory it takes.
+    fn size(&self) -> usize {
+        self.entries.iter().map(Entry::size).sum()
+    }
+}
+
 /// Where what is fresh is told.
-pub type Ear = Sender<Vec<Fresh>>;
+pub type Listener = Sender<Vec<Fresh>>;
 
 /// The owners on this node.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    ears: RwLock<HashMap<Partition, Ear>>,
+    listeners: RwLock<HashMap<Partition, Listener>>,
 }
 
 impl Listeners {
     /// What is stored in the partition is told there from now on.
-    pub fn listen(&self, partition: Partition, ear: Ear) {
-        self.ears.write().unwrap_or_else(PoisonError::into_inner).insert(partition, ear);
+    pub fn listen(&self, partition: Partition, listener: Listener) {
+        self.listeners.write().unwrap_or_else(PoisonError::into_inner).insert(partition, listener);
     }
 
     /// The partition is ours no more.
     pub fn leave(&self, partition: Partition) {
-        self.ears.write().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+        self.listeners.write().unwrap_or_else(PoisonError::into_inner).remove(&partition);
     }
 
-    /// Tells what `fresh` makes of the partitions that somebody listens for. Who does not keep up is not told.
-    pub(super) fn tell(&self, fresh: impl Iterator<Item = Fresh>) {
-        let ears = self.ears();
-        let mut told: Vec<(&Ear, Vec<Fresh>)> = Vec::new();
-        for fresh in fresh {
-            let Some(ear) = ears.get(&fresh.partition) else { continue };
-            match told.iter_mut().find(|(other, _)| other.same_channel(ear)) {
+    /// Tells those who listen for it. Who does not keep up is not told.
+    pub(super) fn tell(&self, fresh: Vec<Fresh>) {
+        let listeners = self.read();
+        let mut told: Vec<(&Listener, Vec<Fresh>)> = Vec::new();
+        for fresh in fresh.into_iter().filter(|fresh| fresh.size() <= MOST_BYTES) {
+            let Some(listener) = listeners.get(&fresh.partition) else { continue };
+            match told.iter_mut().find(|(other, _)| other.same_channel(listener)) {
                 Some((_, of_it)) => of_it.push(fresh),
-                None => told.push((ear, vec![fresh])),
+                None => told.push((listener, vec![fresh])),
             }
         }
-        for (ear, fresh) in told {
-            let _ = ear.try_send(fresh);
+        for (listener, fresh) in told {
+            let _ = listener.try_send(fresh);
         }
     }
 
     /// Whether somebody listens for the partition.
     pub(super) fn has(&self, partition: Partition) -> bool {
-        self.ears().contains_key(&partition)
+        self.read().contains_key(&partition)
     }
 
-    fn ears(&self) -> RwLockReadGuard<'_, HashMap<Partition, Ear>> {
-        self.ears.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<Partition, Listener>> {
+        self.listeners.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,10 +137,10 @@ mod tests {
         let intake = Intake::new(redis.clone(), keys.clone(), BOUNDS, listeners.clone());
         let publish = async |n| publish(&intake, &LAYOUT, &publication("org:demo", n)).await.unwrap();
         let home = LAYOUT.home_of(&"org:demo".parse().unwrap());
-        let (ear, mut told) = channel(8);
+        let (listener, mut told) = channel(8);
         // Nobody listens yet; the first one is stored by the script, which tells nobody.
         assert_eq!((publish(1).await, publish(2).await), (Published::New, Published::New));
-        listeners.listen(home, ear.clone());
+        listeners.listen(home, listener.clone());
         publish(3).await;
         let three = publication("org:demo", 3);
         let first = heard(&mut told);
@@ -160,8 +173,8 @@ mod tests {
         let (redis, keys, listeners) = (&server.redis, Keys::new("sw:"), Arc::new(Listeners::default()));
         let intake = Intake::new(redis.clone(), keys.clone(), BOUNDS, listeners.clone());
         let home = LAYOUT.home_of(&"org:demo".parse().unwrap());
-        let (ear, mut told) = channel(8);
-        listeners.listen(home, ear);
+        let (listener, mut told) = channel(8);
+        listeners.listen(home, listener);
         for n in 0..3 {
             publish(&intake, &LAYOUT, &publication("org:demo", n)).await.unwrap();
         }
@@ -177,13 +190,27 @@ mod tests {
     #[test]
     fn who_does_not_keep_up_is_not_waited_for() {
         let listeners = Listeners::default();
-        let (ear, mut told) = channel(1);
-        listeners.listen(Partition(1), ear.clone());
-        listeners.listen(Partition(2), ear);
+        let (listener, mut told) = channel(1);
+        listeners.listen(Partition(1), listener.clone());
+        listeners.listen(Partition(2), listener);
         let fresh = |partition| Fresh { partition: Partition(partition), entries: Vec::new(), last: 1 };
-        listeners.tell([fresh(1), fresh(2), fresh(3)].into_iter());
-        listeners.tell([fresh(1)].into_iter());
+        listeners.tell(vec![fresh(1), fresh(2), fresh(3)]);
+        listeners.tell(vec![fresh(1)]);
         assert_eq!(told.try_recv().unwrap().len(), 2, "in one message");
         assert!(told.try_recv().is_err());
+    }
+
+    #[test]
+    fn large_events_are_left_to_be_read() {
+        let listeners = Listeners::default();
+        let (listener, mut told) = channel(2);
+        listeners.listen(Partition(1), listener);
+        for (size, is_told) in [(1024, true), (MOST_BYTES, false)] {
+            let mut event = publication("org:demo", 1).event.clone();
+            event.body = vec![b' '; size].into();
+            let entries = vec![Entry { id: EntryId::ZERO, kind: EntryKind::Event(event) }];
+            listeners.tell(vec![Fresh { partition: Partition(1), entries, last: 1 }]);
+            assert_eq!(told.try_recv().is_ok(), is_told, "{size}");
+        }
     }
 }

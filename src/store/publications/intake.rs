@@ -272,24 +272,24 @@ impl Transaction {
     }
 
     /// What it stored in partitions that somebody listens for.
-    fn fresh<'a>(
-        &'a self,
-        items: &'a [(&Item, Way)],
-        answers: &'a [RedisResult<Value>],
-        listeners: &'a Listeners,
-    ) -> impl Iterator<Item = Fresh> + 'a {
-        let entry = |at: usize| {
-            let (item, way) = items[at];
-            let stored = answers.get(self.begins[at] + item.place_of_entry(way))?;
+    fn fresh(
+        &self,
+        items: &[(&Item, Way)],
+        answers: &[RedisResult<Value>],
+        listeners: &Listeners,
+    ) -> Vec<Fresh> {
+        let entry = |at: &usize| {
+            let (item, way) = items[*at];
+            let stored = answers.get(self.begins[*at] + item.place_of_entry(way))?;
             let id = text(stored.as_ref().ok()?)?.parse().ok()?;
             Some(Entry { id, kind: EntryKind::Event(item.publication.event.clone()) })
         };
-        let listened = self.shares.iter().filter(|share| listeners.has(share.partition));
-        listened.filter_map(move |share| {
+        let fresh = |share: &Share| {
             let Some(Ok(Value::Int(last))) = answers.get(share.counts + 1) else { return None };
-            let entries = share.items.iter().map(|at| entry(*at)).collect::<Option<Vec<_>>>()?;
+            let entries = share.items.iter().map(entry).collect::<Option<Vec<_>>>()?;
             Some(Fresh { partition: share.partition, entries, last: u64::try_from(*last).ok()? })
-        })
+        };
+        self.shares.iter().filter(|share| listeners.has(share.partition)).filter_map(fresh).collect()
     }
 
     /// What became of each, and notes how full partitions and tenants are.

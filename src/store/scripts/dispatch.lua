@@ -154,13 +154,13 @@ end
 -- What a record says of a target that took the event at its first attempt.
 local DELIVERED = 'delivered ' .. now_text .. ' 1'
 
--- The record of an event that has arrived everywhere (store::arrived), or, where the same id was published before, after all that
+-- The record of an event that has arrived everywhere (store::delivered_record), or, where the same id was published before, after all that
 -- tells a repeat was gone, what is added to that one's.
 local function write_arrived(event, kind, trace, targets, body)
   local key = P .. 'event:' .. event
   if redis.call('EXISTS', key) == 0 then
     local head = kind .. ' ' .. (trace ~= '' and trace or '-') .. ' ' .. now_text .. ' ' .. table.concat(targets, ',')
-    redis.call('SET', P .. 'arrived:' .. event, head .. '\n' .. body, 'EX', closed_ttl)
+    redis.call('SET', P .. 'delivered:' .. event, head .. '\n' .. body, 'EX', closed_ttl)
     return
   end
   local fields = { 'body', body, 'type', kind }

@@ -11,7 +11,7 @@ local function store(role, id, kind, tenant_text, tenant, body, trace, once, eve
     local known = idem ~= '' and redis.call('GET', P .. 'idem:' .. idem)
       or mark ~= '' and redis.call('GET', P .. 'idem:' .. mark)
     if known then return { 'duplicate', known } end
-    if own_id == '1' and redis.call('EXISTS', P .. 'event:' .. event, P .. 'arrived:' .. event) > 0 then return { 'taken' } end
+    if own_id == '1' and redis.call('EXISTS', P .. 'event:' .. event, P .. 'delivered:' .. event) > 0 then return { 'taken' } end
   elseif once and redis.call('EXISTS', P .. 'once:' .. event) == 1 then
     return { 'stored', 0 }
   end

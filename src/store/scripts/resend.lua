@@ -4,11 +4,11 @@
 local _, call, webhook, id, event, kind, remember, hold, most = unpack(ARGV)
 local once, key = P .. 'once:' .. call, P .. 'event:' .. event
 
--- The one value that an event's record is which arrived everywhere at once (store::arrived) becomes the hash that a queued one
+-- The one value that an event's record is which arrived everywhere at once (store::delivered_record) becomes the hash that a queued one
 -- has. Whether there was one.
 local function make_hash()
-  local arrived = P .. 'arrived:' .. event
-  local value = redis.call('GET', arrived)
+  local delivered = P .. 'delivered:' .. event
+  local value = redis.call('GET', delivered)
   local kind, trace, at, webhooks, body = string.match(value or '', '^(%S+) (%S+) (%d+) (%S+)\n(.*)$')
   if not body then return false end
   local fields = { 'body', body, 'type', kind }
@@ -20,8 +20,8 @@ local function make_hash()
     fields[n + 1], fields[n + 2] = 'to:' .. name, 'delivered ' .. at .. ' 1'
   end
   redis.call('HSET', key, unpack(fields))
-  redis.call('PEXPIRE', key, redis.call('PTTL', arrived))
-  redis.call('DEL', arrived)
+  redis.call('PEXPIRE', key, math.max(1, redis.call('PTTL', delivered)))
+  redis.call('DEL', delivered)
   return true
 end
 

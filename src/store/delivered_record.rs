@@ -1,4 +1,4 @@
-//! The record of an event that had arrived at all its targets before its dispatch: one value, `arrived:<hash>`.
+//! The record of an event that had arrived at all its targets before its dispatch: one value, `delivered:<hash>`.
 //!
 //! Most events end so. The hash that another event's record is costs Redis some 5 us more to write, of 12, and twice the memory,
 //! for a value above 64 bytes makes it a table. Who sends such an event again makes it that hash first (`scripts/resend.lua`).
@@ -15,7 +15,7 @@ pub const MOST_HEAD: usize = 2048;
 
 /// What such a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arrived {
+pub struct DeliveredRecord {
     /// When that was recorded.
     pub at: Millis,
     /// The webhooks that it went to.
@@ -26,7 +26,7 @@ pub struct Arrived {
 
 /// The name of the record of an event by its hash ([`super::keys::event_hash`]).
 pub fn key(keys: &Keys, partition: Partition, hash: &str) -> String {
-    keys.key(partition, &format!("arrived:{hash}"))
+    keys.key(partition, &format!("delivered:{hash}"))
 }
 
 /// The value of a record; `trace` is the span of the dispatch.
@@ -53,14 +53,14 @@ pub fn encode<'a>(
 }
 
 /// Reads a record; `None` if it is none of ours.
-pub fn decode(value: Vec<u8>) -> Option<Arrived> {
+pub fn decode(value: Vec<u8>) -> Option<DeliveredRecord> {
     let value = Bytes::from(value);
     let end = value.iter().take(MOST_HEAD).position(|byte| *byte == b'\n')?;
     let head = std::str::from_utf8(&value[..end]).ok()?;
     let mut words = head.split(' ').skip(2);
     let at = Millis(words.next()?.parse().ok()?);
     let webhooks = words.next()?.split(',').map(|id| id.parse().ok()).collect::<Option<_>>()?;
-    Some(Arrived { at, webhooks, body: value.slice(end + 1..) })
+    Some(DeliveredRecord { at, webhooks, body: value.slice(end + 1..) })
 }
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
             let body = b"{\"a\":\"\n\"}";
             let value = encode("deal.won", trace, Millis(17), webhooks.iter(), body);
             assert!(value.len() < MOST_HEAD);
-            let expected = Arrived { at: Millis(17), webhooks, body: Bytes::from_static(body) };
+            let expected = DeliveredRecord { at: Millis(17), webhooks, body: Bytes::from_static(body) };
             assert_eq!(decode(value), Some(expected));
         }
     }
