@@ -37,6 +37,8 @@ impl Node {
             .env("WEBHOOKS_REDIS__DATA_DIR", &directory)
             .env("WEBHOOKS_TELEMETRY__LOG_FORMAT", "json")
             .env("WEBHOOKS_API__RATE_LIMIT_PER_MINUTE", "10000000")
+            // What a bench has fail is not to be left alone.
+            .env("WEBHOOKS_BREAKER__FAILURE_THRESHOLD", "1000000")
             .current_dir(&directory)
             .stderr(Stdio::piped())
             .spawn()
