@@ -343,8 +343,9 @@ async fn read_until_error(
             // It lies behind what is being read.
             feeds.miss(told);
         } else if let Some(told) = told {
-            let pause = turns.pause();
-            turns.heard(listen(local, feeds, told, begun, pause).await);
+            let (listening, pause) = (clock::monotonic(), turns.pause());
+            let count = listen(local, feeds, told, begun, listening + pause).await;
+            turns.heard(count, clock::monotonic() - listening);
         } else {
             tokio::time::sleep_until((begun + READ_EVERY).into()).await;
         }
@@ -352,15 +353,14 @@ async fn read_until_error(
     Ok(())
 }
 
-/// Takes what this node publishes until the next look; gives how many entries it was told of.
+/// Takes what this node publishes `until` the next look, after a read that has `begun` then; gives how many entries it was told of.
 async fn listen(
     local: &Local,
     feeds: &Feeds,
     told: &mut mpsc::Receiver<Vec<Fresh>>,
     begun: Instant,
-    pause: Duration,
+    until: Instant,
 ) -> usize {
-    let listening = clock::monotonic();
     let mut count = 0;
     loop {
         for _ in 0..CALLS_HEARD {
@@ -369,7 +369,7 @@ async fn listen(
         }
         hand_out(local, feeds, feeds.take_heard().into_iter()).await;
         // What lies before it has been stored by others.
-        let until = if feeds.is_gap() { begun + READ_EVERY } else { listening + pause };
+        let until = if feeds.is_gap() { begun + READ_EVERY } else { until };
         tokio::select! {
             biased;
             () = tokio::time::sleep_until(until.into()) => return count,

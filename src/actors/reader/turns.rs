@@ -14,9 +14,12 @@ const BLOCK_SHORT: Duration = Duration::from_millis(20);
 /// How far apart reads begin while they bring something. To wait for entries in 64 streams costs Redis 200 µs each time,
 /// however few of them come; a look costs 30. So while entries come it is looked, and not more often than this.
 pub(super) const READ_EVERY: Duration = Duration::from_millis(1);
-/// The same while most comes from this node and need not be read: so long wait others' entries at most, and of this node those of
-/// publishers who may repeat them, and changes of webhooks. With 5 ms most entries were read before they were told.
+/// The same while much and most of it comes from this node and need not be read: so long wait others' entries at most, and of this
+/// node those of publishers who may repeat them, and changes of webhooks. With 5 ms most entries were read before they were told.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// So many entries told in a millisecond are much: below, looks cost little.
+const MUCH: u128 = 2;
+
 /// Which streams the next read names.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
@@ -30,6 +33,8 @@ pub(super) struct Turns {
     brought: usize,
     /// How many were told between two reads, last.
     heard: usize,
+    /// That was much.
+    is_much: bool,
     /// Where the next read begins when one cannot name all.
     next: usize,
 }
@@ -37,12 +42,13 @@ pub(super) struct Turns {
 impl Turns {
     /// How far apart looks are: longer where most entries are told.
     pub(super) fn pause(&self) -> Duration {
-        if self.heard > self.brought { LOOK_EVERY } else { READ_EVERY }
+        if self.is_much && self.heard > self.brought { LOOK_EVERY } else { READ_EVERY }
     }
 
-    /// Notes how many entries were told since the last read.
-    pub(super) fn heard(&mut self, count: usize) {
+    /// Notes how many entries were told in the time since the last read.
+    pub(super) fn heard(&mut self, count: usize, time: Duration) {
         self.heard = count;
+        self.is_much = count as u128 >= MUCH * time.as_millis().max(1);
         self.comes = self.heard + self.brought > 0;
     }
 
@@ -149,14 +155,15 @@ mod tests {
             let block = turns.choose(feeds(1), 1, 100).1;
             turns.brought(&[(Partition(0), entries(brought))], 100);
             let pause = turns.is_quiet().then(|| turns.pause());
-            turns.heard(told);
+            turns.heard(told, pause.unwrap_or_default());
             (block, pause)
         };
-        assert_eq!(read(1, 0), (Some(BLOCK), Some(READ_EVERY)));
-        assert_eq!(read(1, 9), (None, Some(READ_EVERY)));
-        assert_eq!(read(1, 9), (None, Some(LOOK_EVERY)));
-        assert_eq!(read(9, 9), (None, Some(READ_EVERY)), "others store as much");
-        assert_eq!(read(0, 0), (None, Some(LOOK_EVERY)));
+        assert_eq!(read(1, 1), (Some(BLOCK), Some(READ_EVERY)));
+        assert_eq!(read(0, 9), (None, Some(READ_EVERY)), "few come");
+        assert_eq!(read(1, 99), (None, Some(LOOK_EVERY)));
+        assert_eq!(read(99, 99), (None, Some(READ_EVERY)), "others store as much");
+        assert_eq!(read(0, 30), (None, Some(LOOK_EVERY)));
+        assert_eq!(read(0, 0), (None, Some(READ_EVERY)), "fewer come");
         assert_eq!(read(0, 0), (Some(BLOCK), None), "nothing comes");
     }
 
