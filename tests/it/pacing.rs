@@ -1,5 +1,6 @@
 //! Contract §5: how fast, how many at once, in which order; and that one webhook's trouble is its own.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -135,9 +136,9 @@ async fn an_event_that_was_passed_by_is_delivered_all_the_same() {
         crm.publish("lead.created", &json!({ "n": next + 2 })).await;
         next += 3;
     }
-    let all: std::collections::BTreeSet<u64> = (0..next).collect();
+    let all: BTreeSet<u64> = (0..next).collect();
     eventually("all of them", SOON, async || {
-        let got: std::collections::BTreeSet<u64> = numbers(&receiver.received("/")).into_iter().collect();
+        let got: BTreeSet<u64> = numbers(&receiver.received("/")).into_iter().collect();
         (got == all).then_some(())
     })
     .await;

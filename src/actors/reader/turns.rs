@@ -15,7 +15,7 @@ const BLOCK_SHORT: Duration = Duration::from_millis(20);
 /// however few of them come; a look costs 30. So while entries come it is looked, and not more often than this.
 pub(super) const READ_EVERY: Duration = Duration::from_millis(1);
 /// The same while much and most of it comes from this node and need not be read: so long wait others' entries at most, and of this
-/// node those of publishers who may repeat them, and changes of webhooks. With 5 ms most entries were read before they were told.
+/// node those of publishers who may repeat them, and changes of webhooks. With 5 ms half of the entries were read before they were told.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// So many entries told in a millisecond are much: below, looks cost little.
 const MUCH: u128 = 2;
