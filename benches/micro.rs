@@ -110,6 +110,7 @@ fn limits() -> Limits {
         active: true,
         max_concurrency: 16,
         ordered: false,
+        filter: None,
         rate_per_second: None,
         retries: Retries { attempts: 3, delay_seconds: 60, backoff: Backoff::Fixed, schedule: None },
         max_age: Duration::from_secs(86_400),

@@ -419,7 +419,7 @@ fn dispatches(
             let targets = targets.by_ref().take(fan_out);
             let targets = targets.map(|webhook| (webhook.clone(), corner.owner_hash.clone())).collect();
             let (entry, event, chunk) = (*entry, event.clone(), Chunk::Whole);
-            all.push(Instruction::Event { entry, event, targets, chunk, keep: true });
+            all.push(Instruction::Event { entry, event, targets, skipped: Vec::new(), chunk, keep: true });
         }
         all.chunks(batch).map(<[_]>::to_vec).collect()
     };

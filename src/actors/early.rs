@@ -13,6 +13,7 @@ use super::partition::{Ended, PartitionActor};
 use super::recorder::{self, Job};
 use crate::domain::{EntryId, Event, WebhookId};
 use crate::policy::early::{Fate, Ledger, Turn, Undispatched};
+use crate::policy::matching::Skipped;
 
 /// An event as it was read.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Read {
     pub event: Event,
     /// Webhook and owner hash of each match.
     pub targets: Vec<(WebhookId, Arc<str>)>,
+    /// Who subscribes to it and does not get it.
+    pub skipped: Vec<Skipped>,
     /// About how much memory it takes.
     pub size: usize,
 }

@@ -1,9 +1,10 @@
-//! `GET /api/events/{id}`: an event, and where it stands with each webhook that it went to.
+//! `GET /api/events/{id}`: an event, and where it stands with each webhook that subscribes to it: why it was not queued for one,
+//! and what keeps it where it waits.
 //!
 //! A caller sees the webhooks that they may see elsewhere: their own, an administrator the tenant's. Those who neither own
 //! a target nor publish for the tenant do not see the event at all.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
@@ -13,9 +14,13 @@ use serde_json::value::RawValue;
 use super::access::webhooks_of;
 use super::auth::{Caller, EventReader};
 use super::{App, Error};
-use crate::domain::{EventId, WebhookId};
+use crate::clock;
+use crate::domain::{EventId, Millis, SkipReason, WebhookId};
 use crate::store::event_status::{self, DeliveryStatus, How};
-use crate::store::webhooks::Whose;
+use crate::store::webhooks::{Indexed, Whose};
+
+/// What is said of a delivery that has not ended.
+const PENDING: &str = "pending";
 
 const NO_EVENT: Error = Error::NotFound("event");
 
@@ -44,12 +49,20 @@ pub struct View {
     webhooks: Vec<Target>,
 }
 
-/// One webhook that it went to.
+/// Waiting deliveries of one event of which it is told what keeps them.
+const MOST_EXPLAINED: usize = 1000;
+
+/// One webhook that subscribes to it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Target {
     webhook_id: WebhookId,
     status: &'static str,
+    /// Why it was not queued (`inactive`, `disabled`, `filtered`), or what keeps it while it is pending (`paused`, `inactive`,
+    /// `disabled`).
+    reason: Option<&'static str>,
+    /// Until when nothing is sent, where it is paused.
+    paused_until: Option<String>,
     /// Null while it is pending: the log has the attempts made so far.
     attempts: Option<u32>,
     ended_at: Option<String>,
@@ -64,7 +77,8 @@ pub async fn show(app: Data<App>, caller: EventReader, request: HttpRequest) -> 
     let sees_all = caller.is_admin;
     let own = if sees_all { HashSet::new() } else { own_webhooks(&app, &caller).await? };
     let visible = found.deliveries.into_iter().filter(|(webhook, _)| sees_all || own.contains(webhook));
-    let webhooks: Vec<Target> = visible.map(|(webhook, status)| Target::new(webhook, status)).collect();
+    let mut webhooks: Vec<Target> = visible.map(|(webhook, status)| Target::new(webhook, status)).collect();
+    explain(&app, &caller, &mut webhooks).await?;
     if webhooks.is_empty() && !sees_all && !caller.may_publish() {
         return Err(NO_EVENT);
     }
@@ -78,12 +92,52 @@ async fn own_webhooks(app: &App, caller: &Caller) -> Result<HashSet<WebhookId>, 
     Ok(listed.into_iter().map(|indexed| indexed.id).collect())
 }
 
+/// Says of deliveries that wait what keeps them: their webhook's state, as it is now.
+async fn explain(app: &App, caller: &Caller, targets: &mut [Target]) -> Result<(), Error> {
+    let waiting = |target: &&Target| target.status == PENDING;
+    let now = clock::now();
+    // Webhooks of which there is no record are not looked for in the index.
+    let entry = |target: &Target| Indexed { id: target.webhook_id.clone(), created_at: now };
+    let entries: Vec<Indexed> = targets.iter().filter(waiting).take(MOST_EXPLAINED).map(entry).collect();
+    let webhooks = webhooks_of(app, caller);
+    let found = webhooks.read(&entries, Whose::All, now).await?;
+    let figures = webhooks.figures(found.iter().map(|webhook| &webhook.id)).await?;
+    let kept: HashMap<&WebhookId, (Option<SkipReason>, Millis)> = found
+        .iter()
+        .zip(figures)
+        .map(|(webhook, figures)| (&webhook.id, (webhook.is_off(), figures.standing.rests_until())))
+        .collect();
+    for target in targets.iter_mut().filter(|target| target.status == PENDING) {
+        match kept.get(&target.webhook_id) {
+            Some((Some(reason), _)) => target.reason = Some(reason.as_str()),
+            Some((None, until)) if *until > now => {
+                (target.reason, target.paused_until) = (Some("paused"), Some(until.to_string()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 impl Target {
     fn new(webhook_id: WebhookId, status: DeliveryStatus) -> Self {
+        let (reason, paused_until) = (None, None);
         match status {
-            DeliveryStatus::Pending => Self { webhook_id, status: "pending", attempts: None, ended_at: None },
+            DeliveryStatus::Pending => {
+                Self { webhook_id, status: PENDING, reason, paused_until, attempts: None, ended_at: None }
+            }
+            DeliveryStatus::Skipped { at, reason } => Self {
+                webhook_id,
+                status: "skipped",
+                reason: Some(reason.as_str()),
+                paused_until,
+                attempts: None,
+                ended_at: Some(at.to_string()),
+            },
             DeliveryStatus::Ended(end) => Self {
                 webhook_id,
+                reason,
+                paused_until,
                 status: match end.how {
                     How::Delivered => "delivered",
                     How::Failed => "failed",

@@ -5,26 +5,22 @@
 //! [`Fields::finish`] is unknown and refused. A reading method that finds a fault notes it and returns `None`.
 //! Source: RFC 8259 (section 4: names should be unique; which of two counts is not defined, hence the refusal).
 
-use std::fmt;
 use std::ops::RangeInclusive;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::Error;
+use crate::domain::json::{Members, elements, members};
 
 /// Faults told at once; a body with more is not helped by the rest.
 const MAX_FAULTS: usize = 100;
 /// Of a text that a client sent, this many characters are repeated in a fault.
 const LONGEST_QUOTE: usize = 64;
 
-/// The members of an object, in order, values unparsed.
-pub type Pairs<'a> = Vec<(String, &'a RawValue)>;
-
 /// An object being checked.
 #[derive(Debug)]
 pub struct Fields<'a> {
-    pairs: Pairs<'a>,
+    pairs: Members<'a>,
     faults: Vec<String>,
 }
 
@@ -34,7 +30,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// It is not JSON, or not an object.
     pub fn parse(body: &'a [u8]) -> Result<Self, Error> {
-        let all = pairs_of(body).map_err(|error| fault_of(body, &error))?;
+        let all = members(body).map_err(|error| fault_of(body, &error))?;
         let mut fields = Self { pairs: Vec::with_capacity(all.len()), faults: Vec::new() };
         for (name, value) in all {
             if fields.has(&name) {
@@ -140,19 +136,19 @@ impl<'a> Fields<'a> {
     /// The unparsed elements of an array.
     pub fn array(&mut self, name: &str) -> Option<Vec<&'a RawValue>> {
         let value = self.take(name)?;
-        let elements = elements_of(value);
-        if elements.is_none() {
+        let found = elements(value);
+        if found.is_none() {
             self.fault(format!("{name} must be an array"));
         }
-        elements
+        found
     }
 
     /// The members of an object, in order, names possibly repeated.
-    pub fn object(&mut self, name: &str) -> Option<Pairs<'a>> {
+    pub fn object(&mut self, name: &str) -> Option<Members<'a>> {
         let value = self.take(name)?;
         let pairs = Some(value)
             .filter(|value| value.get().starts_with('{'))
-            .and_then(|value| pairs_of(value.get().as_bytes()).ok());
+            .and_then(|value| members(value.get().as_bytes()).ok());
         if pairs.is_none() {
             self.fault(format!("{name} must be an object"));
         }
@@ -188,11 +184,6 @@ pub fn integer_of(value: &RawValue) -> Option<u32> {
     whole.then_some(number as u32)
 }
 
-/// The unparsed elements of a JSON array.
-pub fn elements_of(value: &RawValue) -> Option<Vec<&RawValue>> {
-    serde_json::from_str(value.get()).ok()
-}
-
 /// What a client sent, short enough to be repeated.
 pub fn quoted(text: &str) -> String {
     match text.char_indices().nth(LONGEST_QUOTE) {
@@ -216,30 +207,6 @@ fn fault_of(body: &[u8], error: &serde_json::Error) -> Error {
         Ok(_) => malformed(error),
         Err(error) => malformed(&error),
     }
-}
-
-fn pairs_of(text: &[u8]) -> Result<Pairs<'_>, serde_json::Error> {
-    struct InOrder;
-
-    impl<'de> Visitor<'de> for InOrder {
-        type Value = Pairs<'de>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut pairs = Vec::new();
-            while let Some(pair) = map.next_entry()? {
-                pairs.push(pair);
-            }
-            Ok(pairs)
-        }
-    }
-
-    let mut parser = serde_json::Deserializer::from_slice(text);
-    let pairs = parser.deserialize_map(InOrder)?;
-    parser.end().map(|()| pairs)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod deliveries;
 pub mod error;
 pub mod events;
 pub mod fields;
+pub mod filter_test;
 pub mod health;
 pub mod log_level;
 pub mod publish;

@@ -11,7 +11,7 @@ use actix_web::web::{self, ServiceConfig, resource};
 
 use super::error::Error;
 use super::webhooks::handlers as webhooks;
-use super::{deliveries, events, publish, request, stats, trial};
+use super::{deliveries, events, filter_test, publish, request, stats, trial};
 use crate::telemetry::metrics::Route;
 
 /// Mounts the routes twice, the longer prefix first: `/api` is also a prefix of `/api/api`.
@@ -55,6 +55,7 @@ table! {
     "/webhooks/{id}/regenerate-secret" => { post: webhooks::regenerate_secret }
     "/webhooks/{id}/test" via request::traced => { post: trial::run }
     "/webhooks/{id}/stats" => { get: stats::of_webhook }
+    "/webhooks/{id}/filter-test" => { post: filter_test::run }
     "/webhooks/{id}/deliveries" => { get: deliveries::list }
     "/webhooks/{id}/deliveries/{attemptId}" => { get: deliveries::show }
     "/webhooks/{id}/deliveries/{attemptId}/retry" => { post: deliveries::retry }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ids::BadName;
-use super::{Millis, Tenant, UserId, WebhookId};
+use super::{Filter, Millis, Tenant, UserId, WebhookId};
 
 /// Former secrets that may sign beside the present one: each adds an entry to a header of every request.
 pub const MAX_FORMER_SECRETS: usize = 4;
@@ -72,6 +72,9 @@ pub struct Settings {
     /// One at a time, in publish order.
     #[serde(default)]
     pub ordered: bool,
+    /// What it asks of an event's data; `None` = nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
     /// Signs what is sent.
     pub secret: Secret,
     /// Former secrets, the newest first, each with the time until which it signs beside the present one; at most
@@ -243,6 +246,36 @@ impl fmt::Display for DisabledReason {
     }
 }
 
+/// Why an event that a webhook subscribes to was not queued for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SkipReason {
+    /// Its owner had switched it off.
+    Inactive,
+    /// The service had switched it off.
+    Disabled,
+    /// Its filter did not let the event pass.
+    Filtered,
+}
+
+impl SkipReason {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Inactive, Self::Disabled, Self::Filtered];
+
+    /// The word that stands for it in records, in the API and in labels of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Disabled => "disabled",
+            Self::Filtered => "filtered",
+        }
+    }
+
+    /// The reason of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+}
+
 /// The state a person sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -264,6 +297,15 @@ impl Webhook {
             (Some(_), _) => Status::Disabled,
             (None, true) => Status::Active,
             (None, false) => Status::Inactive,
+        }
+    }
+
+    /// Why nothing is queued for it, whatever happens; `None` when it is active.
+    pub fn is_off(&self) -> Option<SkipReason> {
+        match (self.is_active, self.disabled_reason) {
+            (true, _) => None,
+            (false, None) => Some(SkipReason::Inactive),
+            (false, Some(_)) => Some(SkipReason::Disabled),
         }
     }
 

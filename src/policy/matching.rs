@@ -1,86 +1,159 @@
-//! Which webhooks an event goes to: the subscriptions of one partition, by tenant and type.
+//! Which webhooks an event goes to: the subscriptions of one partition, by tenant and type, and why not to the others.
 //!
-//! Holds the matching parts of active webhooks only. What a type matches is remembered per tenant until a subscription
-//! of that tenant changes; types come from the catalogue, so the memory is bounded by it.
+//! Holds the matching parts of webhooks only; of those that are switched off too, for who asks why an event did not go to one of
+//! them. What a type matches is remembered per tenant until a subscription of that tenant changes; types come from the
+//! catalogue, so the memory is bounded by it. A filter is asked about each event.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::domain::{Pattern, Tenant, WebhookId};
+use super::filter;
+use crate::domain::{Filter, Pattern, SkipReason, Tenant, Webhook, WebhookId};
+
+/// Of one event, so many webhooks at most are named that subscribe to it and do not get it.
+pub const MOST_SKIPPED: usize = 1000;
 
 /// One match: the webhook and the hash that names its owner in keys.
 pub type Target = (WebhookId, Arc<str>);
 
-/// The subscriptions of a partition's active webhooks.
+/// A webhook that subscribes to an event and does not get it.
+pub type Skipped = (WebhookId, SkipReason);
+
+/// The subscriptions of a partition's webhooks.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
     tenants: HashMap<Tenant, OfTenant>,
     tenant_of: HashMap<WebhookId, Tenant>,
+    active: usize,
+}
+
+/// What is known of one webhook.
+#[derive(Debug)]
+struct Subscription {
+    patterns: Vec<Pattern>,
+    filter: Option<Filter>,
+    off: Option<SkipReason>,
+    owner_hash: Arc<str>,
 }
 
 #[derive(Debug, Default)]
 struct OfTenant {
     // Ordered, so that a chunked fan-out has the same chunks on every node.
-    webhooks: BTreeMap<WebhookId, (Vec<Pattern>, Arc<str>)>,
-    matches: HashMap<Arc<str>, Vec<Target>>,
+    webhooks: BTreeMap<WebhookId, Subscription>,
+    subscribed: HashMap<Arc<str>, Subscribed>,
+}
+
+/// The webhooks that subscribe to one type.
+#[derive(Debug, Default)]
+struct Subscribed {
+    /// The active ones, in the order of their ids.
+    targets: Vec<Target>,
+    /// Of those, by their places, what their filters are.
+    filters: Vec<(usize, Filter)>,
+    /// Those that are switched off.
+    off: Vec<Skipped>,
+}
+
+/// Where an event goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matches {
+    /// The webhooks that get it, in the order of their ids.
+    pub targets: Vec<Target>,
+    /// Those that subscribe to it and do not get it, up to [`MOST_SKIPPED`].
+    pub skipped: Vec<Skipped>,
 }
 
 impl Subscriptions {
     /// Adds a webhook or replaces what is known of it.
-    pub fn insert(&mut self, tenant: &Tenant, id: WebhookId, patterns: Vec<Pattern>, owner_hash: Arc<str>) {
-        self.tenant_of.insert(id.clone(), tenant.clone());
-        let of_tenant = self.tenants.entry(tenant.clone()).or_default();
-        of_tenant.matches.clear();
-        of_tenant.webhooks.insert(id, (patterns, owner_hash));
+    pub fn insert(&mut self, webhook: &Webhook, owner_hash: Arc<str>) {
+        self.remove(&webhook.id);
+        let settings = &webhook.settings;
+        let (patterns, filter, off) = (settings.events.clone(), settings.filter.clone(), webhook.is_off());
+        self.active += usize::from(off.is_none());
+        self.tenant_of.insert(webhook.id.clone(), settings.tenant.clone());
+        let of_tenant = self.tenants.entry(settings.tenant.clone()).or_default();
+        of_tenant.subscribed.clear();
+        of_tenant.webhooks.insert(webhook.id.clone(), Subscription { patterns, filter, off, owner_hash });
     }
 
     /// Forgets a webhook; harmless when it is not known.
     pub fn remove(&mut self, id: &WebhookId) {
         let Some(tenant) = self.tenant_of.remove(id) else { return };
         let Some(of_tenant) = self.tenants.get_mut(&tenant) else { return };
-        of_tenant.matches.clear();
-        of_tenant.webhooks.remove(id);
+        of_tenant.subscribed.clear();
+        let removed = of_tenant.webhooks.remove(id);
+        self.active -= usize::from(removed.is_some_and(|removed| removed.off.is_none()));
         if of_tenant.webhooks.is_empty() {
             self.tenants.remove(&tenant);
         }
     }
 
-    /// The webhooks of `tenant` that subscribe to `event_type`, in the order of their ids.
-    pub fn matching(&mut self, tenant: &Tenant, event_type: &Arc<str>) -> &[Target] {
-        let Some(of_tenant) = self.tenants.get_mut(tenant) else { return &[] };
-        let OfTenant { webhooks, matches } = of_tenant;
-        matches.entry(event_type.clone()).or_insert_with(|| {
-            let subscribed = |(_, (patterns, _)): &(&WebhookId, &(Vec<Pattern>, Arc<str>))| {
-                patterns.iter().any(|pattern| pattern.matches(event_type))
-            };
-            let target =
-                |(id, (_, owner)): (&WebhookId, &(Vec<Pattern>, Arc<str>))| (id.clone(), owner.clone());
-            webhooks.iter().filter(subscribed).map(target).collect()
-        })
+    /// The webhooks of `tenant` that an event of that type and body goes to, and those that it does not go to although they
+    /// subscribe to it.
+    pub fn matching(&mut self, tenant: &Tenant, event_type: &Arc<str>, body: &[u8]) -> Matches {
+        let Some(of_tenant) = self.tenants.get_mut(tenant) else { return Matches::default() };
+        let OfTenant { webhooks, subscribed } = of_tenant;
+        let subscribed =
+            subscribed.entry(event_type.clone()).or_insert_with(|| Subscribed::of(webhooks, event_type));
+        subscribed.matches(body)
     }
 
-    /// Tenant and owner hash of a subscribed webhook; `None` for one that is not known or not active.
+    /// Tenant and owner hash of an active webhook; `None` for one that is not known or not active.
     pub fn owner_of(&self, id: &WebhookId) -> Option<(&Tenant, &Arc<str>)> {
         let tenant = self.tenant_of.get(id)?;
-        let (_, owner_hash) = self.tenants.get(tenant)?.webhooks.get(id)?;
-        Some((tenant, owner_hash))
+        let subscription = self.tenants.get(tenant)?.webhooks.get(id)?;
+        subscription.off.is_none().then_some((tenant, &subscription.owner_hash))
     }
 
-    /// How many webhooks are subscribed.
-    pub fn len(&self) -> usize {
-        self.tenant_of.len()
+    /// How many active webhooks there are.
+    pub fn active(&self) -> usize {
+        self.active
+    }
+}
+
+impl Subscribed {
+    fn of(webhooks: &BTreeMap<WebhookId, Subscription>, event_type: &str) -> Self {
+        let mut found = Self::default();
+        for (id, Subscription { patterns, filter, off, owner_hash }) in webhooks {
+            if !patterns.iter().any(|pattern| pattern.matches(event_type)) {
+                continue;
+            }
+            match off {
+                Some(reason) if found.off.len() < MOST_SKIPPED => found.off.push((id.clone(), *reason)),
+                Some(_) => {}
+                None => {
+                    found.filters.extend(filter.iter().map(|filter| (found.targets.len(), filter.clone())));
+                    found.targets.push((id.clone(), owner_hash.clone()));
+                }
+            }
+        }
+        found
     }
 
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.tenant_of.is_empty()
+    fn matches(&self, body: &[u8]) -> Matches {
+        let (mut targets, mut skipped) = (self.targets.clone(), self.off.clone());
+        if !self.filters.is_empty() {
+            let data = filter::data_of(body);
+            let mut refused =
+                self.filters.iter().filter(|(_, filter)| !filter::passes(filter, &data)).peekable();
+            let mut place = 0;
+            targets.retain(|(webhook, _)| {
+                let passes = refused.next_if(|(refused, _)| *refused == place).is_none();
+                place += 1;
+                if !passes && skipped.len() < MOST_SKIPPED {
+                    skipped.push((webhook.clone(), SkipReason::Filtered));
+                }
+                passes
+            });
+        }
+        Matches { targets, skipped }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Shard;
+    use crate::domain::{DisabledReason, Millis, Shard};
 
     fn id(n: u8) -> WebhookId {
         WebhookId::new(Shard(0), &format!("{n:022}"))
@@ -90,15 +163,35 @@ mod tests {
         name.parse().expect("a tenant")
     }
 
+    fn webhook(n: u8, of: &str, patterns: &[&str]) -> Webhook {
+        let settings = serde_json::json!({
+            "tenant": of, "owner": "ann", "name": "x", "url": "https://example.com/", "events": patterns,
+            "retries": { "attempts": 3, "delay_seconds": 60, "backoff": "fixed" },
+            "timeout_seconds": 30, "max_concurrency": 16, "secret": "0", "created_at": 1,
+        });
+        let settings = serde_json::from_value(settings).expect("settings");
+        Webhook {
+            id: id(n),
+            version: 1,
+            is_active: true,
+            disabled_reason: None,
+            updated_at: Millis(1),
+            settings,
+        }
+    }
+
+    fn matches(table: &mut Subscriptions, of: &str, event_type: &str, body: &str) -> Matches {
+        table.matching(&tenant(of), &Arc::from(event_type), body.as_bytes())
+    }
+
     fn matched(table: &mut Subscriptions, of: &str, event_type: &str) -> Vec<WebhookId> {
-        table.matching(&tenant(of), &Arc::from(event_type)).iter().map(|(id, _)| id.clone()).collect()
+        matches(table, of, event_type, "{}").targets.into_iter().map(|(id, _)| id).collect()
     }
 
     fn table(rows: &[(u8, &str, &[&str])]) -> Subscriptions {
         let mut table = Subscriptions::default();
         for (n, of, patterns) in rows {
-            let patterns = patterns.iter().map(|text| text.parse().expect("a pattern")).collect();
-            table.insert(&tenant(of), id(*n), patterns, Arc::from("owner"));
+            table.insert(&webhook(*n, of, patterns), Arc::from("owner"));
         }
         table
     }
@@ -123,18 +216,64 @@ mod tests {
     fn a_change_holds_for_the_next_event() {
         let mut table = table(&[(1, "org:a", &["lead.created"]), (2, "org:a", &["lead.*"])]);
         assert_eq!(matched(&mut table, "org:a", "lead.created"), [id(1), id(2)]);
-        table.insert(
-            &tenant("org:a"),
-            id(1),
-            vec!["quote.*".parse().expect("a pattern")],
-            Arc::from("owner"),
-        );
+        table.insert(&webhook(1, "org:a", &["quote.*"]), Arc::from("owner"));
         assert_eq!(matched(&mut table, "org:a", "lead.created"), [id(2)]);
         table.remove(&id(2));
         table.remove(&id(2));
         assert_eq!(matched(&mut table, "org:a", "lead.created"), []);
         assert_eq!(matched(&mut table, "org:a", "quote.sent"), [id(1)]);
+        assert_eq!(table.active(), 1);
         table.remove(&id(1));
-        assert!(table.is_empty() && table.tenants.is_empty());
+        assert!(table.active() == 0 && table.tenants.is_empty());
+    }
+
+    #[test]
+    fn who_subscribes_and_does_not_get_it_is_named_with_the_reason() {
+        let filtering = |n, filter: &str| {
+            let mut webhook = webhook(n, "org:a", &["*"]);
+            webhook.settings.filter = Some(Filter::parse(filter).expect(filter));
+            webhook
+        };
+        let off = |n, disabled_reason, patterns| Webhook {
+            is_active: false,
+            disabled_reason,
+            ..webhook(n, "org:a", patterns)
+        };
+        let mut table = table(&[(3, "org:a", &["*"])]);
+        for webhook in [
+            filtering(1, r#"{"amount":{"gt":10}}"#),
+            off(2, None, &["lead.*"]),
+            filtering(4, r#"{"amount":5}"#),
+            off(5, Some(DisabledReason::Gone), &["*"]),
+            off(6, None, &["quote.*"]),
+            filtering(7, r#"{"amount":{"lt":3}}"#),
+        ] {
+            table.insert(&webhook, Arc::from("owner"));
+        }
+        let found = matches(&mut table, "org:a", "lead.created", r#"{"data":{"amount":5}}"#);
+        let targets: Vec<WebhookId> = found.targets.into_iter().map(|(id, _)| id).collect();
+        assert_eq!(targets, [id(3), id(4)]);
+        let expected = [
+            (id(2), SkipReason::Inactive),
+            (id(5), SkipReason::Disabled),
+            (id(1), SkipReason::Filtered),
+            (id(7), SkipReason::Filtered),
+        ];
+        assert_eq!(found.skipped, expected);
+        assert_eq!(table.active(), 4);
+        assert!(table.owner_of(&id(1)).is_some() && table.owner_of(&id(2)).is_none());
+        let all = matches(&mut table, "org:a", "quote.sent", r#"{"data":{"amount":50}}"#);
+        assert_eq!((all.targets.len(), all.skipped.len()), (2, 4));
+    }
+
+    #[test]
+    fn the_skipped_are_named_up_to_a_bound() {
+        let mut table = Subscriptions::default();
+        for n in 0..MOST_SKIPPED + 5 {
+            let id = WebhookId::new(Shard(0), &format!("{n:022}"));
+            let webhook = Webhook { id, is_active: false, ..webhook(0, "org:a", &["*"]) };
+            table.insert(&webhook, Arc::from("owner"));
+        }
+        assert_eq!(matches(&mut table, "org:a", "lead.created", "{}").skipped.len(), MOST_SKIPPED);
     }
 }

@@ -4,6 +4,7 @@ pub mod address;
 pub mod breaker;
 pub mod due;
 pub mod early;
+pub mod filter;
 pub mod histogram;
 pub mod json;
 pub mod lane;

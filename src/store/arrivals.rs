@@ -30,6 +30,7 @@ use super::script::Section;
 use super::stats::hours::Slots;
 use super::{Error, Keys, Redis, delivered_record, keys, leases, stats};
 use crate::domain::{EntryId, Event, Millis, Receipt};
+use crate::policy::matching::Skipped;
 use crate::policy::trace;
 
 /// How often a call is tried while leases change under it.
@@ -210,9 +211,9 @@ impl<'a> Transaction<'a> {
         let arrived = || section.items.iter().filter_map(arrived);
         let (mut webhooks, mut owners) = (HashMap::new(), HashMap::<&str, Counts<'_>>::new());
         let mut bytes = 0;
-        for (entry, event, outcomes) in arrived() {
+        for item @ (_, event, outcomes, _) in arrived() {
             bytes += event.body.len() as i64;
-            self.add_event(&prefix, section, entry, event, outcomes);
+            self.add_event(&prefix, section, item);
             for outcome in outcomes {
                 let (kind, ms) = (&*outcome.event_type, millis_of(outcome).unwrap_or_default());
                 webhooks.entry(&outcome.webhook).or_insert_with(Counts::default).count(kind, ms);
@@ -236,9 +237,7 @@ impl<'a> Transaction<'a> {
         &mut self,
         prefix: &str,
         section: &Arrived<'_>,
-        entry: EntryId,
-        event: &Event,
-        outcomes: &[Outcome],
+        (entry, event, outcomes, skipped): Item<'_>,
     ) {
         for outcome in outcomes {
             let log = format!("{prefix}log:{}", outcome.webhook);
@@ -249,7 +248,8 @@ impl<'a> Transaction<'a> {
         let hash = hash.unwrap_or_else(|| keys::event_hash(&event.tenant, &event.id));
         let span = event.trace.map(|publish| trace::dispatch(publish, section.partition, entry));
         let webhooks = outcomes.iter().map(|outcome| &outcome.webhook);
-        let record = delivered_record::encode(&event.event_type, span, self.now, webhooks, &event.body);
+        let record =
+            delivered_record::encode(&event.event_type, span, self.now, webhooks, skipped, &event.body);
         self.pipeline.cmd("SET").arg(format!("{prefix}delivered:{hash}")).arg(record);
         self.pipeline.arg("EX").arg(self.limits.closed.as_secs());
     }
@@ -302,11 +302,10 @@ impl<'a> Transaction<'a> {
         let read = |(section, may): (&Arrived<'_>, &bool)| {
             let part = if *may { parts.next()?? } else { return None };
             let set_aside = part.iter().filter(|answer| answer.is_err()).count() as u64;
-            let recorded = |(_, _, outcomes): (_, _, &[Outcome])| {
-                Dispatched::Recorded(vec![Receipt::Recorded; outcomes.len()])
-            };
+            let recorded =
+                |(_, _, outcomes, _): Item<'_>| Dispatched::Recorded(vec![Receipt::Recorded; outcomes.len()]);
             let answers: Vec<_> = section.items.iter().filter_map(arrived).map(recorded).collect();
-            let webhooks = section.items.iter().filter_map(arrived).flat_map(|(_, _, outcomes)| outcomes);
+            let webhooks = section.items.iter().filter_map(arrived).flat_map(|(_, _, outcomes, _)| outcomes);
             let steady = webhooks.map(|outcome| outcome.webhook.clone()).filter(|_| set_aside == 0).collect();
             Some(Batch { answers, set_aside, steady })
         };
@@ -314,9 +313,12 @@ impl<'a> Transaction<'a> {
     }
 }
 
-fn arrived(item: &Instruction) -> Option<(EntryId, &Event, &[Outcome])> {
+/// The entry, the event, its outcomes, and who did not get it.
+type Item<'a> = (EntryId, &'a Event, &'a [Outcome], &'a [Skipped]);
+
+fn arrived(item: &Instruction) -> Option<Item<'_>> {
     match item {
-        Instruction::Arrived { entry, event, outcomes } => Some((*entry, event, outcomes)),
+        Instruction::Arrived { entry, event, outcomes, skipped } => Some((*entry, event, outcomes, skipped)),
         _ => None,
     }
 }

@@ -3,15 +3,18 @@
 //! Most events end so. The hash that another event's record is costs Redis some 5 us more to write, of 12, and twice the memory,
 //! for a value above 64 bytes makes it a table. Who sends such an event again makes it that hash first (`scripts/resend.lua`).
 //!
-//! The value: `<type> <trace or -> <ms> <webhook>,<webhook>,…`, a line feed, and the body.
+//! The value: `<type> <trace or -> <ms> <webhook>,<webhook>,…`, a line feed, and the body. Behind the webhooks come those that
+//! subscribe to it and did not get it, as `<webhook>=<reason>`.
 
 use bytes::Bytes;
 
 use super::Keys;
-use crate::domain::{Millis, Partition, TraceContext, WebhookId};
+use crate::domain::{Millis, Partition, SkipReason, TraceContext, WebhookId};
+use crate::policy::matching::Skipped;
 
-/// The longest first line: [`crate::policy::early::MOST_TARGETS`] webhooks, and a type, a trace and a time.
-pub const MOST_HEAD: usize = 2048;
+/// The longest first line: [`crate::policy::early::MOST_TARGETS`] webhooks that got it, as many that did not, and a type, a
+/// trace and a time.
+pub const MOST_HEAD: usize = 5120;
 
 /// What such a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct DeliveredRecord {
     pub at: Millis,
     /// The webhooks that it went to.
     pub webhooks: Vec<WebhookId>,
+    /// Those that subscribe to it and did not get it.
+    pub skipped: Vec<Skipped>,
     /// What each received.
     pub body: Bytes,
 }
@@ -35,6 +40,7 @@ pub fn encode<'a>(
     trace: Option<TraceContext>,
     at: Millis,
     webhooks: impl Iterator<Item = &'a WebhookId>,
+    skipped: &[Skipped],
     body: &[u8],
 ) -> Vec<u8> {
     let mut value = Vec::with_capacity(256 + body.len());
@@ -47,9 +53,20 @@ pub fn encode<'a>(
         }
         value.extend_from_slice(webhook.as_str().as_bytes());
     }
+    if !skipped.is_empty() {
+        value.push(b',');
+        value.extend_from_slice(skipped_text(skipped).as_bytes());
+    }
     value.push(b'\n');
     value.extend_from_slice(body);
     value
+}
+
+/// How webhooks that did not get an event are written here and told to scripts: `<webhook>=<reason>,…`.
+pub(super) fn skipped_text(skipped: &[Skipped]) -> String {
+    let parts: Vec<String> =
+        skipped.iter().map(|(webhook, reason)| format!("{webhook}={}", reason.as_str())).collect();
+    parts.join(",")
 }
 
 /// Reads a record; `None` if it is none of ours.
@@ -59,8 +76,14 @@ pub fn decode(value: Vec<u8>) -> Option<DeliveredRecord> {
     let head = std::str::from_utf8(&value[..end]).ok()?;
     let mut words = head.split(' ').skip(2);
     let at = Millis(words.next()?.parse().ok()?);
-    let webhooks = words.next()?.split(',').map(|id| id.parse().ok()).collect::<Option<_>>()?;
-    Some(DeliveredRecord { at, webhooks, body: value.slice(end + 1..) })
+    let (mut webhooks, mut skipped) = (Vec::new(), Vec::new());
+    for part in words.next()?.split(',') {
+        match part.split_once('=') {
+            Some((id, reason)) => skipped.push((id.parse().ok()?, SkipReason::from_word(reason)?)),
+            None => webhooks.push(part.parse().ok()?),
+        }
+    }
+    Some(DeliveredRecord { at, webhooks, skipped, body: value.slice(end + 1..) })
 }
 
 #[cfg(test)]
@@ -75,22 +98,31 @@ mod tests {
         let webhook =
             |name: char| WebhookId::new(Shard(0), &name.to_string().repeat(WebhookId::RANDOM_LENGTH));
         let many = vec![webhook('c'); MOST_TARGETS];
-        for (trace, webhooks) in
-            [(None, vec![webhook('a')]), (Some(trace), vec![webhook('a'), webhook('b')]), (None, many)]
-        {
+        let not_to = |count| vec![(webhook('d'), SkipReason::Filtered); count];
+        for (trace, webhooks, skipped) in [
+            (None, vec![webhook('a')], not_to(0)),
+            (Some(trace), vec![webhook('a'), webhook('b')], not_to(1)),
+            (Some(trace), many, not_to(MOST_TARGETS)),
+        ] {
             let body = b"{\"a\":\"\n\"}";
-            let value = encode("deal.won", trace, Millis(17), webhooks.iter(), body);
+            let value = encode("deal.won", trace, Millis(17), webhooks.iter(), &skipped, body);
             assert!(value.len() < MOST_HEAD);
-            let expected = DeliveredRecord { at: Millis(17), webhooks, body: Bytes::from_static(body) };
+            let expected =
+                DeliveredRecord { at: Millis(17), webhooks, skipped, body: Bytes::from_static(body) };
             assert_eq!(decode(value), Some(expected));
         }
     }
 
     #[test]
     fn what_is_no_record_is_not_read() {
-        for value in
-            ["", "deal.won - 17 wh_1", "deal.won - x wh_1\n{}", "deal.won - 17 wh 1\n{}", "deal.won\n{}"]
-        {
+        for value in [
+            "",
+            "deal.won - 17 wh_1",
+            "deal.won - x wh_1\n{}",
+            "deal.won - 17 wh 1\n{}",
+            "deal.won - 17 wh_1=why\n{}",
+            "deal.won\n{}",
+        ] {
             assert_eq!(decode(value.into()), None, "{value}");
         }
         assert_eq!(decode(vec![b'a'; 1 << 20]), None);

@@ -15,7 +15,7 @@ use super::delivered_record;
 use super::events::{Field, RawEntry, entries_of};
 use super::keys::{event_hash, idempotency_hash, tenant_hash};
 use super::{Error, Keys, Redis};
-use crate::domain::{EntryId, EventId, Millis, Partition, Tenant, WebhookId};
+use crate::domain::{EntryId, EventId, Millis, Partition, SkipReason, Tenant, WebhookId};
 use crate::policy::partition::Layout;
 
 /// How far apart the clock of the node that made an id and that of Redis when it stored the entry are looked for, the way
@@ -35,7 +35,7 @@ const MOST_CHUNKS: usize = 1000;
 pub struct EventStatus {
     /// What every receiver gets.
     pub body: Bytes,
-    /// Each webhook that it went to; empty before the dispatch.
+    /// Each webhook that it went to, and those that it did not go to although they subscribe to it; empty before the dispatch.
     pub deliveries: BTreeMap<WebhookId, DeliveryStatus>,
 }
 
@@ -46,6 +46,13 @@ pub enum DeliveryStatus {
     Pending,
     /// Over.
     Ended(End),
+    /// It was never queued.
+    Skipped {
+        /// When that was decided.
+        at: Millis,
+        /// Why.
+        reason: SkipReason,
+    },
 }
 
 /// The end of a delivery.
@@ -77,6 +84,13 @@ impl DeliveryStatus {
             return Some(Self::Pending);
         }
         let mut parts = text.split(' ');
+        if let Some(skipped) = text.strip_prefix("skipped ") {
+            let (at, reason) = skipped.split_once(' ')?;
+            return Some(Self::Skipped {
+                at: Millis(at.parse().ok()?),
+                reason: SkipReason::from_word(reason)?,
+            });
+        }
         let how = match parts.next()? {
             "delivered" => How::Delivered,
             "dead" => How::Failed,
@@ -171,6 +185,8 @@ impl Search<'_> {
         let Some(found) = value.and_then(delivered_record::decode) else { return Ok(None) };
         let end = DeliveryStatus::Ended(End { how: How::Delivered, at: found.at, attempts: 1 });
         deliveries.extend(found.webhooks.into_iter().map(|webhook| (webhook, end)));
+        let skipped = |reason| DeliveryStatus::Skipped { at: found.at, reason };
+        deliveries.extend(found.skipped.into_iter().map(|(webhook, reason)| (webhook, skipped(reason))));
         Ok(Some(found.body))
     }
 
@@ -305,6 +321,12 @@ mod tests {
             ("delivered 17 4", end(How::Delivered)),
             ("dead 17 4", end(How::Failed)),
             ("dropped 17 4", end(How::Dropped)),
+            (
+                "skipped 17 inactive",
+                Some(DeliveryStatus::Skipped { at: Millis(17), reason: SkipReason::Inactive }),
+            ),
+            ("skipped 17 why", None),
+            ("skipped", None),
             ("delivered", None),
             ("lost 17 4", None),
             ("", None),
@@ -372,12 +394,21 @@ mod tests {
         assert_eq!(find(&"org:other".parse().unwrap()).await, None, "an event is its tenant's");
 
         run(redis, &["DEL", &keys.key(home, &format!("event:{hash}"))]).await;
-        let value = delivered_record::encode("t", None, Millis(18), [webhook(0)].iter(), b"arrived");
+        let value = delivered_record::encode(
+            "t",
+            None,
+            Millis(18),
+            [webhook(0)].iter(),
+            &[(webhook(3), SkipReason::Filtered)],
+            b"arrived",
+        );
         let mut set = redis::cmd("SET");
         set.arg(delivered_record::key(&keys, home, &hash)).arg(value);
         redis.query::<redis::Value>(&set).await.unwrap();
         let delivered = DeliveryStatus::Ended(End { how: How::Delivered, at: Millis(18), attempts: 1 });
-        let deliveries = BTreeMap::from([(webhook(0), delivered), (webhook(1), failed)]);
+        let skipped = DeliveryStatus::Skipped { at: Millis(18), reason: SkipReason::Filtered };
+        let deliveries =
+            BTreeMap::from([(webhook(0), delivered), (webhook(1), failed), (webhook(3), skipped)]);
         assert_eq!(find(&tenant).await, Some(EventStatus { body: Bytes::from("arrived"), deliveries }));
     }
 

@@ -14,8 +14,9 @@ use redis::aio::MultiplexedConnection;
 use super::meter::Called;
 use super::outcomes::{self, Outcome};
 use super::script::{Answers, Script, Section};
-use super::{Error, Keys, Redis, keys};
+use super::{Error, Keys, Redis, delivered_record, keys};
 use crate::domain::{EntryId, Event, EventId, Millis, Partition, Receipt, Tenant, WebhookId};
+use crate::policy::matching::Skipped;
 use crate::policy::trace;
 
 static DISPATCH: LazyLock<Script> =
@@ -176,6 +177,8 @@ pub enum Instruction {
         event: Event,
         /// Webhook and owner hash of each match.
         targets: Vec<(WebhookId, Arc<str>)>,
+        /// Who subscribes to it and does not get it.
+        skipped: Vec<Skipped>,
         /// Which of several calls this is, when the fan-out is larger than [`MAX_TARGETS`].
         chunk: Chunk,
         /// Whether the record of the event is kept here although nothing matched: it is the tenant's home.
@@ -189,6 +192,8 @@ pub enum Instruction {
         event: Event,
         /// What came of it at each target, all of them plain ([`Outcome::is_plain`]).
         outcomes: Vec<Outcome>,
+        /// Who subscribes to it and does not get it.
+        skipped: Vec<Skipped>,
     },
     /// Queue a stored event for one webhook again.
     Resend {
@@ -369,7 +374,7 @@ fn steady_of(instruction: &Instruction, answer: &Value) -> Vec<WebhookId> {
 
 fn add_instruction(call: &mut super::script::Call<'_>, partition: Partition, instruction: &Instruction) {
     match instruction {
-        Instruction::Event { entry, event, targets, chunk, keep } => {
+        Instruction::Event { entry, event, targets, skipped, chunk, keep } => {
             let mode = match chunk {
                 Chunk::Whole => "whole",
                 Chunk::Part => "part",
@@ -382,17 +387,19 @@ fn add_instruction(call: &mut super::script::Call<'_>, partition: Partition, ins
                 .arg(u8::from(*keep))
                 .arg(&event.body[..])
                 .arg(trace.map(|trace| trace.to_string()).unwrap_or_default())
+                .arg(delivered_record::skipped_text(skipped))
                 .arg(targets.len());
             for (webhook, owner) in targets {
                 call.arg(webhook.as_str()).arg(&**owner);
             }
         }
-        Instruction::Arrived { entry, event, outcomes } => {
+        Instruction::Arrived { entry, event, outcomes, skipped } => {
             let trace = event.trace.map(|publish| trace::dispatch(publish, partition, *entry));
             call.arg("arrived").arg(entry.to_string()).arg(keys::event_hash(&event.tenant, &event.id));
             call.arg(&*event.event_type)
                 .arg(&event.body[..])
                 .arg(trace.map(|trace| trace.to_string()).unwrap_or_default())
+                .arg(delivered_record::skipped_text(skipped))
                 .arg(outcomes.len());
             outcomes.iter().for_each(|outcome| outcomes::add_arrival(call, outcome));
         }

@@ -65,6 +65,7 @@ mod tests {
             rate_limit_per_second: Some(5),
             max_concurrency: 16,
             ordered: false,
+            filter: None,
             secret: Secret("whsec_abc".into()),
             former_secrets: vec![(Secret("whsec_old".into()), Millis(9))],
             created_at: Millis(1),

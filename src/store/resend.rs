@@ -80,7 +80,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::domain::{Millis, Shard};
+    use crate::domain::{Millis, Shard, SkipReason};
     use crate::store::delivered_record;
     use crate::store::events::{EntryKind, Position, read};
     use crate::store::testing::TestRedis;
@@ -118,12 +118,14 @@ mod tests {
         // Of one that arrived everywhere at once, the record becomes such a one.
         run(&["DEL", &record]).await;
         let other = WebhookId::new(Shard(0), "bcdefghijklmnopqrstuvw");
+        let third = WebhookId::new(Shard(0), "cdefghijklmnopqrstuvwx");
         let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
         let value = delivered_record::encode(
             "deal.won",
             trace,
             Millis(17),
             [&webhook, &other].into_iter(),
+            &[(third.clone(), SkipReason::Filtered)],
             b"{\"\n\":1}",
         );
         let key = delivered_record::key(&keys, PARTITION, &event_hash(&tenant, &event));
@@ -137,6 +139,7 @@ mod tests {
             ("trace".into(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
             (format!("to:{webhook}"), "delivered 17 1".into()),
             (format!("to:{other}"), "delivered 17 1".into()),
+            (format!("to:{third}"), "skipped 17 filtered".into()),
         ];
         assert_eq!(record_is, BTreeMap::from(expected));
         let lives: u64 = redis.query(redis::cmd("TTL").arg(&record)).await.unwrap();

@@ -20,6 +20,7 @@ mod cluster;
 mod deliveries;
 mod demo;
 mod endpoint;
+mod filters;
 mod garbage;
 mod isolation;
 mod limits;

@@ -205,12 +205,7 @@ impl PartitionActor {
 
     pub(super) fn subscribe(&mut self, webhook: &Webhook) {
         let settings = &webhook.settings;
-        if webhook.is_active {
-            let owner_hash = Arc::from(keys::owner_hash(&settings.tenant, &settings.owner));
-            self.table.insert(&settings.tenant, webhook.id.clone(), settings.events.clone(), owner_hash);
-        } else {
-            self.table.remove(&webhook.id);
-        }
+        self.table.insert(webhook, Arc::from(keys::owner_hash(&settings.tenant, &settings.owner)));
     }
 }
 

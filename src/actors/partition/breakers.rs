@@ -43,7 +43,7 @@ impl PartitionActor {
 
     pub(super) fn tell_breakers(&self) {
         let is_subscribed = |webhook: &WebhookId| self.table.owner_of(webhook).is_some();
-        let counts = self.pauses.counts(clock::now(), self.table.len(), is_subscribed);
+        let counts = self.pauses.counts(clock::now(), self.table.active(), is_subscribed);
         facts::breakers(self.tenure.partition, counts);
     }
 }

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::domain::{EntryId, Event, EventBody, Receipt, TraceContext, WebhookId};
 use crate::policy::early::{MOST_TARGETS, Turn, Undispatched};
 use crate::policy::lane::{Delivery, Known};
+use crate::policy::matching::Matches;
 use crate::policy::trace;
 use crate::store::events::{Chunk, Dispatched, Entry, EntryKind, Instruction, Left, MAX_TARGETS};
 use crate::store::outcomes::Outcome;
@@ -105,10 +106,12 @@ impl PartitionActor {
         {
             let size = entry.size();
             let Entry { id, kind: EntryKind::Event(event) } = entry else { return };
-            let targets = self.table.matching(&event.tenant, &event.event_type).to_vec();
-            let body = if self.may_try(id, &targets) { self.riding(id, &event) } else { None };
+            let Matches { targets, skipped } =
+                self.table.matching(&event.tenant, &event.event_type, &event.body);
+            let may_try = skipped.len() <= MOST_TARGETS && self.may_try(id, &targets);
+            let body = if may_try { self.riding(id, &event) } else { None };
             self.seen = self.seen.max(id);
-            let read = Read { event, targets, size };
+            let read = Read { event, targets, skipped, size };
             let tried = body.map(|body| self.try_early(id, &read, &body));
             let (targets, since) = (read.targets.len(), clock::monotonic());
             let event = Undispatched::new(id, read, targets, since);
@@ -173,15 +176,15 @@ impl PartitionActor {
     }
 
     fn instruct(&self, entry: EntryId, read: Read, turn: Turn<Job>, batch: &mut Vec<Instruction>) {
-        let Read { event, targets, .. } = read;
+        let Read { event, targets, skipped, .. } = read;
         if let Turn::Arrived(jobs) = turn {
             let outcomes = jobs.into_iter().map(|job| job.outcome).collect();
-            batch.push(Instruction::Arrived { entry, event, outcomes });
+            batch.push(Instruction::Arrived { entry, event, outcomes, skipped });
             return;
         }
         let keep = self.local.layout.home_of(&event.tenant) == self.tenure.partition;
         if targets.len() <= MAX_TARGETS {
-            batch.push(Instruction::Event { entry, event, targets, chunk: Chunk::Whole, keep });
+            batch.push(Instruction::Event { entry, event, targets, skipped, chunk: Chunk::Whole, keep });
             return;
         }
         let chunks = targets.len().div_ceil(MAX_TARGETS);
@@ -191,6 +194,7 @@ impl PartitionActor {
                 entry,
                 event: event.clone(),
                 targets: targets.to_vec(),
+                skipped: if chunk == Chunk::Last { skipped.clone() } else { Vec::new() },
                 chunk,
                 keep,
             });
@@ -242,7 +246,7 @@ impl PartitionActor {
                     continue;
                 }
                 (_, Dispatched::But(left)) => left,
-                (Instruction::Arrived { entry, event, outcomes }, Dispatched::Recorded(receipts)) => {
+                (Instruction::Arrived { entry, event, outcomes, .. }, Dispatched::Recorded(receipts)) => {
                     events += 1;
                     matched += 1;
                     count += outcomes.len();
@@ -320,7 +324,7 @@ impl PartitionActor {
 
     /// A call whose answer was lost had done this already, or it was read twice: its webhooks look for themselves.
     pub(super) fn done_before(&mut self, instruction: &Instruction, begun: Begun) {
-        if let Instruction::Arrived { entry, event, outcomes } = instruction {
+        if let Instruction::Arrived { entry, event, outcomes, .. } = instruction {
             self.tell_dispatched(*entry, event, outcomes.len(), begun);
             self.recorded(outcomes, &vec![Receipt::Gone; outcomes.len()]);
             return;

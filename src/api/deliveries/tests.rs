@@ -402,7 +402,7 @@ async fn an_event_is_seen_by_those_whom_it_concerns() {
     let other = "to:wh_00abcdefghijklmnopqrstuv";
     let record = bench.record("evt_1");
     bench.run(&["HSET", &record, "body", body, &own, "delivered 1768473000123 2", other, "pending"]).await;
-    let target = json!({"webhookId": bench.webhook, "status": "delivered", "attempts": 2, "endedAt": "2026-01-15T10:30:00.123Z"});
+    let target = json!({"webhookId": bench.webhook, "status": "delivered", "reason": null, "pausedUntil": null, "attempts": 2, "endedAt": "2026-01-15T10:30:00.123Z"});
     let answer = bench.get(&bench.ann, "/api/events/evt_1").await;
     assert!(answer.text.contains(r#""data":{"n":1.0}"#), "{}", answer.text);
     let mut expected: Value = serde_json::from_str(body).unwrap();

@@ -288,6 +288,7 @@ fn new_webhook(caller: &Caller, shard: Shard) -> Webhook {
             rate_limit_per_second: None,
             max_concurrency: 16,
             ordered: false,
+            filter: None,
             secret: new_secret(),
             former_secrets: Vec::new(),
             created_at: now,

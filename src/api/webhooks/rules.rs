@@ -1,15 +1,15 @@
 //! What a client may say of a webhook, field by field (contract, section 5).
 //!
 //! [`Changes`] holds the fields that were given and passed; a creation and a PATCH differ only in what they are applied
-//! to. `filter` is not read here, so it is refused as unknown until there is something that obeys it.
+//! to.
 
 use std::collections::BTreeMap;
 
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
-use crate::api::fields::{Fields, elements_of, integer_of, quoted, string_of};
-use crate::domain::{Backoff, Catalogue, Pattern, Webhook};
+use crate::api::fields::{Fields, integer_of, quoted, string_of};
+use crate::domain::{Backoff, Catalogue, Filter, Pattern, Webhook, json};
 use crate::policy::address::{Guard, check_url};
 use crate::store::webhooks::Failures;
 
@@ -50,6 +50,7 @@ pub struct Changes {
     rate_limit_per_second: Option<Option<u32>>,
     max_concurrency: Option<u32>,
     ordered: Option<bool>,
+    filter: Option<Option<Filter>>,
 }
 
 impl Changes {
@@ -71,6 +72,7 @@ impl Changes {
                 .nullable("rateLimitPerSecond", |fields, name| fields.integer(name, 1..=10_000)),
             max_concurrency: fields.integer("maxConcurrency", 1..=256),
             ordered: fields.boolean("ordered"),
+            filter: fields.nullable("filter", filter),
         }
     }
 
@@ -90,6 +92,7 @@ impl Changes {
         set(&mut settings.rate_limit_per_second, &self.rate_limit_per_second);
         set(&mut settings.max_concurrency, &self.max_concurrency);
         set(&mut settings.ordered, &self.ordered);
+        set(&mut settings.filter, &self.filter);
         match self.is_active {
             Some(true) => activate(webhook),
             Some(false) => deactivate(webhook),
@@ -128,6 +131,16 @@ fn url(fields: &mut Fields<'_>, rules: Rules<'_>) -> Option<String> {
     }
 }
 
+/// A filter, with its faults noted.
+pub fn filter(fields: &mut Fields<'_>, name: &str) -> Option<Filter> {
+    let faults = match Filter::parse(fields.take(name)?.get()) {
+        Ok(filter) => return Some(filter),
+        Err(faults) => faults,
+    };
+    faults.into_iter().for_each(|fault| fields.fault(fault));
+    None
+}
+
 fn backoff(fields: &mut Fields<'_>) -> Option<Backoff> {
     let text = fields.take("retryBackoff")?;
     let known = serde_json::from_str(text.get()).ok();
@@ -138,7 +151,7 @@ fn backoff(fields: &mut Fields<'_>) -> Option<Backoff> {
 }
 
 fn schedule(fields: &mut Fields<'_>, name: &str) -> Option<Vec<u32>> {
-    let delays = elements_of(fields.take(name)?).and_then(|elements| {
+    let delays = json::elements(fields.take(name)?).and_then(|elements| {
         let delay = |element: &&RawValue| integer_of(element).filter(|seconds| *seconds <= DAY);
         let few = elements.len() <= MAX_RETRIES as usize;
         few.then(|| elements.iter().map(delay).collect()).flatten()
@@ -328,7 +341,8 @@ mod tests {
             (json!({"rateLimitPerSecond": 0}), "rateLimitPerSecond must be an integer from 1 to 10000"),
             (json!({"maxConcurrency": 257}), "maxConcurrency must be an integer from 1 to 256"),
             (json!({"ordered": null}), "ordered must be a boolean"),
-            (json!({"filter": {}}), "property filter should not exist"),
+            (json!({"filter": {}}), "filter should not be empty"),
+            (json!({"filter": {"amount": {"gt": null}}}), "filter.amount.gt must be a number or a string"),
             (json!({"secret": "whsec_x"}), "property secret should not exist"),
         ];
         for (body, fault) in cases {
@@ -344,7 +358,8 @@ mod tests {
             json!({"events": ["lead.created", "lead.*", "*"], "headers": many, "isActive": false}),
             json!({"retryAttempts": 0, "retryDelaySeconds": 86400, "retryBackoff": "linear", "retrySchedule": []}),
             json!({"timeoutSeconds": 60, "rateLimitPerSecond": 10000, "maxConcurrency": 256, "ordered": true}),
-            json!({"description": null, "retrySchedule": null, "rateLimitPerSecond": null}),
+            json!({"description": null, "retrySchedule": null, "rateLimitPerSecond": null, "filter": null}),
+            json!({"filter": {"amount": {"gte": 1000}, "stage": "won"}}),
             json!({"headers": {"Authorization": "Bearer x", "X-Empty": ""}}),
         ] {
             assert_eq!(faults(&body), Vec::<String>::new(), "{body}");

@@ -84,7 +84,7 @@ async fn a_new_webhook_has_the_contract_s_fields_and_defaults() {
         "name": "first", "description": null, "url": URL, "events": ["lead.created"], "headers": {},
         "isActive": true, "retryAttempts": 3, "retryDelaySeconds": 60, "retryBackoff": "fixed",
         "retrySchedule": null, "timeoutSeconds": 30, "rateLimitPerSecond": null, "maxConcurrency": 16,
-        "ordered": false, "status": "active", "disabledReason": null, "pausedUntil": null, "deliveryCount": 0, "successCount": 0,
+        "ordered": false, "filter": null, "status": "active", "disabledReason": null, "pausedUntil": null, "deliveryCount": 0, "successCount": 0,
         "failureCount": 0, "consecutiveFailures": 0, "pendingCount": 0, "lastDeliveryAt": null,
         "lastSuccessAt": null, "lastFailureAt": null,
     });

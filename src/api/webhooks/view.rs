@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::domain::{Backoff, Millis, Pattern, Secret, Status, Webhook, WebhookId};
+use crate::domain::{Backoff, Filter, Millis, Pattern, Secret, Status, Webhook, WebhookId};
 use crate::store::webhooks::Figures;
 
 /// The JSON of one webhook.
@@ -28,6 +28,7 @@ pub struct View<'a> {
     rate_limit_per_second: Option<u32>,
     max_concurrency: u32,
     ordered: bool,
+    filter: Option<&'a Filter>,
     status: Status,
     disabled_reason: Option<String>,
     paused_until: Option<String>,
@@ -68,6 +69,7 @@ impl<'a> View<'a> {
             rate_limit_per_second: settings.rate_limit_per_second,
             max_concurrency: settings.max_concurrency,
             ordered: settings.ordered,
+            filter: settings.filter.as_ref(),
             status: status_of(webhook, figures),
             disabled_reason: webhook.disabled_reason.map(|reason| reason.to_string()),
             paused_until: time(rests_until),

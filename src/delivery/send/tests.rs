@@ -31,6 +31,7 @@ pub(crate) fn settings(url: &str) -> Settings {
         rate_limit_per_second: None,
         max_concurrency: 1,
         ordered: false,
+        filter: None,
         secret: Secret("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".into()),
         former_secrets: vec![],
         created_at: Millis(0),

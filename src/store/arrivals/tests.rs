@@ -81,7 +81,7 @@ impl Fixture {
             disable: None,
         };
         let outcomes = at.iter().map(outcome).collect();
-        Instruction::Arrived { entry, event, outcomes }
+        Instruction::Arrived { entry, event, outcomes, skipped: Vec::new() }
     }
 
     /// The same events in a partition: the first ones make its webhooks steady.
@@ -261,7 +261,7 @@ fn who_repeats_a_publication_late_or_chose_its_id_is_left_to_the_script() {
     };
     let may = |id: &str, now: Millis| {
         let (entry, event) = (EntryId::ZERO, event(id));
-        may_write(&[Instruction::Arrived { entry, event, outcomes: Vec::new() }], now)
+        may_write(&[Instruction::Arrived { entry, event, outcomes: Vec::new(), skipped: Vec::new() }], now)
     };
     let ours = crate::domain::EventId::made(NOW, 7);
     assert!(may(ours.as_str(), NOW) && may(ours.as_str(), Millis(NOW.0 + day / 2)));

@@ -72,7 +72,7 @@ impl Fixture {
         let key = delivered_record::key(&self.keys, PARTITION, &event_hash(&self.tenant, &row(n).event_id));
         let webhooks = vec![self.webhook.clone(); crate::policy::early::MOST_TARGETS];
         let value =
-            delivered_record::encode("lead.created", None, Millis(n), webhooks.iter(), body.as_bytes());
+            delivered_record::encode("lead.created", None, Millis(n), webhooks.iter(), &[], body.as_bytes());
         self.redis().query::<()>(redis::cmd("SET").arg(key).arg(value)).await.unwrap();
     }
 }

@@ -93,7 +93,7 @@ impl Fixture {
         };
         let targets = vec![(self.webhook.clone(), Arc::from("owner"))];
         let entry = EntryId { ms: 5, seq: n };
-        Instruction::Event { entry, event, targets, chunk: Chunk::Whole, keep: true }
+        Instruction::Event { entry, event, targets, skipped: Vec::new(), chunk: Chunk::Whole, keep: true }
     }
 
     /// The event `evt_1` with a body of ten bytes, published; the answer dispatches it to those.
@@ -178,7 +178,7 @@ impl Fixture {
         };
         let outcomes: Vec<Outcome> = targets.iter().map(outcome).collect();
         assert!(outcomes.iter().all(Outcome::is_plain));
-        Instruction::Arrived { entry, event, outcomes }
+        Instruction::Arrived { entry, event, outcomes, skipped: Vec::new() }
     }
 
     /// Records the first attempt of the event, with what `change` makes of it.

@@ -84,10 +84,10 @@ local function remove(first, till)
     -- Only events come in batches; of one that comes in several calls the last removes it.
     if ARGV[at] == 'arrived' then
       entries[#entries + 1] = ARGV[at + 1]
-      at = at + 7 + 5 * ARGV[at + 6]
+      at = at + 8 + 5 * ARGV[at + 7]
     elseif ARGV[at] == 'event' and ARGV[at + 1] == 'whole' then
       entries[#entries + 1] = ARGV[at + 2]
-      at = at + 11 + 2 * ARGV[at + 10]
+      at = at + 12 + 2 * ARGV[at + 11]
     else
       return
     end
@@ -103,17 +103,27 @@ local function remove(first, till)
   end
 end
 
+-- Who subscribes to an event and does not get it (`<webhook>=<reason>,…`), as fields of its record. What that says already stays.
+local function add_skipped(fields, skipped, key, has_record)
+  for webhook, reason in string.gmatch(skipped, '([^,=]+)=([^,]+)') do
+    local n, field = #fields, 'to:' .. webhook
+    if not has_record or redis.call('HEXISTS', key, field) == 0 then
+      fields[n + 1], fields[n + 2] = field, 'skipped ' .. now_text .. ' ' .. reason
+    end
+  end
+end
+
 local handle = {}
 
 -- mode: `whole` (one call has all targets), `part` or `last` (of several calls)
 function handle.event()
-  local mode, entry, id, event, kind, tenant, keep, body, trace, n = take(10)
+  local mode, entry, id, event, kind, tenant, keep, body, trace, skipped, n = take(11)
   local targets = { take(2 * tonumber(n)) }
   if mode == 'part' and #redis.call('XRANGE', P .. 'events', entry, entry) == 0 then return 0 end
   if mode ~= 'part' and (removed[entry] or redis.call('XDEL', P .. 'events', entry)) == 0 then return 0 end
   removed[entry] = 0
   if mode ~= 'part' then add(USAGE, 'undispatched', -#body) end
-  if #targets == 0 and keep == '0' then return 1 end
+  if #targets == 0 and keep == '0' and skipped == '' then return 1 end
   local key, opened, full = P .. 'event:' .. event, 0, {}
   -- It has one where an earlier chunk made it, or where the same id was published again after all that tells a repeat is gone.
   local has_record = redis.call('EXISTS', key) == 1
@@ -138,6 +148,7 @@ function handle.event()
   if #full > 0 then
     fields[#fields + 1], fields[#fields + 2] = 'dead', '1'
   end
+  add_skipped(fields, skipped, key, has_record)
   if opened > 0 and not has_record then
     fields[#fields + 1], fields[#fields + 2] = 'open', text_of(opened)
     add(USAGE, 't:' .. tenant, #body)
@@ -156,10 +167,11 @@ local DELIVERED = 'delivered ' .. now_text .. ' 1'
 
 -- The record of an event that has arrived everywhere (store::delivered_record), or, where the same id was published before, after all that
 -- tells a repeat was gone, what is added to that one's.
-local function write_arrived(event, kind, trace, targets, body)
+local function write_arrived(event, kind, trace, targets, skipped, body)
   local key = P .. 'event:' .. event
   if redis.call('EXISTS', key) == 0 then
     local head = kind .. ' ' .. (trace ~= '' and trace or '-') .. ' ' .. now_text .. ' ' .. table.concat(targets, ',')
+    if skipped ~= '' then head = head .. ',' .. skipped end
     redis.call('SET', P .. 'delivered:' .. event, head .. '\n' .. body, 'EX', closed_ttl)
     return
   end
@@ -171,6 +183,7 @@ local function write_arrived(event, kind, trace, targets, body)
     local n = #fields
     fields[n + 1], fields[n + 2] = 'to:' .. webhook, DELIVERED
   end
+  add_skipped(fields, skipped, key, true)
   redis.call('HSET', key, unpack(fields))
   if tonumber(redis.call('HGET', key, 'open') or 0) <= 0 then let_expire(key, closed_ttl, dead_ttl) end
 end
@@ -192,7 +205,7 @@ end
 
 -- An event that every target has taken. Answers 1 if all answer that, or for each what `record_arrival` does.
 function handle.arrived()
-  local entry, event, kind, body, trace, n = take(6)
+  local entry, event, kind, body, trace, skipped, n = take(7)
   local first, last = at, at + 5 * n - 1
   at = last + 1
   if (removed[entry] or redis.call('XDEL', P .. 'events', entry)) == 0 then return 0 end
@@ -206,7 +219,7 @@ function handle.arrived()
     answers[#answers + 1] = whole and answer or 3
     all_steady = all_steady and answers[#answers] == 1
   end
-  write_arrived(event, kind, trace, targets, body)
+  write_arrived(event, kind, trace, targets, skipped, body)
   return all_steady and 1 or answers
 end
 

@@ -17,7 +17,9 @@ local function make_hash()
   end
   for name in string.gmatch(webhooks, '[^,]+') do
     local n = #fields
-    fields[n + 1], fields[n + 2] = 'to:' .. name, 'delivered ' .. at .. ' 1'
+    local not_to, reason = string.match(name, '^(.+)=(.+)$')
+    local status = reason and 'skipped ' .. at .. ' ' .. reason or 'delivered ' .. at .. ' 1'
+    fields[n + 1], fields[n + 2] = 'to:' .. (not_to or name), status
   end
   redis.call('HSET', key, unpack(fields))
   redis.call('PEXPIRE', key, math.max(1, redis.call('PTTL', delivered)))

@@ -38,6 +38,7 @@ impl Bench {
             rate_limit_per_second: None,
             max_concurrency: 16,
             ordered: false,
+            filter: None,
             secret: Secret("whsec_x".into()),
             former_secrets: vec![],
             created_at: Millis(1000 + number),
