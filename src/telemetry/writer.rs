@@ -142,9 +142,12 @@ mod tests {
             }
             std::thread::yield_now();
         }
-        lines.flush_within(Duration::from_secs(10));
+        // The last may have taken the last room, and left none for the question whether it has been written.
+        while !page.lock().unwrap().ends_with(b"\nthe last\n") {
+            lines.flush_within(Duration::from_secs(10));
+        }
         let text = String::from_utf8(page.lock().unwrap().clone()).unwrap();
-        assert!(text.starts_with("0\n1\n2\n") && text.ends_with("\nthe last\n"), "in their order");
+        assert!(text.starts_with("0\n1\n2\n"), "in their order");
         let numbers: Vec<usize> = text.lines().filter_map(|line| line.parse().ok()).collect();
         assert!(numbers.is_sorted() && numbers.len() >= MOST_LINES);
     }
