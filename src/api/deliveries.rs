@@ -51,8 +51,9 @@ pub async fn list(
     let webhook = find(&app, &caller, &id.0, Purpose::Read).await?;
     let mut query = Query::of(&request);
     let (success, event, page) = (query.boolean("success"), query.text("event"), query.page());
+    let (since, until, is_final) = (query.time("since"), query.time("until"), query.boolean("final"));
     query.finish()?;
-    let filter = Filter { success, event: event.as_deref() };
+    let filter = Filter { success, event: event.as_deref(), since, until, is_final };
     let skip = usize::try_from(page.offset()).unwrap_or(usize::MAX);
     let window = Window { skip, take: page.limit as usize };
     let found = log_of(&app, &webhook).list(filter, window).await?;

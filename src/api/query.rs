@@ -5,6 +5,7 @@ use actix_web::HttpRequest;
 use url::form_urlencoded;
 
 use super::error::Error;
+use crate::domain::Millis;
 
 /// Rows on a page when the client does not say.
 const DEFAULT_LIMIT: u32 = 20;
@@ -76,6 +77,17 @@ impl Query {
                 None
             }
         }
+    }
+
+    /// A time in RFC 3339.
+    pub fn time(&mut self, name: &str) -> Option<Millis> {
+        let text = self.text(name)?;
+        // A plus sign that was not escaped stands for a space in a query.
+        let time = Millis::parse_rfc3339(&text.replace(' ', "+"));
+        if time.is_none() {
+            self.faults.push(format!("{name} must be a time in RFC 3339, such as 2026-01-15T10:30:00Z"));
+        }
+        time
     }
 
     /// `page` and `limit`; 0 and absence mean the default.
@@ -155,6 +167,24 @@ mod tests {
         ] {
             let mut query = Query::parse(text);
             let found = query.boolean("on");
+            assert_eq!(query.finish().map(|()| found).map_err(|_| ()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_rfc_3339_with_any_offset() {
+        let at = Some(Millis(1_768_473_000_000));
+        for (text, expected) in [
+            ("since=2026-01-15T10:30:00Z", Ok(at)),
+            ("since=2026-01-15T11:30:00%2B01:00", Ok(at)),
+            ("since=2026-01-15T11:30:00+01:00", Ok(at)),
+            ("", Ok(None)),
+            ("since=", Err(())),
+            ("since=yesterday", Err(())),
+            ("since=1768473000", Err(())),
+        ] {
+            let mut query = Query::parse(text);
+            let found = query.time("since");
             assert_eq!(query.finish().map(|()| found).map_err(|_| ()), expected, "{text}");
         }
     }

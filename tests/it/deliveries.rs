@@ -114,9 +114,24 @@ async fn the_log_can_be_filtered_and_paged() {
             assert!(!query.contains("event=quote.sent") || row["event"] == "quote.sent");
         }
     }
+    let middle = ann.log(&id, "success=true").await[15]["createdAt"].clone();
+    for (query, total) in [
+        ("final=true".to_owned(), 30),
+        ("final=false".to_owned(), 30),
+        ("final=true&success=false".to_owned(), 0),
+        ("since=2026-01-01T00:00:00Z".to_owned(), 60),
+        ("until=2026-01-01T00:00:00Z".to_owned(), 0),
+    ] {
+        let page = ann.get(&format!("{path}?{query}")).await.expect(200);
+        assert_eq!(page["pagination"]["total"], total, "{query}");
+    }
+    let count = async |query: String| ann.log(&id, &query).await.len();
+    let (before, after) =
+        (count(format!("until={}", text(&middle))).await, count(format!("since={}", text(&middle))).await);
+    assert!(before > 0 && after > 0 && before + after == 60, "{before} and {after}");
     let past = ann.get(&format!("{path}?page=99")).await.expect(200);
     assert_eq!((&past["logs"], &past["pagination"]["total"]), (&json!([]), &json!(60)));
-    for bad in ["success=maybe", "limit=101", "page=-1", "limit=x"] {
+    for bad in ["success=maybe", "limit=101", "page=-1", "limit=x", "final=1", "since=now"] {
         ann.get(&format!("{path}?{bad}")).await.error(400);
     }
 }

@@ -3,6 +3,8 @@
 //! Without a filter a page costs what it holds and the rows that it skips; with one, the newest `max_attempts` rows are
 //! read once. Both go in chunks, so that no single command keeps Redis from others for long.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use redis::{Pipeline, Value};
 
@@ -14,6 +16,9 @@ use crate::store::{Error, Keys, Redis, delivered_record};
 
 /// Rows read by one command: at 600 bytes a row well under a millisecond of Redis's time.
 const CHUNK: usize = 500;
+
+/// How far behind a node's clock that of Redis is reckoned with.
+const APART: Duration = Duration::from_secs(60);
 
 /// The largest event body shown in a listing, in bytes.
 const SHOWN_PAYLOAD: usize = 4096;
@@ -45,12 +50,18 @@ pub struct Shown {
 }
 
 /// Which rows are asked for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter<'a> {
     /// Only those that succeeded, or that did not.
     pub success: Option<bool>,
     /// Only those of that event type.
     pub event: Option<&'a str>,
+    /// Only those made at that time or later.
+    pub since: Option<Millis>,
+    /// Only those made before that time.
+    pub until: Option<Millis>,
+    /// Only those that ended their delivery, or that another attempt was to follow.
+    pub is_final: Option<bool>,
 }
 
 /// Which part of the rows that pass: `take` of them after the first `skip`.
@@ -171,7 +182,7 @@ impl AttemptLog<'_> {
         let mut before = "+".to_owned();
         while unread > 0 {
             let asked = unread.min(CHUNK);
-            let chunk = self.chunk(&before, asked).await?;
+            let chunk = self.chunk(&before, filter.since, asked).await?;
             let Some((last, _)) = chunk.last() else { break };
             before = format!("({last}");
             unread = if chunk.len() < asked { 0 } else { unread - asked };
@@ -185,9 +196,11 @@ impl AttemptLog<'_> {
         Ok((found, u64::try_from(passed).unwrap_or(u64::MAX)))
     }
 
-    async fn chunk(&self, before: &str, count: usize) -> Result<Vec<RawEntry>, Error> {
+    async fn chunk(&self, before: &str, since: Option<Millis>, count: usize) -> Result<Vec<RawEntry>, Error> {
+        // A row is recorded after its attempt was made, by another clock.
+        let oldest = since.unwrap_or_default().minus(APART).max(self.shown.not_before);
         let mut range = redis::cmd("XREVRANGE");
-        range.arg(self.key("log")).arg(before).arg(self.shown.not_before.0).arg("COUNT").arg(count);
+        range.arg(self.key("log")).arg(before).arg(oldest.0).arg("COUNT").arg(count);
         entries_of(self.redis.query(&range).await?)
     }
 

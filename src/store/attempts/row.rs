@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::Filter;
-use crate::domain::{AttemptRow, EntryId};
+use crate::domain::{AttemptRow, EntryId, Millis};
 
 /// The longest answer body that rides in its row, in bytes: what the log keeps of a success (contract, section 6).
 const SHORT_BODY: usize = 256;
@@ -50,12 +50,16 @@ struct Glance<'a> {
     event_type: Cow<'a, str>,
     #[serde(rename = "k", default)]
     error_kind: Option<IgnoredAny>,
+    #[serde(rename = "a")]
+    at: Millis,
+    #[serde(rename = "r", default)]
+    next_retry_at: Option<IgnoredAny>,
 }
 
 impl Filter<'_> {
     /// Whether it lets every row through.
     pub fn is_open(&self) -> bool {
-        self.success.is_none() && self.event.is_none()
+        *self == Self::default()
     }
 
     /// Whether it lets the row stored as `text` through; what cannot be read does not pass a filter.
@@ -66,13 +70,16 @@ impl Filter<'_> {
         let Ok(row) = serde_json::from_str::<Glance>(text) else { return false };
         self.success.is_none_or(|wanted| wanted == row.error_kind.is_none())
             && self.event.is_none_or(|wanted| wanted == row.event_type)
+            && self.since.is_none_or(|since| since <= row.at)
+            && self.until.is_none_or(|until| row.at < until)
+            && self.is_final.is_none_or(|wanted| wanted == row.next_retry_at.is_none())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ErrorKind, Millis};
+    use crate::domain::ErrorKind;
 
     fn row(kind: Option<ErrorKind>) -> AttemptRow {
         AttemptRow {
@@ -138,10 +145,29 @@ mod tests {
             (Some(true), Some("other"), false, false),
         ];
         for (wanted, event, takes_success, takes_failure) in cases {
-            let filter = Filter { success: wanted, event };
+            let filter = Filter { success: wanted, event, ..Filter::default() };
             assert_eq!(filter.matches(&success), takes_success, "{filter:?}");
             assert_eq!(filter.matches(&failure), takes_failure, "{filter:?}");
         }
-        assert!(!Filter { success: Some(true), event: None }.matches("nonsense"));
+        assert!(!Filter { success: Some(true), ..Filter::default() }.matches("nonsense"));
+        // It was made at 17.
+        let (again, _) =
+            encode(AttemptRow { next_retry_at: Some(Millis(20)), ..row(Some(ErrorKind::Dns)) }, None);
+        let at = |ms| Some(Millis(ms));
+        for (since, until, is_final, takes_last, takes_other) in [
+            (at(17), None, None, true, true),
+            (at(18), None, None, false, false),
+            (None, at(17), None, false, false),
+            (None, at(18), None, true, true),
+            (None, None, Some(true), true, false),
+            (at(1), at(18), Some(false), false, true),
+        ] {
+            let filter = Filter { since, until, is_final, ..Filter::default() };
+            assert_eq!(
+                [filter.matches(&failure), filter.matches(&again)],
+                [takes_last, takes_other],
+                "{filter:?}"
+            );
+        }
     }
 }

@@ -140,10 +140,10 @@ async fn pages_are_newest_first_and_stop_at_the_end() {
 async fn filters_count_and_page_over_all_rows_that_are_kept() {
     let fixture = Fixture::new().await;
     fixture.fill(1203).await;
-    let failed = Filter { success: Some(false), event: None };
-    let updated = Filter { success: None, event: Some("lead.updated") };
-    let both = Filter { success: Some(true), event: Some("lead.updated") };
-    let unknown = Filter { success: None, event: Some("lead.craeted") };
+    let failed = Filter { success: Some(false), event: None, ..Filter::default() };
+    let updated = Filter { success: None, event: Some("lead.updated"), ..Filter::default() };
+    let both = Filter { success: Some(true), event: Some("lead.updated"), ..Filter::default() };
+    let unknown = Filter { success: None, event: Some("lead.craeted"), ..Filter::default() };
     let cases = [
         (failed, 10_000, 0, vec![1203, 1200], 401),
         (failed, 10_000, 399, vec![6, 3], 401),
@@ -170,7 +170,10 @@ async fn rows_past_their_time_are_not_shown_even_before_the_sweep() {
             let all = log.list(Filter::default(), window(18, 20)).await.unwrap();
             let expected = (oldest..=count).rev().skip(18).collect();
             assert_eq!((numbers(&all), all.total), (expected, count - oldest + 1), "swept: {swept}");
-            let failed = log.list(Filter { success: Some(false), event: None }, window(0, 20)).await.unwrap();
+            let failed = log
+                .list(Filter { success: Some(false), event: None, ..Filter::default() }, window(0, 20))
+                .await
+                .unwrap();
             let expected: Vec<u64> = (oldest..=count).rev().filter(|n| n.is_multiple_of(3)).collect();
             assert_eq!((failed.total, numbers(&failed)), (expected.len() as u64, expected));
             assert!(log.get(id(oldest - 1)).await.unwrap().is_none());
