@@ -90,9 +90,9 @@ async fn run() {
 
 async fn measure(log: &AttemptLog<'_>) {
     let open = Filter::default();
-    let failed = Filter { success: Some(false), event: None };
-    let good = Filter { success: Some(true), event: Some("lead.created") };
-    let none = Filter { success: None, event: Some("no.such") };
+    let failed = Filter { success: Some(false), event: None, ..Filter::default() };
+    let good = Filter { success: Some(true), event: Some("lead.created"), ..Filter::default() };
+    let none = Filter { success: None, event: Some("no.such"), ..Filter::default() };
     for (what, filter, skip, take) in [
         ("first page, no filter", open, 0, 20),
         ("first page of 100, no filter", open, 0, 100),

@@ -2,8 +2,7 @@
 //! delivery (`cargo bench --bench throughput`) it tells which of them is worth a thought.
 //!
 //! `policy/…` are functions of that module; `api/…` and `store/…` the two places of other rooms where text is read and
-//! made for each delivery. A name is chosen by a part of it: `cargo bench --bench micro -- lane`. Filters of events are not
-//! built yet, so none is measured.
+//! made for each delivery. A name is chosen by a part of it: `cargo bench --bench micro -- lane`.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the arguments")]
 
@@ -34,7 +33,7 @@ fn main() {
     }
     let criterion = Criterion::default().without_plots().warm_up_time(Duration::from_secs(1));
     let mut criterion = criterion.measurement_time(Duration::from_secs(2)).configure_from_args();
-    for measure in [signing, matching, lane, placement, publish, log_row] {
+    for measure in [signing, matching, filter, lane, placement, publish, log_row] {
         measure(&mut criterion);
     }
     criterion.final_summary();
@@ -61,23 +60,63 @@ fn matching(criterion: &mut Criterion) {
         let (tenant, event_type) = (tenant(0), Arc::from("lead.created"));
         let name = |what| format!("policy/matching/{SUBSCRIPTIONS}_of_{tenants}_tenants/{what}");
         criterion.bench_function(&name("remembered"), |bench| {
-            bench.iter(|| table.matching(black_box(&tenant), &event_type).len());
+            bench.iter(|| table.matching(black_box(&tenant), &event_type, b"").targets.len());
         });
         criterion.bench_function(&name("changed"), |bench| {
             bench.iter(|| {
                 subscribe(&mut table, 0, tenants);
-                table.matching(black_box(&tenant), &event_type).len()
+                table.matching(black_box(&tenant), &event_type, b"").targets.len()
             });
         });
+    }
+}
+
+/// What filters cost: a webhook's own share of an event is the difference of ten and one.
+fn filter(criterion: &mut Criterion) {
+    const USUAL: &str = r#"{"amount":{"gte":1000},"stage":"won","owner.region":{"in":["EU","UK"]}}"#;
+    let worst = (0..32).map(|n| format!(r#""a.b{n}":{{"nin":[1,2,3,4,5,6]}}"#)).collect::<Vec<_>>().join(",");
+    let worst = format!("{{{worst}}}");
+    let usual_body = published();
+    let array = vec!["7"; 20_000].join(",");
+    let worst_body = format!(r#"{{"data":{{"a":[{{"b":[{array}]}}]}}}}"#);
+    for (what, text, body) in
+        [("usual_1_KiB", USUAL, &usual_body[..]), ("32_conditions_40_KiB", &worst, worst_body.as_bytes())]
+    {
+        for count in [1, 10] {
+            let mut table = Subscriptions::default();
+            for number in 0..count {
+                let mut webhook = webhook(number, 1, "*");
+                webhook.settings.filter = Some(Filter::parse(text).expect("a filter"));
+                table.insert(&webhook, Arc::from("owner"));
+            }
+            let (tenant, event_type) = (tenant(0), Arc::from("lead.created"));
+            criterion.bench_function(&format!("policy/filter/{what}/{count}"), |bench| {
+                bench.iter(|| table.matching(black_box(&tenant), &event_type, body).targets.len());
+            });
+        }
     }
 }
 
 /// One in ten subscribes to what is asked for.
 fn subscribe(table: &mut Subscriptions, number: u32, tenants: u32) {
     let pattern = if (number / tenants).is_multiple_of(10) { "lead.*" } else { "quote.sent" };
-    let id = WebhookId::new(Shard(0), &format!("{number:022}"));
-    let patterns = vec![pattern.parse().expect("a pattern")];
-    table.insert(&tenant(number % tenants), id, patterns, Arc::from("owner"));
+    table.insert(&webhook(number, tenants, pattern), Arc::from("owner"));
+}
+
+fn webhook(number: u32, tenants: u32, pattern: &str) -> Webhook {
+    let settings = serde_json::json!({
+        "tenant": tenant(number % tenants), "owner": "ann", "name": "x", "url": "https://example.com/",
+        "events": [pattern], "retries": { "attempts": 3, "delay_seconds": 60, "backoff": "fixed" },
+        "timeout_seconds": 30, "max_concurrency": 16, "secret": "0", "created_at": 1,
+    });
+    Webhook {
+        id: WebhookId::new(Shard(0), &format!("{number:022}")),
+        version: 1,
+        is_active: true,
+        disabled_reason: None,
+        updated_at: NOW,
+        settings: serde_json::from_value(settings).expect("settings"),
+    }
 }
 
 fn tenant(number: u32) -> Tenant {
@@ -110,7 +149,6 @@ fn limits() -> Limits {
         active: true,
         max_concurrency: 16,
         ordered: false,
-        filter: None,
         rate_per_second: None,
         retries: Retries { attempts: 3, delay_seconds: 60, backoff: Backoff::Fixed, schedule: None },
         max_age: Duration::from_secs(86_400),
