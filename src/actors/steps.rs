@@ -16,6 +16,7 @@ use crate::policy::breaker::Standing;
 use crate::store::events::{self, Chunk, Dispatched, Instruction};
 use crate::store::mailboxes::{self, Queue, Queued, Retry};
 use crate::store::outcomes::{self, Outcome};
+use crate::store::recoveries::{self, Recoveries};
 use crate::store::script::Section;
 use crate::store::unreadable::{self, Unreadable};
 use crate::store::{Error, record as records};
@@ -123,6 +124,21 @@ pub async fn purge(
             return Ok(());
         }
     }
+}
+
+/// One step of the recovery of a webhook.
+///
+/// # Errors
+/// See the module's page.
+pub async fn recover(
+    local: &Local,
+    tenure: &Tenure,
+    webhook: &WebhookId,
+    tenant: &Tenant,
+) -> Result<recoveries::Step, Error> {
+    let (redis, keys, partition) = (&local.redis, &local.keys, tenure.partition);
+    let recoveries = Recoveries { redis, keys, partition, tenant, webhook };
+    as_owner(tenure, "recover", async |token: &Arc<str>| recoveries.step(token, clock::now()).await).await
 }
 
 /// One webhook's queue, with the lifetimes that are set.
@@ -260,6 +276,8 @@ pub struct Loaded {
     pub wake: Vec<(WebhookId, Millis)>,
     /// Those whose breaker is open, and when its pause ends.
     pub breakers: Vec<(WebhookId, Millis)>,
+    /// Those whose recovery is under way.
+    pub recoveries: Vec<WebhookId>,
 }
 
 /// Reads what a partition holds.
@@ -274,7 +292,9 @@ pub async fn load(local: &Local, partition: Partition) -> Result<Loaded, Error> 
         };
         let breakers =
             async |skip| mailboxes::breakers(&local.redis, &local.keys, partition, skip, CHUNK).await;
-        Ok(Loaded { webhooks, wake: in_chunks(wake).await?, breakers: in_chunks(breakers).await? })
+        let recoveries = recoveries::running(&local.redis, &local.keys, partition).await?;
+        let (wake, breakers) = (in_chunks(wake).await?, in_chunks(breakers).await?);
+        Ok(Loaded { webhooks, wake, breakers, recoveries })
     })
     .await
 }

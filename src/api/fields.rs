@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use serde_json::value::RawValue;
 
 use super::error::Error;
+use crate::domain::Millis;
 use crate::domain::json::{Members, elements, members};
 
 /// Faults told at once; a body with more is not helped by the rest.
@@ -109,6 +110,15 @@ impl<'a> Fields<'a> {
             _ => format!("{name} must be at most {} characters long", lengths.end()),
         });
         None
+    }
+
+    /// A time in RFC 3339, as a text.
+    pub fn time(&mut self, name: &str) -> Option<Millis> {
+        let time = string_of(self.take(name)?).and_then(|text| Millis::parse_rfc3339(&text));
+        if time.is_none() {
+            self.fault(format!("{name} must be an RFC 3339 date-time, such as 2026-01-15T10:30:00.000Z"));
+        }
+        time
     }
 
     /// `true` or `false`.

@@ -18,6 +18,7 @@ pub mod log_level;
 pub mod publish;
 pub mod query;
 pub mod rate_limit;
+pub mod recover;
 pub mod request;
 pub mod routes;
 pub mod server;

@@ -221,7 +221,7 @@ impl NewEvent {
         let event_type = read_type(app, fields);
         let data = read_data(fields);
         let id = read_id(fields);
-        let timestamp = read_timestamp(fields);
+        let timestamp = fields.time("timestamp");
         let organization = read_organization(caller, fields);
         fields.is_faultless().then_some(())?;
         Some(Self { event_type: event_type?, data: data?, id, timestamp, organization })
@@ -277,15 +277,6 @@ fn read_id(fields: &mut Fields<'_>) -> Option<EventId> {
         fields.fault(format!("id must be 1 to {} characters of A-Z, a-z, 0-9, _ and -", EventId::MAX_LENGTH));
     }
     id
-}
-
-fn read_timestamp(fields: &mut Fields<'_>) -> Option<Millis> {
-    let raw = fields.take("timestamp")?;
-    let timestamp = string_of(raw).and_then(|text| Millis::parse_rfc3339(&text));
-    if timestamp.is_none() {
-        fields.fault("timestamp must be an RFC 3339 date-time, such as 2026-01-15T10:30:00.000Z".to_owned());
-    }
-    timestamp
 }
 
 fn read_organization(caller: &Caller, fields: &mut Fields<'_>) -> Option<String> {

@@ -85,7 +85,8 @@ impl Query {
         // A plus sign that was not escaped stands for a space in a query.
         let time = Millis::parse_rfc3339(&text.replace(' ', "+"));
         if time.is_none() {
-            self.faults.push(format!("{name} must be a time in RFC 3339, such as 2026-01-15T10:30:00Z"));
+            self.faults
+                .push(format!("{name} must be an RFC 3339 date-time, such as 2026-01-15T10:30:00.000Z"));
         }
         time
     }

@@ -11,7 +11,7 @@ use actix_web::web::{self, ServiceConfig, resource};
 
 use super::error::Error;
 use super::webhooks::handlers as webhooks;
-use super::{deliveries, events, filter_test, publish, request, stats, trial};
+use super::{deliveries, events, filter_test, publish, recover, request, stats, trial};
 use crate::telemetry::metrics::Route;
 
 /// Mounts the routes twice, the longer prefix first: `/api` is also a prefix of `/api/api`.
@@ -59,6 +59,7 @@ table! {
     "/webhooks/{id}/deliveries" => { get: deliveries::list }
     "/webhooks/{id}/deliveries/{attemptId}" => { get: deliveries::show }
     "/webhooks/{id}/deliveries/{attemptId}/retry" => { post: deliveries::retry }
+    "/webhooks/{id}/recover" => { post: recover::begin, get: recover::show, delete: recover::cancel }
     "/webhooks/{id}/activate" => { post: webhooks::switch_on }
     "/webhooks/{id}/deactivate" => { post: webhooks::switch_off }
     "/webhooks/{id}/reset-failures" => { post: webhooks::reset_failures }

@@ -105,6 +105,11 @@ impl Subscriptions {
         subscription.off.is_none().then_some((tenant, &subscription.owner_hash))
     }
 
+    /// The tenant of a webhook, active or not.
+    pub fn tenant_of(&self, id: &WebhookId) -> Option<&Tenant> {
+        self.tenant_of.get(id)
+    }
+
     /// How many active webhooks there are.
     pub fn active(&self) -> usize {
         self.active

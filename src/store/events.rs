@@ -50,6 +50,8 @@ pub enum EntryKind {
     Deleted(WebhookId, String, Tenant),
     /// One stored event goes to one webhook again. Holds the event's hash.
     Resend(WebhookId, EventId, String),
+    /// What has failed for good for the webhook is to be queued again.
+    Recover(WebhookId),
     /// Not what we write: its fields as text, to be set aside.
     Unreadable(String),
 }
@@ -161,6 +163,7 @@ fn read_kind(fields: &mut [Field]) -> Option<EntryKind> {
         })),
         "changed" => Some(EntryKind::Changed(webhook()?)),
         "deleted" => Some(EntryKind::Deleted(webhook()?, field("o")?.to_owned(), field("n")?.parse().ok()?)),
+        "recover" => Some(EntryKind::Recover(webhook()?)),
         "resend" => Some(EntryKind::Resend(webhook()?, field("e")?.parse().ok()?, field("h")?.to_owned())),
         _ => None,
     }

@@ -52,6 +52,12 @@ calls! {
     Outcome = "outcome",
     /// An event is queued for one webhook again.
     Resend = "resend",
+    /// What has failed for good is to be queued again.
+    RecoveryBegin = "recovery_begin",
+    /// Some of it is.
+    RecoveryStep = "recovery_step",
+    /// The rest of it is not.
+    RecoveryCancel = "recovery_cancel",
     /// The row of a test is written.
     TestRow = "test_row",
     /// What a deleted webhook left is removed.

@@ -22,6 +22,7 @@ pub mod preflight;
 pub mod private;
 pub mod publications;
 pub mod record;
+pub mod recoveries;
 pub mod resend;
 pub mod script;
 mod sentinel;

@@ -28,6 +28,7 @@ mod logs;
 mod operator;
 mod pacing;
 mod publishing;
+mod recovering;
 mod redis_faults;
 mod redis_modes;
 mod retries;

@@ -50,6 +50,8 @@ pub struct PartitionActor {
     /// Webhooks into whose queue nothing has looked since the partition was taken. The wake index alone does not tell
     /// that it is empty: it leaves out a webhook that was inactive until just before.
     pub(super) unseen: HashSet<WebhookId>,
+    /// Webhooks whose recovery is being carried out, and whether another look is wanted when that has ended.
+    pub(super) recovering: HashMap<WebhookId, bool>,
     pub(super) arrived: VecDeque<Entry>,
     /// Of what has arrived and not been dispatched.
     pub(super) arrived_bytes: usize,
@@ -93,6 +95,7 @@ impl PartitionActor {
             due: DueTimes::default(),
             pauses: Pauses::default(),
             unseen: HashSet::new(),
+            recovering: HashMap::new(),
             arrived: VecDeque::new(),
             arrived_bytes: 0,
             dispatching: false,
@@ -126,6 +129,7 @@ impl PartitionActor {
                 self.set_due(webhook, due);
             }
         }
+        loaded.recoveries.into_iter().for_each(|webhook| self.recover(webhook, ctx));
         self.tell_breakers();
         self.loading = false;
         if !self.draining {

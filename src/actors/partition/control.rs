@@ -22,10 +22,29 @@ impl PartitionActor {
                 self.purge(entry, webhook, owner_hash, tenant, ctx)
             }
             EntryKind::Resend(webhook, event, event_hash) => {
-                let instruction = self.resend(entry, webhook, event, event_hash);
-                self.carry_out(vec![instruction], ctx);
+                let mut batch = vec![self.resend(entry, webhook, event, event_hash)];
+                self.join_resends(&mut batch);
+                self.carry_out(batch, ctx);
+            }
+            EntryKind::Recover(webhook) => {
+                self.recover(webhook, ctx);
+                self.carry_out(vec![Instruction::Skip { entry }], ctx);
             }
             EntryKind::Unreadable(text) => self.carry_out(vec![Instruction::Quarantine { entry, text }], ctx),
+        }
+    }
+
+    /// Those that follow go along in the same call: a recovery makes many, and they change nothing of what events match.
+    fn join_resends(&mut self, batch: &mut Vec<Instruction>) {
+        const MOST: usize = 100;
+        while batch.len() < MOST
+            && let Some(Entry { kind: EntryKind::Resend(..), .. }) = self.arrived.front()
+            && let Some(entry) = self.arrived.pop_front()
+        {
+            self.settled(entry.size());
+            if let Entry { id, kind: EntryKind::Resend(webhook, event, event_hash) } = entry {
+                batch.push(self.resend(id, webhook, event, event_hash));
+            }
         }
     }
 

@@ -91,7 +91,7 @@ impl PartitionActor {
     }
 
     /// So many bytes of what has arrived wait for their dispatch no more.
-    fn settled(&mut self, bytes: usize) {
+    pub(super) fn settled(&mut self, bytes: usize) {
         self.arrived_bytes -= bytes;
         if self.arrived_bytes < ARRIVED_BYTES / 2 && !self.feed.open.get() && !self.draining {
             self.feed.open.set(true);

@@ -8,7 +8,7 @@
 //!
 //! `actor`: its life, from the first reading to the hand-over. `dispatch`: events into mailboxes. `control`: entries that
 //! are not events. `webhooks`: which webhooks have an actor. `failure`: when Redis refuses us. `breakers`: which webhooks
-//! are left alone, and how many.
+//! are left alone, and how many. `recovery`: what has failed for good is queued again.
 
 mod actor;
 mod breakers;
@@ -16,6 +16,7 @@ mod control;
 mod dispatch;
 mod failure;
 mod messages;
+mod recovery;
 mod webhooks;
 
 pub use actor::PartitionActor;

@@ -254,7 +254,8 @@ function handle.deleted()
   redis.call('XDEL', P .. 'events', entry)
   redis.call('ZREM', WAKE, webhook)
   redis.call('ZREM', P .. 'breakers', webhook)
-  for _, kind in ipairs({ 'mbox', 'retry', 'log', 'answer', 'dead', 'count', 'hours', 'types', 'testing' }) do
+  redis.call('SREM', P .. 'recoveries', webhook)
+  for _, kind in ipairs({ 'mbox', 'retry', 'log', 'answer', 'dead', 'count', 'hours', 'types', 'testing', 'recovery' }) do
     redis.call('UNLINK', P .. kind .. ':' .. webhook)
   end
   return 1

@@ -1,0 +1,148 @@
+//! `/api/webhooks/{id}/recover`: what has failed for good is queued again (contract, section 3).
+//!
+//! A recovery of many events takes its time, for the webhook's new events go on beside it: POST begins it, GET tells how far it is,
+//! DELETE ends it. A webhook has one at a time.
+
+use std::collections::BTreeMap;
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+
+use super::access::{Id, NO_WEBHOOK, Purpose, find};
+use super::auth::{Reader, Writer};
+use super::body::Body;
+use super::fields::Fields;
+use super::request::random_text;
+use super::{App, Error};
+use crate::clock;
+use crate::domain::Webhook;
+use crate::store::recoveries::{Begun, Recoveries, Recovery, Span};
+
+/// Characters of a recovery's id behind `rec_`.
+const ID_LENGTH: usize = 22;
+const NO_RECOVERY: Error = Error::NotFound("recovery");
+const RUNNING: &str = "a recovery of this webhook is under way: wait for its end, or end it with DELETE";
+
+/// `POST`: begins one, or with `dryRun` only says what it would queue.
+pub async fn begin(app: Data<App>, caller: Writer, id: Id, body: Body) -> Result<HttpResponse, Error> {
+    let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
+    let (span, is_dry) = read(Fields::parse(&body.0)?)?;
+    if !webhook.is_active && !is_dry {
+        return Err(inactive());
+    }
+    let recoveries = of(&app, &webhook);
+    let survey = recoveries.survey(&span).await?;
+    let mut answer = Answer {
+        queued: survey.total(),
+        body_gone: survey.body_gone,
+        by_event: survey.by_event.clone(),
+        dry_run: is_dry,
+        recovery: None,
+    };
+    if is_dry {
+        return Ok(HttpResponse::Ok().json(answer));
+    }
+    if survey.total() > 0 {
+        let id = format!("rec_{}", random_text(ID_LENGTH));
+        match recoveries.begin(&id, &span, &survey, clock::now()).await? {
+            Begun::Begun => answer.recovery = recoveries.last().await?.map(View::from),
+            Begun::NoWebhook => return Err(NO_WEBHOOK),
+            Begun::Inactive => return Err(inactive()),
+            Begun::Running => return Err(Error::Conflict(RUNNING.into())),
+        }
+    }
+    Ok(HttpResponse::Accepted().json(answer))
+}
+
+/// `GET`: the last one.
+pub async fn show(app: Data<App>, caller: Reader, id: Id) -> Result<Json<View>, Error> {
+    let webhook = find(&app, &caller, &id.0, Purpose::Read).await?;
+    let recovery = of(&app, &webhook).last().await?.ok_or(NO_RECOVERY)?;
+    Ok(Json(View::from(recovery)))
+}
+
+/// `DELETE`: ends the one that is under way. What it has queued stays queued.
+pub async fn cancel(app: Data<App>, caller: Writer, id: Id) -> Result<Json<View>, Error> {
+    let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
+    let recoveries = of(&app, &webhook);
+    if !recoveries.cancel(clock::now()).await? {
+        return Err(NO_RECOVERY);
+    }
+    let recovery = recoveries.last().await?.ok_or(NO_RECOVERY)?;
+    Ok(Json(View::from(recovery)))
+}
+
+fn inactive() -> Error {
+    Error::Conflict("the webhook is not active".into())
+}
+
+fn read(mut fields: Fields<'_>) -> Result<(Span, bool), Error> {
+    fields.require(&["since"]);
+    let (since, until) = (fields.time("since"), fields.nullable("until", Fields::time).flatten());
+    let event = fields.nullable("event", |fields, name| fields.string(name, 1..=255)).flatten();
+    let is_dry = fields.boolean("dryRun").unwrap_or(false);
+    if since.zip(until).is_some_and(|(since, until)| until <= since) {
+        fields.fault("until must be later than since".into());
+    }
+    fields.finish()?;
+    Ok((Span { since: since.unwrap_or_default(), until, event }, is_dry))
+}
+
+fn of<'a>(app: &'a App, webhook: &'a Webhook) -> Recoveries<'a> {
+    let tenant = &webhook.settings.tenant;
+    let partition = app.layout.partition_of(tenant, webhook.id.shard());
+    Recoveries { redis: &app.redis, keys: &app.keys, partition, tenant, webhook: &webhook.id }
+}
+
+/// What POST answers.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    /// Events that are queued again, or with `dryRun` would be.
+    queued: u64,
+    /// Events that cannot be: their bodies are no longer kept.
+    body_gone: u64,
+    /// `queued` by event type.
+    by_event: BTreeMap<String, u64>,
+    dry_run: bool,
+    /// Null where nothing is to be queued.
+    recovery: Option<View>,
+}
+
+/// How a recovery stands.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct View {
+    id: String,
+    status: &'static str,
+    since: String,
+    until: Option<String>,
+    event: Option<String>,
+    /// Events that it found when it began.
+    total: u64,
+    /// Events that it has queued so far.
+    requeued: u64,
+    /// Dead deliveries that it passed by: delivered or queued since, named twice, or without a body.
+    skipped: u64,
+    started_at: String,
+    ended_at: Option<String>,
+}
+
+impl From<Recovery> for View {
+    fn from(recovery: Recovery) -> Self {
+        let Recovery { id, status, span, total, requeued, skipped, started_at, ended_at } = recovery;
+        Self {
+            id,
+            status: status.as_str(),
+            since: span.since.to_string(),
+            until: span.until.map(|until| until.to_string()),
+            event: span.event,
+            total,
+            requeued,
+            skipped,
+            started_at: started_at.to_string(),
+            ended_at: ended_at.map(|at| at.to_string()),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Steps of a recovery against a real Redis.
+
+use super::*;
+use crate::domain::Shard;
+use crate::store::testing::TestRedis;
+
+const PARTITION: Partition = Partition(3);
+const TOKEN: &str = "mine";
+
+struct Fixture {
+    server: TestRedis,
+    keys: Keys,
+    tenant: Tenant,
+    webhook: WebhookId,
+}
+
+impl Fixture {
+    /// An active webhook, and a lease.
+    async fn new() -> Self {
+        let fixture = Self {
+            server: TestRedis::start().await,
+            keys: Keys::new("sw:"),
+            tenant: "org:demo".parse().unwrap(),
+            webhook: WebhookId::new(Shard(0), "abcdefghijklmnopqrstuv"),
+        };
+        fixture.switch(true).await;
+        fixture.run(&["HSET", "sw:{p03}:lease", "token", TOKEN]).await;
+        fixture
+    }
+
+    async fn switch(&self, on: bool) {
+        let record = if on { "4 1 17 -\n{}" } else { "5 0 17 -\n{}" };
+        self.run(&["HSET", "sw:{p03}:webhooks", self.webhook.as_str(), record]).await;
+    }
+
+    fn recoveries(&self) -> Recoveries<'_> {
+        let Self { server, keys, tenant, webhook } = self;
+        Recoveries { redis: &server.redis, keys, partition: PARTITION, tenant, webhook }
+    }
+
+    async fn run(&self, words: &[&str]) -> redis::Value {
+        let mut command = redis::cmd(words[0]);
+        words[1..].iter().for_each(|word| _ = command.arg(*word));
+        self.server.redis.query(&command).await.unwrap()
+    }
+
+    async fn number(&self, words: &[&str]) -> u64 {
+        redis::from_redis_value(self.run(words).await).unwrap()
+    }
+
+    fn record(&self, event: &str) -> String {
+        let event = event.parse().unwrap();
+        self.keys.key(PARTITION, &format!("event:{}", event_hash(&self.tenant, &event)))
+    }
+
+    /// A dead delivery, and what its event's record says of it.
+    async fn dead(&self, event: &str, status: &str) {
+        let list = format!("sw:{{p03}}:dead:{}", self.webhook);
+        self.run(&["XADD", &list, "*", "e", event, "t", "lead.created", "n", "4"]).await;
+        let field = format!("to:{}", self.webhook);
+        self.run(&["HSET", &self.record(event), "body", "{}", "type", "lead.created", &field, status]).await;
+    }
+
+    async fn waiting(&self) -> u64 {
+        self.number(&["XLEN", "sw:{p03}:events"]).await
+    }
+}
+
+const ALL: Span = Span { since: Millis(0), until: None, event: None };
+
+#[tokio::test]
+async fn a_step_queues_what_still_stands_as_dead_and_nothing_twice() {
+    let fixture = Fixture::new().await;
+    let recoveries = fixture.recoveries();
+    fixture.dead("evt_1", "dead 17 4").await;
+    fixture.dead("evt_2", "delivered 17 4").await;
+    fixture.dead("evt_3", "pending").await;
+    fixture.dead("evt_1", "dead 18 4").await;
+    fixture.dead("evt_4", "dead 17 4").await;
+    fixture.run(&["HDEL", &fixture.record("evt_4"), "body"]).await;
+    fixture.dead("evt_5", "dead 17 4").await;
+    let survey = recoveries.survey(&ALL).await.unwrap();
+    assert_eq!((survey.total(), survey.body_gone), (2, 1));
+    for _ in 0..2 {
+        assert_eq!(recoveries.begin("rec_1", &ALL, &survey, Millis(20)).await.unwrap(), Begun::Begun);
+    }
+    assert_eq!(fixture.waiting().await, 1, "its owner is told once");
+    assert_eq!(recoveries.begin("rec_2", &ALL, &survey, Millis(20)).await.unwrap(), Begun::Running);
+    assert_eq!(
+        running(&fixture.server.redis, &fixture.keys, PARTITION).await.unwrap(),
+        [fixture.webhook.clone()]
+    );
+    // What dies later belongs to another one.
+    fixture.dead("evt_6", "dead 19 4").await;
+
+    assert!(matches!(recoveries.step("another's", Millis(21)).await, Err(Error::Fenced)));
+    assert_eq!(recoveries.step(TOKEN, Millis(21)).await.unwrap(), Step::Over);
+    assert_eq!(fixture.waiting().await, 3);
+    let done = recoveries.last().await.unwrap().unwrap();
+    assert_eq!((done.status, done.requeued, done.skipped), (Status::Completed, 2, 4));
+    assert_eq!((done.total, done.started_at, done.ended_at), (2, Millis(20), Some(Millis(21))));
+    assert_eq!(recoveries.step(TOKEN, Millis(22)).await.unwrap(), Step::Over);
+    assert_eq!(fixture.waiting().await, 3, "a repeat does nothing");
+    assert!(running(&fixture.server.redis, &fixture.keys, PARTITION).await.unwrap().is_empty());
+    // Sent again, it died again: another recovery takes it again.
+    let survey = recoveries.survey(&ALL).await.unwrap();
+    assert_eq!(survey.total(), 3);
+    assert_eq!(recoveries.begin("rec_3", &ALL, &survey, Millis(30)).await.unwrap(), Begun::Begun);
+}
+
+#[tokio::test]
+async fn steps_wait_for_room_and_move_on_by_their_place() {
+    let fixture = Fixture::new().await;
+    let recoveries = fixture.recoveries();
+    for n in 0..STEP_ENTRIES + 5 {
+        fixture.dead(&format!("evt_{n}"), "dead 17 4").await;
+    }
+    let survey = recoveries.survey(&ALL).await.unwrap();
+    recoveries.begin("rec_1", &ALL, &survey, Millis(20)).await.unwrap();
+    let mailbox = format!("sw:{{p03}}:mbox:{}", fixture.webhook);
+    for _ in 0..MOST_QUEUED {
+        fixture.run(&["XADD", &mailbox, "*", "e", "other"]).await;
+    }
+    assert_eq!(recoveries.step(TOKEN, Millis(21)).await.unwrap(), Step::Wait);
+    fixture.run(&["DEL", &mailbox]).await;
+    assert_eq!(recoveries.step(TOKEN, Millis(21)).await.unwrap(), Step::Done);
+    assert_eq!(recoveries.last().await.unwrap().unwrap().requeued, STEP_ENTRIES as u64);
+    fixture.run(&["XADD", "sw:{p03}:events", "*", "k", "x"]).await;
+    for _ in 0..MOST_ENTRIES {
+        fixture.run(&["XADD", "sw:{p03}:events", "*", "k", "x"]).await;
+    }
+    assert_eq!(recoveries.step(TOKEN, Millis(21)).await.unwrap(), Step::Wait);
+    fixture.run(&["DEL", "sw:{p03}:events"]).await;
+    assert_eq!(recoveries.step(TOKEN, Millis(22)).await.unwrap(), Step::Over);
+    assert_eq!(recoveries.last().await.unwrap().unwrap().requeued, survey.total());
+}
+
+#[tokio::test]
+async fn it_ends_when_it_is_cancelled_or_its_webhook_is_off_or_gone() {
+    let fixture = Fixture::new().await;
+    let recoveries = fixture.recoveries();
+    assert!(!recoveries.cancel(Millis(20)).await.unwrap());
+    fixture.dead("evt_1", "dead 17 4").await;
+    let survey = recoveries.survey(&ALL).await.unwrap();
+    recoveries.begin("rec_1", &ALL, &survey, Millis(20)).await.unwrap();
+    assert!(recoveries.cancel(Millis(21)).await.unwrap());
+    assert_eq!(recoveries.step(TOKEN, Millis(22)).await.unwrap(), Step::Over);
+    let ended = recoveries.last().await.unwrap().unwrap();
+    assert_eq!((ended.status, ended.requeued, ended.ended_at), (Status::Cancelled, 0, Some(Millis(21))));
+
+    recoveries.begin("rec_2", &ALL, &survey, Millis(23)).await.unwrap();
+    fixture.switch(false).await;
+    assert_eq!(recoveries.step(TOKEN, Millis(24)).await.unwrap(), Step::Over);
+    assert_eq!(recoveries.last().await.unwrap().unwrap().status, Status::Stopped);
+    assert_eq!(recoveries.begin("rec_3", &ALL, &survey, Millis(25)).await.unwrap(), Begun::Inactive);
+    fixture.run(&["DEL", "sw:{p03}:webhooks"]).await;
+    assert_eq!(recoveries.begin("rec_3", &ALL, &survey, Millis(25)).await.unwrap(), Begun::NoWebhook);
+}
