@@ -249,6 +249,14 @@ impl Instruction {
         if let Self::Event { entry, .. } = self { Some(*entry) } else { None }
     }
 
+    /// Who subscribes to its event and does not get it.
+    pub fn skipped(&self) -> &[Skipped] {
+        match self {
+            Self::Event { skipped, .. } | Self::Arrived { skipped, .. } => skipped,
+            _ => &[],
+        }
+    }
+
     /// The event that it queues.
     pub fn event(&self) -> Option<&EventId> {
         match self {

@@ -10,7 +10,7 @@ use prometheus::IntCounter;
 
 use crate::clock;
 use crate::domain::{
-    AttemptResult, ErrorKind, EventId, Millis, NodeId, Partition, TraceId, Webhook, WebhookId,
+    AttemptResult, ErrorKind, EventId, Millis, NodeId, Partition, SkipReason, TraceId, Webhook, WebhookId,
 };
 use crate::policy::breaker::Change;
 use crate::policy::lease::Renewal;
@@ -92,6 +92,13 @@ pub fn dispatched(events: usize, matched: usize, deliveries: usize) {
     METRICS.events_dispatched.inc_by(events as u64);
     METRICS.events_matched.inc_by(matched as u64);
     METRICS.deliveries_enqueued.inc_by(deliveries as u64);
+}
+
+/// An event was not queued for these webhooks although they subscribe to it.
+pub fn skipped(reasons: impl Iterator<Item = SkipReason>) {
+    for reason in reasons {
+        METRICS.deliveries_skipped.with_label_values(&[reason.as_str()]).inc();
+    }
 }
 
 /// An attempt is on its way; if it is a delivery's first, of an entry that was stored then.

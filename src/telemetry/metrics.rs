@@ -23,7 +23,7 @@ pub use self::route::Route;
 use self::set::{Described, Kind, Set, of, told_later};
 use super::partitions;
 use crate::clock;
-use crate::domain::ErrorKind;
+use crate::domain::{ErrorKind, SkipReason};
 use crate::policy::pauses::Counts;
 use crate::store::meter::{self, Called};
 
@@ -72,6 +72,7 @@ pub struct Metrics {
     pub events_dispatched: IntCounter,
     pub events_matched: IntCounter,
     pub deliveries_enqueued: IntCounter,
+    pub deliveries_skipped: IntCounterVec,
     pub attempts: IntCounterVec,
     pub deliveries_ended: IntCounterVec,
     pub retries_scheduled: IntCounter,
@@ -139,6 +140,12 @@ impl Metrics {
             events_matched: set.counter("events_matched_total", "Those of them that matched a webhook at all."),
             deliveries_enqueued: set
                 .counter("deliveries_enqueued_total", "Deliveries queued: event × webhook, and what was sent again on request."),
+            deliveries_skipped: set.counters(
+                "deliveries_skipped_total",
+                vec![of("reason", SkipReason::ALL.map(SkipReason::as_str))],
+                "Event × webhook that subscribes to it and did not get it: the webhook was `inactive`, or `disabled` by the \
+                 service, or its filter did not let the event pass (`filtered`). Of one event at most 1,000 in each partition.",
+            ),
             attempts: set.counters(
                 "attempts_total",
                 vec![of("outcome", outcomes)],

@@ -240,6 +240,9 @@ impl PartitionActor {
         let (mut events, mut matched, mut count, mut of_event) = (0, 0, 0, 0);
         let entries: Vec<EntryId> = batch.iter().filter_map(Instruction::queued).collect();
         for (instruction, answer) in batch.into_iter().zip(answers) {
+            if answer != Dispatched::Skipped {
+                facts::skipped(instruction.skipped().iter().map(|(_, reason)| *reason));
+            }
             let Left { full, broken } = match (&instruction, answer) {
                 (_, Dispatched::Skipped) => {
                     self.done_before(&instruction, begun);

@@ -88,7 +88,7 @@ async fn a_step_queues_what_still_stands_as_dead_and_nothing_twice() {
     assert_eq!(recoveries.begin("rec_2", &ALL, &survey, Millis(20)).await.unwrap(), Begun::Running);
     assert_eq!(
         running(&fixture.server.redis, &fixture.keys, PARTITION).await.unwrap(),
-        [fixture.webhook.clone()]
+        std::slice::from_ref(&fixture.webhook)
     );
     // What dies later belongs to another one.
     fixture.dead("evt_6", "dead 19 4").await;
