@@ -10,8 +10,9 @@ use std::sync::Arc;
 use super::filter;
 use crate::domain::{Filter, Pattern, SkipReason, Tenant, Webhook, WebhookId};
 
-/// Of one event, so many webhooks at most are named that subscribe to it and do not get it.
-pub const MOST_SKIPPED: usize = 1000;
+/// Of one event, so many webhooks at most are named that subscribe to it and do not get it: they are kept with it, 40 bytes each,
+/// and a tenant may have thousands of webhooks that are switched off.
+pub const MOST_SKIPPED: usize = 64;
 
 /// One match: the webhook and the hash that names its owner in keys.
 pub type Target = (WebhookId, Arc<str>);
@@ -59,7 +60,7 @@ struct Subscribed {
 pub struct Matches {
     /// The webhooks that get it, in the order of their ids.
     pub targets: Vec<Target>,
-    /// Those that subscribe to it and do not get it, up to [`MOST_SKIPPED`].
+    /// Those that subscribe to it and do not get it, up to [`MOST_SKIPPED`], those first whose filters decided it.
     pub skipped: Vec<Skipped>,
 }
 
@@ -136,7 +137,7 @@ impl Subscribed {
     }
 
     fn matches(&self, body: &[u8]) -> Matches {
-        let (mut targets, mut skipped) = (self.targets.clone(), self.off.clone());
+        let (mut targets, mut skipped) = (self.targets.clone(), Vec::new());
         if !self.filters.is_empty() {
             let data = filter::data_of(body);
             let mut refused =
@@ -151,6 +152,7 @@ impl Subscribed {
                 passes
             });
         }
+        skipped.extend_from_slice(&self.off[..self.off.len().min(MOST_SKIPPED - skipped.len())]);
         Matches { targets, skipped }
     }
 }
@@ -259,10 +261,10 @@ mod tests {
         let targets: Vec<WebhookId> = found.targets.into_iter().map(|(id, _)| id).collect();
         assert_eq!(targets, [id(3), id(4)]);
         let expected = [
-            (id(2), SkipReason::Inactive),
-            (id(5), SkipReason::Disabled),
             (id(1), SkipReason::Filtered),
             (id(7), SkipReason::Filtered),
+            (id(2), SkipReason::Inactive),
+            (id(5), SkipReason::Disabled),
         ];
         assert_eq!(found.skipped, expected);
         assert_eq!(table.active(), 4);
@@ -279,6 +281,11 @@ mod tests {
             let webhook = Webhook { id, is_active: false, ..webhook(0, "org:a", &["*"]) };
             table.insert(&webhook, Arc::from("owner"));
         }
-        assert_eq!(matches(&mut table, "org:a", "lead.created", "{}").skipped.len(), MOST_SKIPPED);
+        let mut filtering = webhook(0, "org:a", &["*"]);
+        filtering.settings.filter = Filter::parse(r#"{"a":1}"#).ok();
+        filtering.id = WebhookId::new(Shard(0), &"z".repeat(22));
+        table.insert(&filtering, Arc::from("owner"));
+        let skipped = matches(&mut table, "org:a", "lead.created", "{}").skipped;
+        assert_eq!((skipped.len(), &skipped[0].0), (MOST_SKIPPED, &filtering.id));
     }
 }

@@ -12,8 +12,8 @@ use super::Keys;
 use crate::domain::{Millis, Partition, SkipReason, TraceContext, WebhookId};
 use crate::policy::matching::Skipped;
 
-/// The longest first line: [`crate::policy::early::MOST_TARGETS`] webhooks that got it, as many that did not, and a type, a
-/// trace and a time.
+/// The longest first line: [`crate::policy::early::MOST_TARGETS`] webhooks that got it,
+/// [`crate::policy::matching::MOST_SKIPPED`] that did not, and a type, a trace and a time.
 pub const MOST_HEAD: usize = 5120;
 
 /// What such a record says.
@@ -91,6 +91,7 @@ mod tests {
     use super::*;
     use crate::domain::Shard;
     use crate::policy::early::MOST_TARGETS;
+    use crate::policy::matching::MOST_SKIPPED;
 
     #[test]
     fn what_is_written_is_read() {
@@ -102,7 +103,7 @@ mod tests {
         for (trace, webhooks, skipped) in [
             (None, vec![webhook('a')], not_to(0)),
             (Some(trace), vec![webhook('a'), webhook('b')], not_to(1)),
-            (Some(trace), many, not_to(MOST_TARGETS)),
+            (Some(trace), many, not_to(MOST_SKIPPED)),
         ] {
             let body = b"{\"a\":\"\n\"}";
             let value = encode("deal.won", trace, Millis(17), webhooks.iter(), &skipped, body);

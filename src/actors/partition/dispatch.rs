@@ -108,8 +108,7 @@ impl PartitionActor {
             let Entry { id, kind: EntryKind::Event(event) } = entry else { return };
             let Matches { targets, skipped } =
                 self.table.matching(&event.tenant, &event.event_type, &event.body);
-            let may_try = skipped.len() <= MOST_TARGETS && self.may_try(id, &targets);
-            let body = if may_try { self.riding(id, &event) } else { None };
+            let body = if self.may_try(id, &targets) { self.riding(id, &event) } else { None };
             self.seen = self.seen.max(id);
             let read = Read { event, targets, skipped, size };
             let tried = body.map(|body| self.try_early(id, &read, &body));
