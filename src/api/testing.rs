@@ -70,6 +70,7 @@ pub fn config() -> Config {
         delivery: Delivery {
             require_https: false,
             allowed_networks: Vec::new(),
+            dns_servers: vec![],
             default_rate_limit_per_second: 0,
             max_in_flight: 16,
             response_capture_bytes: 4096,

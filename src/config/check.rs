@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use tracing_subscriber::EnvFilter;
 use url::Url;
@@ -228,28 +227,6 @@ impl Check<'_> {
         }
     }
 
-    fn delivery(&mut self, raw: &raw::Delivery) -> Delivery {
-        let default_rate = raw.default_rate_limit_per_second;
-        let memory = MEBIBYTE..=64 * GIBIBYTE;
-        Delivery {
-            require_https: raw.require_https,
-            allowed_networks: self.networks(&raw.allowed_networks),
-            default_rate_limit_per_second: self.within(
-                "delivery.default_rate_limit_per_second",
-                default_rate,
-                0..=10_000,
-            ),
-            max_in_flight: self.within("delivery.max_in_flight", raw.max_in_flight, 1..=65_536),
-            response_capture_bytes: self.within(
-                "delivery.response_capture_bytes",
-                raw.response_capture_bytes,
-                0..=65_536,
-            ),
-            max_age: self.days("delivery.max_age_days", raw.max_age_days, 1..=365),
-            memory_budget_bytes: self.within("delivery.memory_budget_bytes", raw.memory_budget_bytes, memory),
-        }
-    }
-
     fn breaker(&mut self, raw: &raw::Breaker) -> Breaker {
         let day = 86_400;
         Breaker {
@@ -258,13 +235,6 @@ impl Check<'_> {
             max_pause: self.seconds("breaker.max_pause_seconds", raw.max_pause_seconds, 1..=day),
             disable_after: self.days("breaker.disable_after_days", raw.disable_after_days, 1..=365),
         }
-    }
-
-    fn networks(&mut self, texts: &[String]) -> Vec<IpNet> {
-        let networks: Vec<IpNet> = texts.iter().filter_map(|text| text.parse().ok()).collect();
-        let all = networks.len() == texts.len();
-        self.demand("delivery.allowed_networks", all, "networks as CIDR, such as 10.20.0.0/16 or fd00::/8");
-        networks
     }
 
     fn queue(&mut self, raw: &raw::Queue) -> Queue {
@@ -484,5 +454,6 @@ fn otlp_endpoint(text: &str) -> Option<Url> {
     Some(url)
 }
 
+mod delivery;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The checked settings: every value is within its range and fits the others.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -183,6 +183,8 @@ pub struct Delivery {
     pub require_https: bool,
     /// `delivery.allowed_networks`: networks that the address guard lets through although they are not public.
     pub allowed_networks: Vec<IpNet>,
+    /// `delivery.dns_servers`: who is asked for the addresses of names; none = those of the system.
+    pub dns_servers: Vec<SocketAddr>,
     /// `delivery.default_rate_limit_per_second`; 0 = none.
     pub default_rate_limit_per_second: u32,
     /// `delivery.max_in_flight`: attempts of this node at once.

@@ -4,33 +4,28 @@
 //! answer between the check and the connection (DNS rebinding) gains nothing. Addresses written in the URL itself never
 //! come here; `send` checks those.
 //!
-//! Lookups go to the system's resolver on blocking threads, and one that hangs holds its thread until the system gives
-//! up, which may be long after nobody waits any more. So that one dead name server cannot use up the threads of all:
-//! lookups of the same name share one thread, and [`MAX_LOOKUPS`] bounds the node. Sharing only saves work; the guard
-//! judges every answer anew.
+//! Lookups of the same name that are in flight are one, which only saves work: the guard judges every answer anew, and
+//! nothing outlasts its lookup. [`PLACES`] bounds the lookups of the node, and [`LOOKUP_TIMEOUT`] each of them, the wait for
+//! a place included.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::client::legacy::connect::dns::Name;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
+use super::names::Names;
+use super::places::PLACES;
 use crate::policy::address::Guard;
 
-/// Lookups of this node at once.
-const MAX_LOOKUPS: usize = 256;
-
-/// How long anyone waits for a lookup.
+/// How long a lookup may take, and how long anyone waits for one.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// One for the node: a permit is held for as long as the lookup's thread is, not only while somebody waits.
-static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 
 /// Why a name has no address to connect to. Names no address: the text reaches the webhook's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,11 +33,11 @@ pub enum Refusal {
     /// At least one of its addresses is one that the guard refuses.
     #[error("the host name leads to a private or reserved address")]
     Blocked,
-    /// There is no such name, or it has no address.
+    /// There is no such name, it has no address, or nobody who knows could be asked.
     #[error("the host name could not be resolved")]
     Unresolved,
-    /// No answer within [`LOOKUP_TIMEOUT`].
-    #[error("the host name could not be resolved within {} s", LOOKUP_TIMEOUT.as_secs())]
+    /// No answer within [`LOOKUP_TIMEOUT`], or before the lookup had to make room for others.
+    #[error("the host name could not be resolved in time")]
     TooSlow,
 }
 
@@ -56,15 +51,15 @@ pub struct Resolver(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     guard: Guard,
-    /// By name. Bounded by [`MAX_LOOKUPS`] and what came in within [`LOOKUP_TIMEOUT`]: a lookup that gets no thread
-    /// by then ends.
+    names: Names,
+    /// By name. Bounded by what comes in within [`LOOKUP_TIMEOUT`], after which every lookup has ended.
     in_flight: Mutex<HashMap<Arc<str>, watch::Receiver<Option<Found>>>>,
 }
 
 impl Resolver {
-    /// A resolver that refuses what `guard` refuses.
-    pub fn new(guard: Guard) -> Self {
-        Self(Arc::new(Inner { guard, in_flight: Mutex::default() }))
+    /// A resolver that refuses what `guard` refuses, and asks `servers`, or those of the system if there are none.
+    pub fn new(guard: Guard, servers: &[SocketAddr]) -> Self {
+        Self(Arc::new(Inner { guard, names: Names::new(servers), in_flight: Mutex::default() }))
     }
 
     /// The addresses of `host`, all of them permitted. Cancel-safe.
@@ -73,8 +68,9 @@ impl Resolver {
     /// The name has no address, or any of its addresses is refused: a name that leads to both sides of the guard is
     /// nobody's honest receiver.
     pub async fn resolve(&self, host: &str) -> Result<Arc<[IpAddr]>, Refusal> {
-        let mut lookup = self.join_or_start(host.into());
-        let found = match timeout(LOOKUP_TIMEOUT, lookup.wait_for(Option::is_some)).await {
+        let until = Instant::now() + LOOKUP_TIMEOUT;
+        let mut lookup = self.join_or_start(host.into(), until);
+        let found = match timeout_at(until, lookup.wait_for(Option::is_some)).await {
             Ok(Ok(found)) => found.clone().unwrap_or(Err(Refusal::Unresolved)),
             Ok(Err(_ended_without_answer)) => Err(Refusal::Unresolved),
             Err(_elapsed) => Err(Refusal::TooSlow),
@@ -84,8 +80,8 @@ impl Resolver {
         if permitted { Ok(addresses) } else { Err(Refusal::Blocked) }
     }
 
-    /// The lookup of `host` that is in flight, or a new one. It runs on when nobody waits for it any more.
-    fn join_or_start(&self, host: Arc<str>) -> watch::Receiver<Option<Found>> {
+    /// The lookup of `host` that is in flight, or a new one until then. It runs on when nobody waits for it any more.
+    fn join_or_start(&self, host: Arc<str>, until: Instant) -> watch::Receiver<Option<Found>> {
         let mut in_flight = self.in_flight();
         if let Some(lookup) = in_flight.get(&host) {
             return lookup.clone();
@@ -94,10 +90,10 @@ impl Resolver {
         in_flight.insert(Arc::clone(&host), lookup.clone());
         let this = self.clone();
         tokio::spawn(async move {
-            let found = look_up(Arc::clone(&host)).await;
+            let found = PLACES.run(until, this.0.names.look_up(&host, until)).await;
             // Out of the map first: who comes later gets a fresh answer.
             this.in_flight().remove(&host);
-            sender.send_replace(Some(found));
+            sender.send_replace(Some(found.unwrap_or(Err(Refusal::TooSlow))));
         });
         lookup
     }
@@ -128,31 +124,13 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// Asks the system. Its errors are not told apart: there is no type in them that would say why.
-async fn look_up(host: Arc<str>) -> Found {
-    let permit = match timeout(LOOKUP_TIMEOUT, LOOKUPS.acquire()).await {
-        Ok(Ok(permit)) => permit,
-        Ok(Err(_never_closed)) => return Err(Refusal::Unresolved),
-        Err(_elapsed) => return Err(Refusal::TooSlow),
-    };
-    let blocking = tokio::task::spawn_blocking(move || {
-        let found = (&*host, 0).to_socket_addrs();
-        drop(permit);
-        found.map(|sockets| sockets.map(|socket| socket.ip()).collect::<Arc<[IpAddr]>>())
-    });
-    match blocking.await {
-        Ok(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
-        _ => Err(Refusal::Unresolved),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn resolver(networks: &[&str]) -> Resolver {
         let allowed = networks.iter().map(|network| network.parse().expect(network)).collect();
-        Resolver::new(Guard { allowed })
+        Resolver::new(Guard { allowed }, &[])
     }
 
     #[tokio::test]

@@ -69,7 +69,7 @@ impl Sender {
     /// The system has no CA certificates, or the TLS backend does not work.
     pub fn new(config: &Delivery) -> Result<Self, Error> {
         let guard = Guard { allowed: config.allowed_networks.clone() };
-        let resolver = Resolver::new(guard.clone());
+        let resolver = Resolver::new(guard.clone(), &config.dns_servers);
         Ok(Self {
             client: client::client(resolver.clone(), config.max_in_flight).map_err(Error::Client)?,
             turns: Arc::new(Semaphore::new(AT_ONCE)),

@@ -427,6 +427,11 @@ pub fn leases_failed(step: &'static str, error: &store::Error) {
     }
 }
 
+/// A file that says how names are looked up is missing or wrong. The node works without it: names do not resolve.
+pub fn names_do_not_resolve(file: &'static str, error: &dyn std::error::Error) {
+    tracing::warn!(file, %error, "names may not resolve: a file of the system cannot be read");
+}
+
 /// How often one kind of repeated trouble is logged.
 const QUIET_FOR: Duration = Duration::from_secs(5);
 

@@ -68,6 +68,7 @@ fn the_embedded_default_holds_the_documented_values() {
         delivery: Delivery {
             require_https: false,
             allowed_networks: vec![],
+            dns_servers: vec![],
             default_rate_limit_per_second: 0,
             max_in_flight: 4096,
             response_capture_bytes: 4096,
@@ -144,6 +145,11 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
         ("cluster", "partitions = 0", "from 1 to 1024"),
         ("cluster", "shards_per_tenant = 256", "from 1 to 255"),
         ("delivery", "allowed_networks = [\"10.0.0.0/8\", \"10.0.0.0/33\"]", "networks as CIDR"),
+        (
+            "delivery",
+            "dns_servers = [\"10.0.0.10\", \"ns.example\"]",
+            "delivery.dns_servers (my.toml): is [\"10.0.0.10\", \"ns.example\"]; expected at most 8 addresses",
+        ),
         ("delivery", "max_in_flight = 0", "from 1 to 65536"),
         ("breaker", "failure_threshold = 0", "from 1 to 1000000"),
         ("breaker", "pause_seconds = 0", "from 1 to 86400"),
