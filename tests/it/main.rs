@@ -13,6 +13,7 @@
 mod harness;
 
 mod adding_up;
+mod addresses;
 mod auth;
 mod bounds;
 mod breaker;
@@ -25,6 +26,7 @@ mod garbage;
 mod isolation;
 mod limits;
 mod logs;
+mod names;
 mod operator;
 mod pacing;
 mod publishing;
