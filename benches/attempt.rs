@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use salesos_webhooks::clock;
 use salesos_webhooks::config::Delivery;
-use salesos_webhooks::delivery::Sender;
+use salesos_webhooks::delivery::{Sender, Sockets};
 use salesos_webhooks::domain::webhook::Settings;
 use salesos_webhooks::domain::{EventBody, EventId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -56,7 +56,8 @@ fn main() {
 
 /// Makes the attempts and tells what one of them cost, in microseconds.
 async fn round(address: SocketAddr, arguments: &Arguments) -> f64 {
-    let sender = Sender::new(&config()).expect("a sender");
+    let sockets = Sockets::new(config().max_in_flight);
+    let sender = Sender::new(&config(), &sockets).expect("a sender");
     let webhooks: Vec<Settings> =
         (0..arguments.webhooks).map(|n| settings(&format!("http://{address}/hook/{n}"))).collect();
     let (id, event) = (EventId::made(clock::now(), 7 << 64), event());

@@ -166,7 +166,7 @@ fn start_arbiters(
     placement: &watch::Receiver<Arc<Placement>>,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<FuturesUnordered<Arbiter>> {
-    let Shared { config, layout, listeners, .. } = shared;
+    let Shared { config, layout, listeners, sockets, .. } = shared;
     let threads = config.cluster.threads;
     let permits = Arc::new(Semaphore::new(config.delivery.max_in_flight));
     let ended = FuturesUnordered::new();
@@ -178,6 +178,7 @@ fn start_arbiters(
             keys: Keys::new(&config.redis.prefix),
             layout: *layout,
             permits: permits.clone(),
+            sockets: sockets.clone(),
             scarcity: scarcity.clone(),
             partitions: (0..layout.partitions).filter(of_thread).map(Partition).collect(),
             placement: placement.clone(),

@@ -19,7 +19,7 @@ use crate::cluster::fitness::Scarcity;
 use crate::cluster::leases::{self, Keeper};
 use crate::cluster::tenure::Tenure;
 use crate::config::Config;
-use crate::delivery::Sender;
+use crate::delivery::{Sender, Sockets};
 use crate::domain::{NodeId, Partition};
 use crate::policy::lease::LOOK_EVERY;
 use crate::policy::partition::Layout;
@@ -50,6 +50,8 @@ pub struct Blueprint {
     pub layout: Layout,
     /// Attempts of the whole node at once.
     pub permits: Arc<Semaphore>,
+    /// Connections of the whole node for deliveries.
+    pub sockets: Sockets,
     /// Whether Redis is nearly full.
     pub scarcity: Scarcity,
     /// The partitions that this arbiter may come to own.
@@ -71,13 +73,13 @@ pub struct Blueprint {
 /// A connection or client cannot be set up at all, or the reader died.
 pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
     let Blueprint { config, redis, keys, layout, permits, scarcity, partitions, placement, .. } = blueprint;
-    let (mut stopping, listeners) = (blueprint.stopping, blueprint.listeners);
+    let (mut stopping, listeners, sockets) = (blueprint.stopping, blueprint.listeners, blueprint.sockets);
     let node = config.node_id.clone();
     let own = redis.for_another_thread()?;
     let local = Rc::new(Local {
         dispatches: Dispatches::new(own.clone()),
         redis: own,
-        sender: Sender::new(&config.delivery)?,
+        sender: Sender::new(&config.delivery, &sockets)?,
         bodies: BodyMeter::new(config.delivery.memory_budget_bytes / config.cluster.threads),
         keys: keys.clone(),
         layout,

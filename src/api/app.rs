@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::auth::Authenticator;
 use super::rate_limit::RateLimits;
 use crate::config::Config;
-use crate::delivery::{self, Sender};
+use crate::delivery::{self, Sender, Sockets};
 use crate::domain::NodeId;
 use crate::policy::address::Guard;
 use crate::policy::partition::Layout;
@@ -33,6 +33,8 @@ pub struct Shared {
     pub live: watch::Receiver<Arc<BTreeSet<NodeId>>>,
     /// Who is told what this node publishes.
     pub listeners: Arc<Listeners>,
+    /// The connections that the node may have open for deliveries.
+    pub sockets: Sockets,
 }
 
 impl Shared {
@@ -45,7 +47,9 @@ impl Shared {
     ) -> Self {
         let authenticator = Arc::new(Authenticator::new(&config.auth));
         let rate_limits = Arc::new(RateLimits::new(&config.api, live.clone()));
-        Self { config, address, layout, authenticator, rate_limits, live, listeners: Arc::default() }
+        let sockets = Sockets::new(config.delivery.max_in_flight);
+        let listeners = Arc::default();
+        Self { config, address, layout, authenticator, rate_limits, live, listeners, sockets }
     }
 }
 
@@ -101,7 +105,7 @@ impl App {
         Ok(Self {
             intake: Intake::new(redis.clone(), keys.clone(), bounds, shared.listeners.clone()),
             guard: Guard { allowed: shared.config.delivery.allowed_networks.clone() },
-            sender: Sender::new(&shared.config.delivery)?,
+            sender: Sender::new(&shared.config.delivery, &shared.sockets)?,
             redis,
             keys,
             config: shared.config.clone(),

@@ -13,6 +13,7 @@ use hyper_util::client::legacy;
 use rustls::CertificateError;
 
 use super::client::Unreached;
+use super::dial::NoSocket;
 use super::resolver::Refusal;
 use crate::domain::{AttemptResult, ErrorKind, Failure, Millis};
 use crate::policy::address;
@@ -138,6 +139,9 @@ fn known(cause: &(dyn StdError + 'static), connecting: bool) -> Option<Failure> 
     }
     if let Some(unreached) = cause.downcast_ref::<Unreached>() {
         return Some(failure(ErrorKind::Timeout, &unreached.to_string()));
+    }
+    if let Some(ours) = cause.downcast_ref::<NoSocket>() {
+        return Some(failure(ErrorKind::Cancelled, &ours.to_string()));
     }
     if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
         return Some(failure(ErrorKind::Tls, tls_message(tls)));

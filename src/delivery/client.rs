@@ -14,15 +14,14 @@ use http::{Request, Uri};
 use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls_platform_verifier::BuilderVerifierExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
 
+use super::dial::{Dial, Fault, Sockets, Stream};
 use super::resolver::Resolver;
 
 /// How long an unused connection is kept.
@@ -39,14 +38,15 @@ pub type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// A client without connections, which asks `resolver` for every address that a URL does not spell out. Of `most`, the attempts
 /// that may be in flight at once, each may leave its connection to the next one: many webhooks may go to one host, and to
-/// open a connection costs as much as three attempts.
+/// open a connection costs as much as three attempts. `sockets` bounds those of all hosts and threads together.
 ///
 /// A request that it could not begin to write, because the connection that was kept for it had ended, goes out on
 /// another one; nothing is ever written twice.
 ///
 /// # Errors
 /// The system has no CA certificates, or the TLS backend does not work.
-pub fn client(resolver: Resolver, most: usize) -> Result<Client, rustls::Error> {
+pub fn client(resolver: Resolver, sockets: Sockets, most: usize) -> Result<Client, rustls::Error> {
+    let dial = Dial::new(resolver, sockets, CONNECT_TIMEOUT);
     let client = legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
@@ -55,17 +55,8 @@ pub fn client(resolver: Resolver, most: usize) -> Result<Client, rustls::Error> 
         .set_host(false)
         // Head and body in one piece: 0.8 us less than a list of pieces, and one TLS record instead of two.
         .http1_writev(false)
-        .build(Connector(HttpsConnector::from((tcp(resolver), tls()?))));
+        .build(Connector(HttpsConnector::from((dial, tls()?))));
     Ok(client)
-}
-
-fn tcp(resolver: Resolver) -> HttpConnector<Resolver> {
-    let mut tcp = HttpConnector::new_with_resolver(resolver);
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    // Shared out among the addresses of a name, so that the second one gets its turn.
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    tcp
 }
 
 fn tls() -> Result<ClientConfig, rustls::Error> {
@@ -82,17 +73,14 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
 #[error("no connection could be made in time")]
 pub struct Unreached;
 
-type Fault = Box<dyn std::error::Error + Send + Sync>;
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
-
 /// Opens connections, each within [`CONNECT_TIMEOUT`].
 #[derive(Clone, Debug)]
-pub struct Connector(HttpsConnector<HttpConnector<Resolver>>);
+pub struct Connector(HttpsConnector<Dial>);
 
 impl Service<Uri> for Connector {
-    type Response = Stream;
+    type Response = MaybeHttpsStream<Stream>;
     type Error = Fault;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, Fault>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Fault>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         self.0.poll_ready(cx)

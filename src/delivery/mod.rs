@@ -1,10 +1,11 @@
 //! One attempt: build the request, sign it, vet the address, send, and say what came of it.
 //!
-//! [`request`], [`endpoint`] and [`classify`] are pure; [`resolver`] (over [`names`] and [`system`]), [`client`] and
-//! [`send`] touch the network. A failed attempt is a value ([`crate::domain::AttemptResult`]), never an `Err`.
+//! [`request`], [`endpoint`] and [`classify`] are pure; [`resolver`] (over [`names`] and [`system`]), [`dial`],
+//! [`client`] and [`send`] touch the network. A failed attempt is a value ([`crate::domain::AttemptResult`]), never an `Err`.
 
 pub mod classify;
 pub mod client;
+pub mod dial;
 pub mod endpoint;
 pub mod names;
 pub mod places;
@@ -13,5 +14,6 @@ pub mod resolver;
 pub mod send;
 pub mod system;
 
+pub use dial::Sockets;
 pub use endpoint::Endpoint;
 pub use send::{Error, Sender, Turn};

@@ -24,6 +24,7 @@ use url::Url;
 
 use super::classify::{self, Answer, Trouble};
 use super::client::{self, Client, Outgoing};
+use super::dial::Sockets;
 use super::endpoint::Endpoint;
 use super::resolver::{Refusal, Resolver};
 use crate::clock;
@@ -63,15 +64,16 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A sender with no connections yet.
+    /// A sender with no connections yet, which shares the node's `sockets` with all others.
     ///
     /// # Errors
     /// The system has no CA certificates, or the TLS backend does not work.
-    pub fn new(config: &Delivery) -> Result<Self, Error> {
+    pub fn new(config: &Delivery, sockets: &Sockets) -> Result<Self, Error> {
         let guard = Guard { allowed: config.allowed_networks.clone() };
         let resolver = Resolver::new(guard.clone(), &config.dns_servers);
+        let client = client::client(resolver.clone(), sockets.clone(), config.max_in_flight);
         Ok(Self {
-            client: client::client(resolver.clone(), config.max_in_flight).map_err(Error::Client)?,
+            client: client.map_err(Error::Client)?,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             resolver,
             guard,

@@ -9,7 +9,7 @@ use crate::actors::dispatches::Dispatches;
 use crate::actors::local::BodyMeter;
 use crate::actors::permits::Permits;
 use crate::config;
-use crate::delivery::Sender;
+use crate::delivery::{Sender, Sockets};
 use crate::domain::EventId;
 use crate::domain::WebhookId;
 use crate::policy::partition::Layout;
@@ -25,7 +25,7 @@ fn local(server: &TestRedis) -> Local {
         redis: server.redis.clone(),
         keys: Keys::new("sw:"),
         layout: Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 },
-        sender: Sender::new(&config.delivery).unwrap(),
+        sender: Sender::new(&config.delivery, &Sockets::new(1)).unwrap(),
         permits: Permits::new(Arc::new(Semaphore::new(1))),
         scarcity: Arc::default(),
         bodies: BodyMeter::new(0),

@@ -14,6 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
+
+mod sockets;
+
 use crate::domain::{ErrorKind, Retries, Secret};
 
 /// Settings of a webhook at `url`, for this module's tests.
@@ -63,8 +66,12 @@ fn config(networks: &[&str]) -> Delivery {
     }
 }
 
+fn sharing(sockets: &Sockets) -> Sender {
+    Sender::new(&config(&["127.0.0.0/8", "::1/128"]), sockets).expect("a sender")
+}
+
 fn sender() -> Sender {
-    Sender::new(&config(&["127.0.0.0/8", "::1/128"])).expect("a sender")
+    sharing(&Sockets::new(16))
 }
 
 async fn attempt(sender: &Sender, settings: &Settings) -> AttemptResult {
@@ -393,7 +400,7 @@ async fn an_endpoint_without_tls_is_a_tls_failure() {
 #[tokio::test]
 async fn refused_addresses_get_no_connection_in_any_spelling() {
     let (address, connections) = endpoint(|_socket| async {}).await;
-    let strict = Sender::new(&config(&[])).expect("a sender");
+    let strict = Sender::new(&config(&[]), &Sockets::new(16)).expect("a sender");
     for host in [
         "127.0.0.1",
         "127.1",

@@ -1,0 +1,139 @@
+//! Connections below TLS: to addresses that the guard permits, and so many at once as the node may have.
+//!
+//! hyper's pool keeps what is idle for a second, for each host, and knows no bound over all of them. The bound is here: a
+//! connection holds a place of [`Sockets`] from before it is made until it is closed, in use or idle, whichever thread
+//! has it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tower_service::Service;
+
+use super::resolver::Resolver;
+
+/// Open connections for each attempt that may be in flight: the one that it uses, and one that is idle.
+const PER_ATTEMPT: usize = 2;
+
+/// How long a connection waits for a place. Idle ones give theirs back within two seconds.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many connections the node may have open for deliveries. Shared by the senders of all threads.
+#[derive(Clone, Debug)]
+pub struct Sockets(Arc<Semaphore>);
+
+impl Sockets {
+    /// Room for the connections of so many attempts at once.
+    pub fn new(max_in_flight: usize) -> Self {
+        Self(Arc::new(Semaphore::new(PER_ATTEMPT * max_in_flight)))
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, NoSocket> {
+        let place = timeout(PLACE_TIMEOUT, Arc::clone(&self.0).acquire_owned()).await;
+        // Nobody closes it.
+        place.map_err(|_elapsed| NoSocket)?.map_err(|_closed| NoSocket)
+    }
+
+    /// How many more connections may be opened now.
+    #[cfg(test)]
+    pub fn left(&self) -> usize {
+        self.0.available_permits()
+    }
+}
+
+/// All connections that the node may have are in use.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the service has as many connections open as it may")]
+pub struct NoSocket;
+
+/// Why there is no connection.
+pub type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// Opens connections.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    tcp: HttpConnector<Resolver>,
+    sockets: Sockets,
+}
+
+impl Dial {
+    /// Asks `resolver` for every address that a URL does not spell out. One address of a name may take at most
+    /// `limit` by itself.
+    pub fn new(resolver: Resolver, sockets: Sockets, limit: Duration) -> Self {
+        Self { tcp: tcp(resolver, limit), sockets }
+    }
+}
+
+fn tcp(resolver: Resolver, limit: Duration) -> HttpConnector<Resolver> {
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    // Shared out among the addresses of a name, so that the second one gets its turn.
+    tcp.set_connect_timeout(Some(limit));
+    tcp
+}
+
+impl Service<Uri> for Dial {
+    type Response = Stream;
+    type Error = Fault;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, Fault>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        self.tcp.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let Self { mut tcp, sockets } = self.clone();
+        Box::pin(async move {
+            let place = sockets.place().await?;
+            let io = tcp.call(to).await?;
+            Ok(Stream { io, _place: place })
+        })
+    }
+}
+
+/// A connection, which gives its place back when it is closed.
+#[derive(Debug)]
+pub struct Stream {
+    io: TokioIo<TcpStream>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
