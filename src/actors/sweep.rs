@@ -25,7 +25,9 @@ const CHUNK: usize = 100;
 pub async fn run(local: &Local, tenure: &Tenure) {
     let partition = tenure.partition;
     let oldest_row = clock::now().minus(local.config.log.retention);
-    if let Err(error) = attempts::sweep(&local.redis, &local.keys, partition, oldest_row).await {
+    // The bodies of those that died earlier are gone.
+    let oldest_dead = clock::now().minus(local.outcome_limits().dead);
+    if let Err(error) = attempts::sweep(&local.redis, &local.keys, partition, oldest_row, oldest_dead).await {
         facts::redis_failed(partition, "sweep logs", &error);
     }
     if let Err(error) = expire(local, tenure).await {

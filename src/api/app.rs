@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::auth::Authenticator;
 use super::rate_limit::RateLimits;
+use super::recover::Surveys;
 use crate::config::Config;
 use crate::delivery::{self, Sender, Sockets};
 use crate::domain::NodeId;
@@ -31,6 +32,8 @@ pub struct Shared {
     pub rate_limits: Arc<RateLimits>,
     /// The nodes that live.
     pub live: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    /// Whose dead deliveries are looked through.
+    pub surveys: Arc<Surveys>,
     /// Who is told what this node publishes.
     pub listeners: Arc<Listeners>,
     /// The connections that the node may have open for deliveries.
@@ -48,8 +51,8 @@ impl Shared {
         let authenticator = Arc::new(Authenticator::new(&config.auth));
         let rate_limits = Arc::new(RateLimits::new(&config.api, live.clone()));
         let sockets = Sockets::new(config.delivery.max_in_flight);
-        let listeners = Arc::default();
-        Self { config, address, layout, authenticator, rate_limits, live, listeners, sockets }
+        let (listeners, surveys) = (Arc::default(), Arc::default());
+        Self { config, address, layout, authenticator, rate_limits, live, surveys, listeners, sockets }
     }
 }
 
@@ -70,6 +73,8 @@ pub struct App {
     pub authenticator: Arc<Authenticator>,
     /// Counts requests.
     pub rate_limits: Arc<RateLimits>,
+    /// Whose dead deliveries are looked through.
+    pub surveys: Arc<Surveys>,
     /// The addresses that webhooks may have.
     pub guard: Guard,
     /// Looks where a URL leads and sends tests; belongs to this thread.
@@ -112,6 +117,7 @@ impl App {
             layout: shared.layout,
             authenticator: shared.authenticator.clone(),
             rate_limits: shared.rate_limits.clone(),
+            surveys: shared.surveys.clone(),
             live: shared.live.clone(),
         })
     }

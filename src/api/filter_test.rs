@@ -35,7 +35,7 @@ pub struct Verdict {
 struct Failed {
     /// The field, or `any` or `not`.
     field: String,
-    /// The values that were found there; none where it is not there.
+    /// The first values that were found there, long ones cut; none where it is not there.
     found: Vec<Value>,
 }
 
@@ -92,8 +92,21 @@ fn is_subscribed(webhook: &Webhook, event_type: &str) -> bool {
     webhook.settings.events.iter().any(|pattern| pattern.matches(event_type))
 }
 
+/// A value as it is, or the beginning of its text where it is long.
+fn shown(value: &Value) -> Value {
+    /// In characters.
+    const LONGEST: usize = 100;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => Value::String(format!("{}…", &text[..end])),
+        None => value.clone(),
+    }
+}
+
 impl Failed {
     fn of(Failing { field, found }: Failing<'_>) -> Self {
-        Self { field: field.to_owned(), found: found.into_iter().cloned().collect() }
+        /// Values shown of one field.
+        const MOST: usize = 5;
+        Self { field: field.to_owned(), found: found.into_iter().take(MOST).map(shown).collect() }
     }
 }

@@ -3,7 +3,9 @@
 //! A recovery of many events takes its time, for the webhook's new events go on beside it: POST begins it, GET tells how far it is,
 //! DELETE ends it. A webhook has one at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
@@ -16,13 +18,42 @@ use super::fields::Fields;
 use super::request::random_text;
 use super::{App, Error};
 use crate::clock;
-use crate::domain::Webhook;
-use crate::store::recoveries::{Begun, Recoveries, Recovery, Span};
+use crate::domain::{Tenant, Webhook};
+use crate::store::recoveries::{Begun, Recoveries, Recovery, Span, Status};
 
 /// Characters of a recovery's id behind `rec_`.
 const ID_LENGTH: usize = 22;
 const NO_RECOVERY: Error = Error::NotFound("recovery");
 const RUNNING: &str = "a recovery of this webhook is under way: wait for its end, or end it with DELETE";
+
+/// What a client is told to wait while another recovery is looked at.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The tenants whose dead deliveries this node looks through: one look at a time for each, for it may read 100,000.
+#[derive(Debug, Default)]
+pub struct Surveys(Mutex<HashSet<Tenant>>);
+
+/// A look that ends with this value.
+#[derive(Debug)]
+pub struct Looking<'a>(&'a Surveys, Tenant);
+
+impl Surveys {
+    /// Begins a look; `None` while another one of the tenant is under way.
+    pub fn begin(&self, tenant: &Tenant) -> Option<Looking<'_>> {
+        self.tenants().insert(tenant.clone()).then(|| Looking(self, tenant.clone()))
+    }
+
+    fn tenants(&self) -> MutexGuard<'_, HashSet<Tenant>> {
+        // Nothing is ever half done under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.0.tenants().remove(&self.1);
+    }
+}
 
 /// `POST`: begins one, or with `dryRun` only says what it would queue.
 pub async fn begin(app: Data<App>, caller: Writer, id: Id, body: Body) -> Result<HttpResponse, Error> {
@@ -32,7 +63,15 @@ pub async fn begin(app: Data<App>, caller: Writer, id: Id, body: Body) -> Result
         return Err(inactive());
     }
     let recoveries = of(&app, &webhook);
+    if !is_dry && recoveries.last().await?.is_some_and(|last| last.status == Status::Running) {
+        return Err(Error::Conflict(RUNNING.into()));
+    }
+    let tenant = &webhook.settings.tenant;
+    let busy =
+        || Error::TooManyRequests("another recovery of the organization is being looked at".into(), PAUSE);
+    let looking = app.surveys.begin(tenant).ok_or_else(busy)?;
     let survey = recoveries.survey(&span).await?;
+    drop(looking);
     let mut answer = Answer {
         queued: survey.total(),
         body_gone: survey.body_gone,

@@ -146,6 +146,11 @@ impl Filter {
     pub fn clauses(&self) -> &[Clause] {
         &self.clauses
     }
+
+    /// The same, without the text that it was written as.
+    pub fn into_clauses(self) -> Arc<[Clause]> {
+        self.clauses
+    }
 }
 
 impl PartialEq for Filter {
@@ -205,7 +210,7 @@ impl Reader {
                 let names = names(name);
                 let fits = names.len() <= MAX_NAMES && name.chars().count() <= MAX_TEXT;
                 if !fits || names.iter().any(String::is_empty) {
-                    self.fault(format!("{at}: a field must be 1 to {MAX_NAMES} names with dots between them"))
+                    self.fault(format!("{at}: a field must be 1 to {MAX_NAMES} names with dots between them, {MAX_TEXT} characters at most"))
                 }
                 Clause::Field(Path { text: name.into(), names }, self.conditions(&at, value, depth))
             }

@@ -9,12 +9,11 @@
 //! What one evaluation may cost is bounded: [`MOST_VALUES`] of a field are looked at and [`MOST_STEPS`] taken to find them.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 use std::cmp::Ordering;
 
+use crate::domain::Filter;
 use crate::domain::filter::{Clause, Condition, Path, Scalar, Side};
-use crate::domain::{Filter, json};
 
 /// Values of one field that are compared, where arrays make it several.
 pub const MOST_VALUES: usize = 100;
@@ -22,8 +21,8 @@ pub const MOST_VALUES: usize = 100;
 pub const MOST_STEPS: usize = 1000;
 
 /// Whether an event with that `data` passes.
-pub fn passes(filter: &Filter, data: &Value) -> bool {
-    hold(filter.clauses(), data)
+pub fn passes(filter: &[Clause], data: &Value) -> bool {
+    hold(filter, data)
 }
 
 /// What of a filter does not hold, for a person to see.
@@ -91,7 +90,15 @@ fn follow<'a>(names: &[String], value: &'a Value, found: &mut Vec<&'a Value>, st
         }
         ([name, rest @ ..], Value::Array(elements)) => match name.parse::<usize>() {
             Ok(index) => elements.get(index).into_iter().for_each(|value| follow(rest, value, found, steps)),
-            Err(_) => elements.iter().take(MOST_STEPS).for_each(|value| follow(names, value, found, steps)),
+            Err(_) => {
+                for value in elements {
+                    // Also on the way up: the bound is on what is looked at, not on what is found.
+                    if *steps == 0 || found.len() >= MOST_VALUES {
+                        break;
+                    }
+                    follow(names, value, found, steps);
+                }
+            }
         },
         _ => {}
     }
@@ -160,37 +167,65 @@ pub fn data_of(body: &[u8]) -> Value {
     struct Whole {
         data: Value,
     }
-    #[derive(Deserialize)]
-    struct Unread<'a> {
-        #[serde(borrow)]
-        data: &'a RawValue,
-    }
-    match serde_json::from_slice::<Whole>(body) {
-        Ok(whole) => whole.data,
-        Err(_) => {
-            serde_json::from_slice::<Unread<'_>>(body).map_or(Value::Null, |unread| lenient(unread.data))
-        }
-    }
+    let read = |body: &[u8]| serde_json::from_slice::<Whole>(body).ok();
+    let whole = read(body).or_else(|| read(tamed(std::str::from_utf8(body).ok()?).as_bytes()));
+    whole.map_or(Value::Null, |whole| whole.data)
 }
 
-/// The value of valid JSON text, whatever it holds. Recursion is bounded by the depth that a publication may have.
-fn lenient(raw: &RawValue) -> Value {
-    let text = raw.get();
-    if let Ok(value) = serde_json::from_str(text) {
-        return value;
-    }
-    match text.as_bytes().first() {
-        Some(b'{') => {
-            let found = json::members(text.as_bytes()).unwrap_or_default();
-            Value::Object(found.into_iter().map(|(name, value)| (name, lenient(value))).collect())
+/// JSON text of which every token can be held: one walk over it, for it may be long.
+fn tamed(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string_length(rest),
+            '-' | '0'..='9' => rest
+                .find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9'))
+                .unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        let (token, after) = rest.split_at(length);
+        match first {
+            '"' => push_tamed_string(&mut out, token),
+            '-' | '0'..='9' if token.parse::<f64>().is_ok_and(f64::is_infinite) => {
+                out.push_str(if first == '-' { "-1.7976931348623157e308" } else { "1.7976931348623157e308" });
+            }
+            _ => out.push_str(token),
         }
-        Some(b'[') => {
-            Value::Array(json::elements(raw).unwrap_or_default().into_iter().map(lenient).collect())
-        }
-        Some(b'"') => Value::String(text.trim_matches('"').to_owned()),
-        Some(b'-') => Number::from_f64(f64::MIN).map_or(Value::Null, Value::Number),
-        _ => Number::from_f64(f64::MAX).map_or(Value::Null, Value::Number),
+        rest = after;
     }
+    out
+}
+
+/// The length of the string that `text` begins with, its quotes included.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
+/// The only escapes of a stored body that write a surrogate are of half a pair (`policy::json`).
+fn push_tamed_string(out: &mut String, token: &str) {
+    let mut rest = token;
+    while let Some(at) = rest.find("\\") {
+        let (before, escape) = rest.split_at(at);
+        out.push_str(before);
+        let is_half = escape.get(1..4).is_some_and(|start| {
+            let start = start.as_bytes();
+            start[0] == b'u'
+                && start[1].eq_ignore_ascii_case(&b'd')
+                && matches!(start[2], b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F')
+        });
+        let length = if is_half { 6 } else { 2 };
+        let (escape, after) = escape.split_at_checked(length).unwrap_or((escape, ""));
+        out.push_str(if is_half { "\\ufffd" } else { escape });
+        rest = after;
+    }
+    out.push_str(rest);
 }
 
 #[cfg(test)]
@@ -201,7 +236,7 @@ mod tests {
 
     fn check(filter: &str, data: &Value) -> bool {
         let filter = Filter::parse(filter).expect(filter);
-        let passes = passes(&filter, data);
+        let passes = passes(filter.clauses(), data);
         assert_eq!(failing(&filter, data).is_empty(), passes, "{filter:?}");
         passes
     }
@@ -295,6 +330,15 @@ mod tests {
         let (mut found, mut steps) = (Vec::new(), MOST_STEPS);
         follow(&path.names, &wide, &mut found, &mut steps);
         assert_eq!((found.len(), steps), (0, 0), "it is given up");
+        // Arrays in arrays, each with many more elements behind the first.
+        let mut deep = json!(1);
+        for _ in 0..60 {
+            let mut elements = vec![json!(7); 1000];
+            elements[0] = deep;
+            deep = Value::Array(elements);
+        }
+        let deep = json!({ "a": deep });
+        assert!(!check(r#"{"a.x":1}"#, &deep));
         assert_eq!(
             values_at(&Path { text: String::new(), names: vec!["x".into()] }, &json!({ "x": vec![1; 500] }))
                 .len(),
@@ -314,6 +358,15 @@ mod tests {
             ),
             "{odd}"
         );
+        let keys =
+            data_of(br#"{"id":"e","data":{"\ud800":1,"x\\\uDFFFy":"\\ud800 \u0001","amount":-0.5e3}}"#);
+        assert!(
+            check(r#"{"amount":-500,"\ufffd":1,"x\\\\\ufffdy":{"startsWith":"\\ud800 "}}"#, &keys),
+            "{keys}"
+        );
         assert_eq!(data_of(b"nonsense"), Value::Null);
+        for text in ["\"", "\"\\", "\"\\u", "\"\\ud8", "\"\\ud80\u{e9}", "-", "1e"] {
+            tamed(text);
+        }
     }
 }

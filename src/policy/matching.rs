@@ -8,11 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::filter;
+use crate::domain::filter::Clause;
 use crate::domain::{Filter, Pattern, SkipReason, Tenant, Webhook, WebhookId};
 
-/// Of one event, so many webhooks at most are named that subscribe to it and do not get it: they are kept with it, 40 bytes each,
-/// and a tenant may have thousands of webhooks that are switched off.
+/// Of one event, so many webhooks at most are named that subscribe to it and do not get it: they are kept with it, 40 bytes
+/// each.
 pub const MOST_SKIPPED: usize = 64;
+/// So many of them at most that are switched off: a tenant may have thousands of those, and each event says the same of them.
+const MOST_OFF: usize = 8;
 
 /// One match: the webhook and the hash that names its owner in keys.
 pub type Target = (WebhookId, Arc<str>);
@@ -32,7 +35,7 @@ pub struct Subscriptions {
 #[derive(Debug)]
 struct Subscription {
     patterns: Vec<Pattern>,
-    filter: Option<Filter>,
+    filter: Option<Arc<[Clause]>>,
     off: Option<SkipReason>,
     owner_hash: Arc<str>,
 }
@@ -50,7 +53,7 @@ struct Subscribed {
     /// The active ones, in the order of their ids.
     targets: Vec<Target>,
     /// Of those, by their places, what their filters are.
-    filters: Vec<(usize, Filter)>,
+    filters: Vec<(usize, Arc<[Clause]>)>,
     /// Those that are switched off.
     off: Vec<Skipped>,
 }
@@ -69,7 +72,8 @@ impl Subscriptions {
     pub fn insert(&mut self, webhook: &Webhook, owner_hash: Arc<str>) {
         self.remove(&webhook.id);
         let settings = &webhook.settings;
-        let (patterns, filter, off) = (settings.events.clone(), settings.filter.clone(), webhook.is_off());
+        let (patterns, off) = (settings.events.clone(), webhook.is_off());
+        let filter = settings.filter.clone().filter(|_| off.is_none()).map(Filter::into_clauses);
         self.active += usize::from(off.is_none());
         self.tenant_of.insert(webhook.id.clone(), settings.tenant.clone());
         let of_tenant = self.tenants.entry(settings.tenant.clone()).or_default();
@@ -125,7 +129,7 @@ impl Subscribed {
                 continue;
             }
             match off {
-                Some(reason) if found.off.len() < MOST_SKIPPED => found.off.push((id.clone(), *reason)),
+                Some(reason) if found.off.len() < MOST_OFF => found.off.push((id.clone(), *reason)),
                 Some(_) => {}
                 None => {
                     found.filters.extend(filter.iter().map(|filter| (found.targets.len(), filter.clone())));
@@ -286,6 +290,11 @@ mod tests {
         filtering.id = WebhookId::new(Shard(0), &"z".repeat(22));
         table.insert(&filtering, Arc::from("owner"));
         let skipped = matches(&mut table, "org:a", "lead.created", "{}").skipped;
-        assert_eq!((skipped.len(), &skipped[0].0), (MOST_SKIPPED, &filtering.id));
+        assert_eq!((skipped.len(), &skipped[0].0), (MOST_OFF + 1, &filtering.id));
+        for n in 0..MOST_SKIPPED {
+            filtering.id = WebhookId::new(Shard(0), &format!("y{n:021}"));
+            table.insert(&filtering, Arc::from("owner"));
+        }
+        assert_eq!(matches(&mut table, "org:a", "lead.created", "{}").skipped.len(), MOST_SKIPPED);
     }
 }

@@ -153,7 +153,7 @@ impl Search<'_> {
     /// What the records say, put together.
     async fn recorded(&self, partitions: &[Partition]) -> Result<Option<EventStatus>, Error> {
         let whole = |at: &Partition| redis::cmd("EXISTS").arg(self.delivered_record(*at)).to_owned();
-        let record = |at: &Partition| redis::cmd("HEXISTS").arg(self.record(*at)).arg("body").to_owned();
+        let record = |at: &Partition| redis::cmd("EXISTS").arg(self.record(*at)).to_owned();
         let looks: Vec<Cmd> = partitions.iter().flat_map(|at| [whole(at), record(at)]).collect();
         let there: Vec<bool> = self.redis.each(&looks).await?;
         let (mut body, mut deliveries) = (None, BTreeMap::new());

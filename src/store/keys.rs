@@ -14,7 +14,7 @@
 //! | `lease` | hash | `token`, `beat`, `node` (for those who look) |
 //! | `events` | stream | what awaits dispatch: events (`k`=`event`, `e` id, `t` type, `n` tenant, `b` body, `c` span of the publication if it is traced) and control entries (`k`=`changed`, `w` webhook; `k`=`deleted`, `w`, `o` owner hash, `n` tenant; `k`=`resend`, `w`, `e`, `h`, `t`; `k`=`recover`, `w`) |
 //! | `usage` | hash | `undispatched` bytes; `added` entries of `events` since ever (`store::publications::fresh`); `pending` deliveries; `t:<tenant hash>` pending bytes of a tenant |
-//! | `event:<hash of tenant, event id>` | hash | `body`, `type`, `open`, `dead`, `test` (made for a test), `trace` (span of the dispatch, if it is traced), `to:<webhook>` = `pending`, how it ended: `<delivered\|dead\|dropped> <ms> <attempts>`, or why it was not queued: `skipped <ms> <inactive\|disabled\|filtered>`; `again:<webhook>` = the recovery that queued it last |
+//! | `event:<hash of tenant, event id>` | hash | `body`, `type`, `open`, `dead`, `test` (made for a test), `trace` (span of the dispatch, if it is traced), `to:<webhook>` = `pending`, how it ended: `<delivered\|dead\|dropped> <ms> <attempts>`, or why it was not queued: `skipped <ms> <inactive\|disabled\|filtered>`; `again:<webhook>` = the recovery that queued it last (`-` = `retry`) and that entry of `events` |
 //! | `delivered:<hash of tenant, event id>` | string | instead of `event:`, of one that had arrived everywhere before its dispatch (`store::delivered_record`) |
 //! | `idem:<hash of tenant, key>` | string | `<fingerprint> <event id> <publish ms> <shards>` |
 //! | `once:<hash of tenant, event id>` | string | this partition has the event or control entry already; also `once:<hash of tenant, call id>` of a resend or a test |
@@ -28,8 +28,8 @@
 //! | `breakers` | sorted set | webhook with an open breaker → end of its pause (ms) |
 //! | `log:<webhook>` | stream | `r` = `AttemptRow` as JSON |
 //! | `answer:<webhook>` | stream | same ids as `log`: `b` = an answer's body too long for the row |
-//! | `dead:<webhook>` | stream | `e` event id, `t` type, `n` attempts |
-//! | `recovery:<webhook>` | hash | the last recovery: `id`, `status`, `tenant`, `since`, `until`, `event`, `total`, `requeued`, `skipped`, `cursor` and `last` (places in `dead`), `started`, `ended` (`store::recoveries`) |
+//! | `dead:<webhook>` | stream | `e` event id, `t` type, `n` attempts, `a` when (ms) |
+//! | `recovery:<webhook>` | hash | the last recovery: `id`, `status`, `tenant`, `since`, `until`, `event`, `total`, `requeued`, `skipped`, `cursor` and `last` (places in `dead`), `entry` (the last one of `events` that it made), `started`, `ended` (`store::recoveries`) |
 //! | `recoveries` | set | webhooks whose recovery is under way |
 //! | `count:<webhook>` | hash | `ok`, `fail` (attempts), `delivered`, `dead` (deliveries), `row` (consecutive failures), `last`, `last_ok`, `last_fail` (ms), `paused` (the endpoint asked for it, until, ms); of the breaker: `failing` (the first failure since the last success, ms), `pauses` (since it flowed), `pause_ends` (ms), `turn` (how often it changed); `hour` (what `hours` was last changed for) |
 //! | `hours:<webhook>` | string | attempts and response times by hour (`store::stats::hours`) |

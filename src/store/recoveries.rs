@@ -5,7 +5,8 @@
 //! recovery's place in that list. So a repeated step does nothing twice. Steps wait while much is queued: new events of the webhook
 //! are not kept behind all that is recovered, and what is cancelled has not all been queued.
 //!
-//! An event is queued again only where its delivery still stands as dead: not what has been sent again since.
+//! An event is queued again only where its delivery still stands as dead, and no entry that sends it again awaits dispatch: not what
+//! has been sent again since.
 //! Sources: Redis `XRANGE`, `HMGET`.
 
 use std::collections::{BTreeMap, HashSet};
@@ -32,10 +33,10 @@ static CANCEL: LazyLock<Script> =
 const CHUNK: usize = 500;
 /// Entries that one step takes.
 const STEP_ENTRIES: usize = 100;
-/// No step is made while so many entries await dispatch in the partition.
-const MOST_ENTRIES: usize = 200;
-/// No step is made while so many deliveries wait in the webhook's mailbox.
-const MOST_QUEUED: usize = 500;
+/// No step is made while so many deliveries are queued for the webhook, those that wait for a retry included.
+pub const MOST_QUEUED: u64 = 500;
+/// How far apart the clock of the node that recorded a death and that of Redis, which named its entry, are reckoned with.
+const APART: Duration = Duration::from_secs(60);
 /// How long the bodies of what was queued are kept at least, so that they are there when the entries are dispatched.
 const HOLD: Duration = Duration::from_secs(24 * 3600);
 
@@ -165,8 +166,20 @@ struct Chunk {
     dead: Vec<Dead>,
 }
 
+/// Where a recovery stands.
+struct Place {
+    id: String,
+    span: Span,
+    /// The last entry of the list of the dead that it has taken.
+    cursor: EntryId,
+    /// The last one that it will take.
+    last: EntryId,
+}
+
 /// A dead delivery.
 struct Dead {
+    /// When it died, by the clock of who recorded it.
+    at: Millis,
     event: EventId,
     event_type: String,
 }
@@ -178,13 +191,13 @@ impl Recoveries<'_> {
     /// As [`Redis::query`].
     pub async fn survey(&self, span: &Span) -> Result<Survey, Error> {
         let mut survey = Survey::default();
-        let (mut cursor, mut seen) = (before(span.since), HashSet::new());
-        let end = span.until.map_or_else(|| "+".to_owned(), |until| format!("({}", until.0));
+        let (mut cursor, mut seen) = (span.start(), HashSet::new());
+        let end = span.until.map_or_else(|| "+".to_owned(), |until| format!("({}-0", (until + APART).0));
         loop {
             let Chunk { read, last, dead } = self.dead(cursor, &end, CHUNK).await?;
             let Some(last) = last else { break };
             (cursor, survey.last) = (last, last);
-            let wanted = dead.into_iter().filter(|dead| span.takes(&dead.event_type));
+            let wanted = dead.into_iter().filter(|dead| span.takes(dead));
             let new: Vec<Dead> = wanted.filter(|dead| seen.insert(dead.event.clone())).collect();
             self.look_at(new, &mut survey).await?;
             if read < CHUNK {
@@ -195,26 +208,28 @@ impl Recoveries<'_> {
     }
 
     async fn look_at(&self, dead: Vec<Dead>, survey: &mut Survey) -> Result<(), Error> {
-        let looks: Vec<Cmd> = dead.iter().flat_map(|dead| self.looks(&dead.event)).collect();
-        let found: Vec<redis::Value> =
-            if looks.is_empty() { Vec::new() } else { self.redis.each(&looks).await? };
-        for (dead, found) in dead.into_iter().zip(found.chunks(2)) {
-            let [status, body] = found else { continue };
-            let stands = super::events::text(status).is_none_or(|status| status.starts_with("dead "));
-            match body {
-                redis::Value::Int(0) if stands => survey.body_gone += 1,
-                redis::Value::Int(1) if stands => *survey.by_event.entry(dead.event_type).or_default() += 1,
+        if dead.is_empty() {
+            return Ok(());
+        }
+        let looks: Vec<Cmd> = dead.iter().map(|dead| self.look(&dead.event)).collect();
+        let found: Vec<[Option<String>; 2]> = self.redis.each(&looks).await?;
+        for (dead, [status, has_type]) in dead.into_iter().zip(found) {
+            match (status, has_type) {
+                (Some(status), Some(_)) if status.starts_with("dead ") => {
+                    *survey.by_event.entry(dead.event_type).or_default() += 1;
+                }
+                // Its record has ended: it may have been delivered since, but nobody can tell.
+                (None, None) => survey.body_gone += 1,
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// What the event's record says of the delivery, and whether it has the body.
-    fn looks(&self, event: &EventId) -> [Cmd; 2] {
+    /// What the event's record says of the delivery, and whether there is one: its type lies with its body.
+    fn look(&self, event: &EventId) -> Cmd {
         let key = self.keys.key(self.partition, &format!("event:{}", event_hash(self.tenant, event)));
-        let of = |command: &str, field: &str| redis::cmd(command).arg(&key).arg(field).to_owned();
-        [of("HGET", &format!("to:{}", self.webhook)), of("HEXISTS", "body")]
+        redis::cmd("HMGET").arg(key).arg(format!("to:{}", self.webhook)).arg("type").to_owned()
     }
 
     /// Begins what `survey` found in `span`. May be repeated with the same `id`.
@@ -230,7 +245,7 @@ impl Recoveries<'_> {
             .arg(self.tenant.to_string());
         call.arg(span.since.0).arg(span.until.map(|until| until.0.to_string()).unwrap_or_default());
         call.arg(span.event.as_deref().unwrap_or_default()).arg(survey.total());
-        call.arg(before(span.since).to_string()).arg(survey.last.to_string()).arg(now.0);
+        call.arg(span.start().to_string()).arg(survey.last.to_string()).arg(now.0);
         match call.run::<String>(self.redis).await?.as_str() {
             "begun" => Ok(Begun::Begun),
             "missing" => Ok(Begun::NoWebhook),
@@ -266,34 +281,55 @@ impl Recoveries<'_> {
     /// # Errors
     /// [`Error::Fenced`] when the lease has another token; as [`Redis::query`]. May be repeated.
     pub async fn step(&self, token: &str, now: Millis) -> Result<Step, Error> {
-        let mut get = redis::cmd("HMGET");
-        get.arg(self.key()).arg("id").arg("status").arg("event").arg("cursor").arg("last");
-        let fields: [Option<String>; 5] = self.redis.query(&get).await?;
-        let [Some(id), Some(status), Some(event), Some(cursor), Some(last)] = fields else {
+        let Some(Place { id, span, cursor: from, last: to }) = self.place().await? else {
             return Ok(Step::Over);
         };
-        let (Ok(from), Ok(to)) = (cursor.parse::<EntryId>(), last.parse::<EntryId>()) else {
-            return Err(unreadable("recovery"));
-        };
-        if status != Status::Running.as_str() {
-            return Ok(Step::Over);
+        if !self.has_room().await? {
+            return Ok(Step::Wait);
         }
         let Chunk { read, last, dead } = self.dead(from, &to.to_string(), STEP_ENTRIES).await?;
         let after = last.unwrap_or(to);
         let route = self.keys.key(self.partition, "lease");
         let mut call = STEP.on(&route);
         call.arg(self.keys.of(self.partition)).arg(token).arg(now.0).arg(self.webhook.as_str()).arg(&id);
-        call.arg(cursor).arg(after.to_string()).arg(u8::from(read < STEP_ENTRIES || after >= to));
-        call.arg(HOLD.as_secs()).arg(MOST_ENTRIES).arg(MOST_QUEUED);
-        for dead in dead.iter().filter(|dead| event.is_empty() || event == dead.event_type) {
+        call.arg(from.to_string()).arg(after.to_string());
+        call.arg(u8::from(read < STEP_ENTRIES || after >= to)).arg(HOLD.as_secs());
+        for dead in dead.iter().filter(|dead| span.takes(dead)) {
             call.arg(dead.event.as_str()).arg(event_hash(self.tenant, &dead.event)).arg(&dead.event_type);
         }
         match call.run::<Vec<String>>(self.redis).await?.first().map(String::as_str) {
             Some("done" | "moved") => Ok(Step::Done),
-            Some("wait") => Ok(Step::Wait),
             Some("over") => Ok(Step::Over),
             _ => Err(unreadable("recovery_step")),
         }
+    }
+
+    /// Where the recovery that is under way stands.
+    async fn place(&self) -> Result<Option<Place>, Error> {
+        let fields: BTreeMap<String, String> =
+            self.redis.query(redis::cmd("HGETALL").arg(self.key())).await?;
+        let Some(Recovery { id, status: Status::Running, span, .. }) = read(&fields) else { return Ok(None) };
+        let entry = |name: &str| fields.get(name)?.parse::<EntryId>().ok();
+        let (Some(cursor), Some(last)) = (entry("cursor"), entry("last")) else {
+            return Err(unreadable("recovery"));
+        };
+        Ok(Some(Place { id, span, cursor, last }))
+    }
+
+    /// Whether another step may be made: what the last one made has been dispatched, and not too much is queued.
+    async fn has_room(&self) -> Result<bool, Error> {
+        let entry: Option<String> = self.redis.query(redis::cmd("HGET").arg(self.key()).arg("entry")).await?;
+        let of = |command: &str, kind: &str| {
+            redis::cmd(command).arg(self.keys.of_webhook(self.partition, kind, self.webhook)).to_owned()
+        };
+        let queued: Vec<u64> = self.redis.each(&[of("XLEN", "mbox"), of("ZCARD", "retry")]).await?;
+        if queued.iter().sum::<u64>() >= MOST_QUEUED {
+            return Ok(false);
+        }
+        let Some(entry) = entry else { return Ok(true) };
+        let mut range = redis::cmd("XRANGE");
+        range.arg(self.keys.key(self.partition, "events")).arg(&entry).arg(&entry);
+        Ok(entries_of(self.redis.query(&range).await?)?.is_empty())
     }
 
     /// Up to `count` entries of the list of the dead after `after`.
@@ -314,8 +350,17 @@ impl Recoveries<'_> {
 }
 
 impl Span {
-    fn takes(&self, event_type: &str) -> bool {
-        self.event.as_deref().is_none_or(|wanted| wanted == event_type)
+    fn takes(&self, dead: &Dead) -> bool {
+        let is_within = self.since <= dead.at && self.until.is_none_or(|until| dead.at < until);
+        is_within && self.event.as_deref().is_none_or(|wanted| wanted == dead.event_type)
+    }
+
+    /// The place in the list of the dead before the first that may be meant.
+    fn start(&self) -> EntryId {
+        match self.since.minus(APART).0.checked_sub(1) {
+            Some(ms) => EntryId { ms, seq: u64::MAX },
+            None => EntryId::ZERO,
+        }
     }
 }
 
@@ -329,20 +374,13 @@ pub async fn running(redis: &Redis, keys: &Keys, partition: Partition) -> Result
     Ok(names.into_iter().filter_map(|name| name.parse().ok()).collect())
 }
 
-/// The last place before a time.
-fn before(time: Millis) -> EntryId {
-    match time.0.checked_sub(1) {
-        Some(ms) => EntryId { ms, seq: u64::MAX },
-        None => EntryId::ZERO,
-    }
-}
-
-fn dead_of((_, fields): RawEntry) -> Option<Dead> {
+fn dead_of((entry, fields): RawEntry) -> Option<Dead> {
     let field = |name: &[u8]| {
         let (_, value) = fields.iter().find(|(field, _)| field == name)?;
         std::str::from_utf8(value).ok()
     };
-    Some(Dead { event: field(b"e")?.parse().ok()?, event_type: field(b"t")?.to_owned() })
+    let at = field(b"a").and_then(|at| at.parse().ok()).unwrap_or(entry.ms);
+    Some(Dead { at: Millis(at), event: field(b"e")?.parse().ok()?, event_type: field(b"t")?.to_owned() })
 }
 
 fn read(fields: &BTreeMap<String, String>) -> Option<Recovery> {

@@ -131,8 +131,10 @@ mod tests {
         let key = delivered_record::key(&keys, PARTITION, &event_hash(&tenant, &event));
         redis.query::<redis::Value>(redis::cmd("SET").arg(&key).arg(value).arg("EX").arg(5)).await.unwrap();
         assert_eq!(call().await.unwrap(), Resent::Queued);
-        let record_is: BTreeMap<String, String> =
+        let mut record_is: BTreeMap<String, String> =
             redis.query(redis::cmd("HGETALL").arg(&record)).await.unwrap();
+        let again = record_is.remove(&format!("again:{webhook}")).unwrap();
+        assert!(again.starts_with("- "), "the entry that sends it again: {again}");
         let expected = [
             ("body".into(), "{\"\n\":1}".into()),
             ("type".into(), "deal.won".into()),

@@ -144,7 +144,7 @@ impl Metrics {
                 "deliveries_skipped_total",
                 vec![of("reason", SkipReason::ALL.map(SkipReason::as_str))],
                 "Event × webhook that subscribes to it and did not get it: the webhook was `inactive`, or `disabled` by the \
-                 service, or its filter did not let the event pass (`filtered`). Of one event at most 64 in each partition.",
+                 service, or its filter did not let the event pass (`filtered`). Of one event at most 64 in each partition, 8 of them switched off.",
             ),
             attempts: set.counters(
                 "attempts_total",

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 
-use super::PartitionActor;
+use super::{Ended, PartitionActor};
 use crate::actors::dispatches::weight_of;
 use crate::actors::early::Read;
 use crate::actors::local::{RidingBody, tell};
@@ -29,6 +29,8 @@ use crate::telemetry::traces::{Begun, Open};
 const DISPATCH_BATCH: usize = 256;
 /// Bytes of bodies in one dispatch call.
 const DISPATCH_BYTES: usize = 4 << 20;
+/// How long events are matched before others have their turn on the thread.
+const AT_ONCE: Duration = Duration::from_millis(5);
 /// When this much has arrived and not been dispatched, the reader leaves the partition out.
 pub(super) const ARRIVED_BYTES: usize = 4 << 20;
 
@@ -44,8 +46,9 @@ impl PartitionActor {
         if self.loading || self.tenure.is_retaking() {
             return;
         }
-        if !self.draining && !self.controlling {
-            self.begin_events();
+        if !self.draining && !self.controlling && self.begin_events() {
+            // The rest after what waits meanwhile.
+            ctx.notify(Ended);
         }
         if self.dispatching {
             return;
@@ -66,7 +69,10 @@ impl PartitionActor {
             }
             None if self.draining => {}
             None => {
-                if let Some(entry) = self.arrived.pop_front() {
+                let is_control = |entry: &Entry| !matches!(entry.kind, EntryKind::Event(_));
+                if self.arrived.front().is_some_and(is_control)
+                    && let Some(entry) = self.arrived.pop_front()
+                {
                     (self.dispatching, self.controlling) = (true, true);
                     self.settled(entry.size());
                     self.control(entry, ctx);
@@ -99,13 +105,15 @@ impl PartitionActor {
         }
     }
 
-    /// Begins with the events up to the next control entry, which changes what the events behind it match.
-    fn begin_events(&mut self) {
+    /// Begins with the events up to the next control entry, which changes what the events behind it match. Whether some are left
+    /// because the thread has been kept long enough: what filters ask may take a while.
+    fn begin_events(&mut self) -> bool {
+        let begun = clock::monotonic();
         while let Some(Entry { kind: EntryKind::Event(_), .. }) = self.arrived.front()
             && let Some(entry) = self.arrived.pop_front()
         {
             let size = entry.size();
-            let Entry { id, kind: EntryKind::Event(event) } = entry else { return };
+            let Entry { id, kind: EntryKind::Event(event) } = entry else { return false };
             let Matches { targets, skipped } =
                 self.table.matching(&event.tenant, &event.event_type, &event.body);
             let body = if self.may_try(id, &targets) { self.riding(id, &event) } else { None };
@@ -120,7 +128,11 @@ impl PartitionActor {
                 None if targets == 0 => event,
                 None => event.ordinary(),
             });
+            if begun.elapsed() > AT_ONCE {
+                return self.arrived.front().is_some_and(|entry| matches!(entry.kind, EntryKind::Event(_)));
+            }
         }
+        false
     }
 
     /// Whether all webhooks that an event goes to are likely to attempt it now.

@@ -12,13 +12,17 @@ use crate::actors::local::Local;
 use crate::actors::steps;
 use crate::cluster::tenure::Tenure;
 use crate::domain::{Tenant, WebhookId};
+use crate::store::Error;
 use crate::store::recoveries::Step;
 use crate::telemetry::events as facts;
 
 /// Between two steps: nothing else of the partition is to feel them.
 const REST: Duration = Duration::from_millis(20);
-/// Before the next look where there was no room.
-const WAIT: Duration = Duration::from_millis(250);
+/// Before the next look where there was no room; twice as long each time, for an endpoint may be away for days.
+const WAIT: Duration = Duration::from_millis(100);
+const MOST_WAIT: Duration = Duration::from_secs(5);
+/// Before it goes on where Redis refused us.
+const REFUSED: Duration = Duration::from_secs(5);
 
 impl PartitionActor {
     /// Carries out the recovery of a webhook that is under way, if one is.
@@ -35,7 +39,9 @@ impl PartitionActor {
         self.recovering.insert(webhook.clone(), false);
         let (local, tenure) = (self.local.clone(), self.tenure.clone());
         let work = async move {
-            while let Some(rest) = step(&local, &tenure, &webhook, &tenant).await {
+            let mut wait = WAIT;
+            while let Some(rest) = step(&local, &tenure, &webhook, &tenant, wait).await {
+                wait = if rest == wait { MOST_WAIT.min(2 * wait) } else { WAIT };
                 tokio::time::sleep(rest).await;
             }
             webhook
@@ -48,15 +54,22 @@ impl PartitionActor {
     }
 }
 
-/// How long to wait before the next step; `None` when there is none.
-async fn step(local: &Local, tenure: &Tenure, webhook: &WebhookId, tenant: &Tenant) -> Option<Duration> {
+/// How long to wait before the next step, `wait` where there is no room; `None` when there is none.
+async fn step(
+    local: &Local,
+    tenure: &Tenure,
+    webhook: &WebhookId,
+    tenant: &Tenant,
+    wait: Duration,
+) -> Option<Duration> {
     match steps::recover(local, tenure, webhook, tenant).await {
         Ok(Step::Done) => Some(REST),
-        Ok(Step::Wait) => Some(WAIT),
-        Ok(Step::Over) => None,
+        Ok(Step::Wait) => Some(wait),
+        // The partition is another's: its owner goes on.
+        Ok(Step::Over) | Err(Error::Fenced) => None,
         Err(error) => {
             facts::redis_failed(tenure.partition, "recover", &error);
-            None
+            Some(REFUSED)
         }
     }
 }

@@ -82,11 +82,17 @@ fn every_fault_is_told_with_its_place() {
         (r#"{"any":[1]}"#, "filter.any.0 must be an object"),
         (r#"{"not":{}}"#, "filter.not should not be empty"),
         (r#"{"a":1,"a":2}"#, "filter.a should not be given twice"),
-        (r#"{"":1}"#, "filter.: a field must be 1 to 10 names with dots between them"),
-        (r#"{"a..b":1}"#, "filter.a..b: a field must be 1 to 10 names with dots between them"),
+        (
+            r#"{"":1}"#,
+            "filter.: a field must be 1 to 10 names with dots between them, 512 characters at most",
+        ),
+        (
+            r#"{"a..b":1}"#,
+            "filter.a..b: a field must be 1 to 10 names with dots between them, 512 characters at most",
+        ),
         (
             r#"{"a.b.c.d.e.f.g.h.i.j.k":1}"#,
-            "filter.a.b.c.d.e.f.g.h.i.j.k: a field must be 1 to 10 names with dots between them",
+            "filter.a.b.c.d.e.f.g.h.i.j.k: a field must be 1 to 10 names with dots between them, 512 characters at most",
         ),
     ];
     for (text, fault) in cases {

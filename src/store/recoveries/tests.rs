@@ -77,7 +77,7 @@ async fn a_step_queues_what_still_stands_as_dead_and_nothing_twice() {
     fixture.dead("evt_3", "pending").await;
     fixture.dead("evt_1", "dead 18 4").await;
     fixture.dead("evt_4", "dead 17 4").await;
-    fixture.run(&["HDEL", &fixture.record("evt_4"), "body"]).await;
+    fixture.run(&["DEL", &fixture.record("evt_4")]).await;
     fixture.dead("evt_5", "dead 17 4").await;
     let survey = recoveries.survey(&ALL).await.unwrap();
     assert_eq!((survey.total(), survey.body_gone), (2, 1));
@@ -125,14 +125,69 @@ async fn steps_wait_for_room_and_move_on_by_their_place() {
     fixture.run(&["DEL", &mailbox]).await;
     assert_eq!(recoveries.step(TOKEN, Millis(21)).await.unwrap(), Step::Done);
     assert_eq!(recoveries.last().await.unwrap().unwrap().requeued, STEP_ENTRIES as u64);
-    fixture.run(&["XADD", "sw:{p03}:events", "*", "k", "x"]).await;
-    for _ in 0..MOST_ENTRIES {
+    assert_eq!(recoveries.step(TOKEN, Millis(21)).await.unwrap(), Step::Wait, "those are not dispatched");
+    fixture.run(&["DEL", "sw:{p03}:events"]).await;
+    // Others' entries do not keep it.
+    for _ in 0..300 {
         fixture.run(&["XADD", "sw:{p03}:events", "*", "k", "x"]).await;
     }
-    assert_eq!(recoveries.step(TOKEN, Millis(21)).await.unwrap(), Step::Wait);
-    fixture.run(&["DEL", "sw:{p03}:events"]).await;
     assert_eq!(recoveries.step(TOKEN, Millis(22)).await.unwrap(), Step::Over);
     assert_eq!(recoveries.last().await.unwrap().unwrap().requeued, survey.total());
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_already_is_not_queued_by_the_next_one() {
+    let fixture = Fixture::new().await;
+    let recoveries = fixture.recoveries();
+    fixture.dead("evt_1", "dead 17 4").await;
+    let survey = recoveries.survey(&ALL).await.unwrap();
+    recoveries.begin("rec_1", &ALL, &survey, Millis(20)).await.unwrap();
+    assert_eq!(recoveries.step(TOKEN, Millis(21)).await.unwrap(), Step::Over);
+    let waiting = fixture.waiting().await;
+    for id in ["rec_2", "rec_3"] {
+        recoveries.begin(id, &ALL, &survey, Millis(22)).await.unwrap();
+        assert_eq!(recoveries.step(TOKEN, Millis(23)).await.unwrap(), Step::Over);
+        assert_eq!(recoveries.last().await.unwrap().unwrap().requeued, 0, "{id}: it awaits dispatch");
+    }
+    assert_eq!(fixture.waiting().await, waiting + 2, "nothing but the two beginnings");
+    // It was dispatched, and died again.
+    fixture.run(&["DEL", "sw:{p03}:events"]).await;
+    recoveries.begin("rec_4", &ALL, &survey, Millis(24)).await.unwrap();
+    assert_eq!(recoveries.step(TOKEN, Millis(25)).await.unwrap(), Step::Over);
+    assert_eq!(recoveries.last().await.unwrap().unwrap().requeued, 1);
+}
+
+#[tokio::test]
+async fn a_span_ends_before_its_end_by_the_clock_of_who_recorded_the_death() {
+    let fixture = Fixture::new().await;
+    let recoveries = fixture.recoveries();
+    let list = format!("sw:{{p03}}:dead:{}", fixture.webhook);
+    for (event, entry, at) in
+        [("evt_1", "100000-0", "100000"), ("evt_2", "100000-1", "100001"), ("evt_3", "100002-0", "99999")]
+    {
+        fixture.run(&["XADD", &list, entry, "e", event, "t", "lead.created", "n", "4", "a", at]).await;
+        let field = format!("to:{}", fixture.webhook);
+        fixture
+            .run(&["HSET", &fixture.record(event), "body", "{}", "type", "lead.created", &field, "dead 1 4"])
+            .await;
+    }
+    for (since, until, total) in [
+        (100_000, Some(100_001), 1),
+        (99_999, None, 3),
+        (0, Some(100_000), 1),
+        (100_001, None, 1),
+        (100_002, None, 0),
+    ] {
+        let span = Span { since: Millis(since), until: until.map(Millis), event: None };
+        assert_eq!(recoveries.survey(&span).await.unwrap().total(), total, "{span:?}");
+        recoveries.cancel(Millis(1)).await.unwrap();
+    }
+    let span = Span { since: Millis(100_000), until: Some(Millis(100_001)), event: None };
+    let survey = recoveries.survey(&span).await.unwrap();
+    recoveries.begin("rec_1", &span, &survey, Millis(20)).await.unwrap();
+    assert_eq!(recoveries.step(TOKEN, Millis(21)).await.unwrap(), Step::Over);
+    let done = recoveries.last().await.unwrap().unwrap();
+    assert_eq!((done.requeued, done.skipped), (1, 0));
 }
 
 #[tokio::test]

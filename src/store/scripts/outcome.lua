@@ -46,7 +46,7 @@ local function ended(item, state, how)
   close_delivery(item.event, item.tenant, item.webhook, how, now_text, item.attempt, tonumber(item.size))
   if how == 'dead' then
     redis.call('XADD', P .. 'dead:' .. item.webhook, 'MAXLEN', '~', dead_max, '*',
-      'e', item.id, 't', item.kind, 'n', item.attempt)
+      'e', item.id, 't', item.kind, 'n', item.attempt, 'a', now_text)
   end
 end
 

@@ -37,5 +37,6 @@ if redis.call('XLEN', P .. 'events') >= tonumber(most) then return 'full' end
 redis.call('SET', once, 1, 'EX', remember)
 -- The record must not end before the dispatch, which then decides how long it lives.
 redis.call('EXPIRE', key, hold, 'GT')
-add_entry('k', 'resend', 'w', webhook, 'e', id, 'h', event, 't', kind)
+local entry = add_entry('k', 'resend', 'w', webhook, 'e', id, 'h', event, 't', kind)
+redis.call('HSET', key, 'again:' .. webhook, '- ' .. entry)
 return 'queued'
