@@ -89,6 +89,7 @@ fn config() -> Delivery {
         require_https: false,
         allowed_networks: vec!["127.0.0.0/8".parse().expect("a network")],
         dns_servers: vec![],
+        proxy_url: None,
         default_rate_limit_per_second: 0,
         max_in_flight: 256,
         response_capture_bytes: 4096,

@@ -130,6 +130,9 @@ async fn serve(
     let scarcity = Scarcity::default();
     let mut arbiters = start_arbiters(&shared, &redis, &scarcity, &membership.placement(), &stopping)?;
     let mut membership = actix::spawn(membership.run(stopping));
+    if config.delivery.proxy_url.is_some() {
+        facts::deliveries_go_through_a_proxy();
+    }
     facts::listening(addresses.api, addresses.management);
     let probe = actix::spawn(probe(redis.clone(), readiness.clone(), options.on_ready, addresses));
     let fitness = actix::spawn(fitness::watch(redis.clone(), config.clone(), scarcity));

@@ -71,6 +71,7 @@ pub fn config() -> Config {
             require_https: false,
             allowed_networks: Vec::new(),
             dns_servers: vec![],
+            proxy_url: None,
             default_rate_limit_per_second: 0,
             max_in_flight: 16,
             response_capture_bytes: 4096,

@@ -185,6 +185,8 @@ pub struct Delivery {
     pub allowed_networks: Vec<IpNet>,
     /// `delivery.dns_servers`: who is asked for the addresses of names; none = those of the system.
     pub dns_servers: Vec<SocketAddr>,
+    /// `delivery.proxy_url`: the forward proxy that every delivery goes through.
+    pub proxy_url: Option<ProxyUrl>,
     /// `delivery.default_rate_limit_per_second`; 0 = none.
     pub default_rate_limit_per_second: u32,
     /// `delivery.max_in_flight`: attempts of this node at once.
@@ -195,6 +197,17 @@ pub struct Delivery {
     pub max_age: Duration,
     /// `delivery.memory_budget_bytes`: bodies kept in memory, per node.
     pub memory_budget_bytes: usize,
+}
+
+/// Where a proxy is: an http URL with a host, perhaps a user and a password, and nothing behind them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl(pub Url);
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = self.0.port_or_known_default().unwrap_or_default();
+        write!(f, "ProxyUrl(http://***@{}:{port})", self.0.host_str().unwrap_or_default())
+    }
 }
 
 /// How a webhook that keeps failing is left alone.

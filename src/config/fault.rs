@@ -11,8 +11,13 @@ use url::Url;
 /// Keys whose values are never shown.
 const SECRET_KEYS: [&str; 1] = ["auth.jwt_secret"];
 /// Keys that hold URLs, of which everything but the password is shown.
-const URL_KEYS: [&str; 4] =
-    ["redis.url", "redis.sentinel_urls", "redis.cluster_urls", "telemetry.otlp_endpoint"];
+const URL_KEYS: [&str; 5] = [
+    "redis.url",
+    "redis.sentinel_urls",
+    "redis.cluster_urls",
+    "delivery.proxy_url",
+    "telemetry.otlp_endpoint",
+];
 /// The longest value that is shown whole, in characters.
 const LONGEST_SHOWN: usize = 80;
 

@@ -71,6 +71,7 @@ sections! {
         require_https: bool,
         allowed_networks: Vec<String>,
         dns_servers: Vec<String>,
+        proxy_url: String,
         default_rate_limit_per_second: i64,
         max_in_flight: i64,
         response_capture_bytes: i64,

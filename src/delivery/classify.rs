@@ -14,6 +14,7 @@ use rustls::CertificateError;
 
 use super::client::Unreached;
 use super::dial::NoSocket;
+use super::proxy;
 use super::resolver::Refusal;
 use crate::domain::{AttemptResult, ErrorKind, Failure, Millis};
 use crate::policy::address;
@@ -45,6 +46,8 @@ pub enum Trouble {
     TimedOut(Duration),
     /// HTTP has no way to write the URL.
     Unwritable,
+    /// The proxy took the request and refused it.
+    Proxy(proxy::Fault),
     /// The client could not send.
     Unsent(legacy::Error),
     /// The client could not receive the body of the answer.
@@ -81,6 +84,7 @@ impl Trouble {
                 failure(ErrorKind::Timeout, &format!("no complete answer within {} s", limit.as_secs()))
             }
             Self::Unwritable => failure(ErrorKind::Protocol, "the request could not be written as HTTP"),
+            Self::Proxy(fault) => proxy_failure(fault),
             Self::Unsent(error) => first_known(&error, error.is_connect()).unwrap_or_else(|| {
                 if error.is_connect() {
                     failure(ErrorKind::Connect, "no connection could be made")
@@ -140,6 +144,9 @@ fn known(cause: &(dyn StdError + 'static), connecting: bool) -> Option<Failure> 
     if let Some(unreached) = cause.downcast_ref::<Unreached>() {
         return Some(failure(ErrorKind::Timeout, &unreached.to_string()));
     }
+    if let Some(fault) = cause.downcast_ref::<proxy::Fault>() {
+        return Some(proxy_failure(*fault));
+    }
     if let Some(ours) = cause.downcast_ref::<NoSocket>() {
         return Some(failure(ErrorKind::Cancelled, &ours.to_string()));
     }
@@ -150,6 +157,15 @@ fn known(cause: &(dyn StdError + 'static), connecting: bool) -> Option<Failure> 
         return http_failure(http);
     }
     cause.downcast_ref::<io::Error>().and_then(|io| io_failure(io, connecting))
+}
+
+/// What is wrong with the proxy itself is a fault of the service and tells nothing of the endpoint.
+fn proxy_failure(fault: proxy::Fault) -> Failure {
+    let kind = match fault {
+        proxy::Fault::Unreached | proxy::Fault::Unauthenticated => ErrorKind::Cancelled,
+        proxy::Fault::Refused => ErrorKind::Connect,
+    };
+    failure(kind, &fault.to_string())
 }
 
 fn http_failure(error: &hyper::Error) -> Option<Failure> {
@@ -332,6 +348,9 @@ mod tests {
         let refused = io::Error::other(Refusal::Blocked);
         let found = first_known(&refused, true).map(|failure| failure.kind);
         assert_eq!(found, Some(ErrorKind::BlockedAddress));
+        let through_proxy = |fault| first_known(&io::Error::other(fault), true).map(|failure| failure.kind);
+        assert_eq!(through_proxy(proxy::Fault::Unreached), Some(ErrorKind::Cancelled));
+        assert_eq!(through_proxy(proxy::Fault::Refused), Some(ErrorKind::Connect));
         assert!(first_known(&io::Error::other("anything"), true).is_none());
     }
 }

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::dial::{Dial, Fault, Sockets, Stream};
+use super::proxy::Proxy;
 use super::resolver::Resolver;
 
 /// How long an unused connection is kept.
@@ -45,8 +46,13 @@ pub type Client = legacy::Client<Connector, Full<Bytes>>;
 ///
 /// # Errors
 /// The system has no CA certificates, or the TLS backend does not work.
-pub fn client(resolver: Resolver, sockets: Sockets, most: usize) -> Result<Client, rustls::Error> {
-    let dial = Dial::new(resolver, sockets, CONNECT_TIMEOUT);
+pub fn client(
+    resolver: Resolver,
+    proxy: Option<Arc<Proxy>>,
+    sockets: Sockets,
+    most: usize,
+) -> Result<Client, rustls::Error> {
+    let dial = Dial::new(resolver, proxy, sockets, CONNECT_TIMEOUT);
     let client = legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)

@@ -1,4 +1,8 @@
-//! Connections below TLS: to addresses that the guard permits, and so many at once as the node may have.
+//! Connections below TLS: to addresses that the guard permits or through the proxy, and so many at once as the node may
+//! have.
+//!
+//! With a proxy the guard judges the endpoint before every connection all the same, and the connection goes to the proxy,
+//! whose address is the operator's and is not judged.
 //!
 //! hyper's pool keeps what is idle for a second, for each host, and knows no bound over all of them. The bound is here: a
 //! connection holds a place of [`Sockets`] from before it is made until it is closed, in use or idle, whichever thread
@@ -19,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower_service::Service;
 
+use super::proxy::{self, Proxy};
 use super::resolver::Resolver;
 
 /// Open connections for each attempt that may be in flight: the one that it uses, and one that is idle.
@@ -58,18 +63,44 @@ pub struct NoSocket;
 /// Why there is no connection.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;
 
+/// How long a connection to the proxy may take. It is near; and the webhook's own timeout, which would blame the endpoint,
+/// is longer.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Opens connections.
 #[derive(Clone, Debug)]
 pub struct Dial {
+    resolver: Resolver,
+    /// Connects to endpoints, or to the proxy if there is one.
     tcp: HttpConnector<Resolver>,
+    proxy: Option<Arc<Proxy>>,
     sockets: Sockets,
 }
 
 impl Dial {
     /// Asks `resolver` for every address that a URL does not spell out. One address of a name may take at most
     /// `limit` by itself.
-    pub fn new(resolver: Resolver, sockets: Sockets, limit: Duration) -> Self {
-        Self { tcp: tcp(resolver, limit), sockets }
+    pub fn new(resolver: Resolver, proxy: Option<Arc<Proxy>>, sockets: Sockets, limit: Duration) -> Self {
+        let tcp = match proxy {
+            None => tcp(resolver.clone(), limit),
+            Some(_) => tcp(Resolver::for_the_operator(), PROXY_TIMEOUT),
+        };
+        Self { resolver, tcp, proxy, sockets }
+    }
+
+    async fn dial(mut self, to: Uri) -> Result<Stream, Fault> {
+        let place = self.sockets.place().await?;
+        let Some(proxy) = self.proxy else {
+            return Ok(Stream { io: self.tcp.call(to).await?, is_forwarded: false, _place: place });
+        };
+        self.resolver.vet(&to).await?;
+        let connected = timeout(PROXY_TIMEOUT, self.tcp.call(proxy.url.clone())).await;
+        let Ok(Ok(mut io)) = connected else { return Err(proxy::Fault::Unreached.into()) };
+        let is_forwarded = proxy::is_forwarded(&to);
+        if !is_forwarded {
+            proxy::tunnel(io.inner_mut(), &to, &proxy).await?;
+        }
+        Ok(Stream { io, is_forwarded, _place: place })
     }
 }
 
@@ -92,12 +123,7 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let Self { mut tcp, sockets } = self.clone();
-        Box::pin(async move {
-            let place = sockets.place().await?;
-            let io = tcp.call(to).await?;
-            Ok(Stream { io, _place: place })
-        })
+        Box::pin(self.clone().dial(to))
     }
 }
 
@@ -105,12 +131,14 @@ impl Service<Uri> for Dial {
 #[derive(Debug)]
 pub struct Stream {
     io: TokioIo<TcpStream>,
+    /// Whether requests go to a proxy as a whole: hyper-util then writes the absolute URL.
+    is_forwarded: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().proxy(self.is_forwarded)
     }
 }
 

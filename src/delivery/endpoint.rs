@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use http::header::{ACCEPT, HOST};
+use http::header::{ACCEPT, HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
 use super::classify::Trouble;
 use super::client::Outgoing;
-
+use super::proxy::{self, Proxy};
 use super::request::Template;
 use crate::domain::webhook::Settings;
 use crate::domain::{EventBody, EventId, Millis, TraceContext};
@@ -20,6 +20,8 @@ pub struct Endpoint {
     url: Result<Uri, Unfit>,
     template: Template,
     timeout: Duration,
+    /// What a proxy is shown that takes the request as a whole.
+    proxy_authorization: Option<HeaderValue>,
 }
 
 /// Why nothing can be requested.
@@ -33,7 +35,7 @@ enum Unfit {
 impl Endpoint {
     /// The endpoint of a webhook. Its URL is checked here ([`address::check_url`]), which gives the same answer every
     /// time; the addresses of its host are checked at every connection.
-    pub fn new(settings: &Settings, require_https: bool, guard: &Guard) -> Self {
+    pub fn new(settings: &Settings, require_https: bool, guard: &Guard, proxy: Option<&Proxy>) -> Self {
         let url = address::check_url(&settings.url, require_https, guard).map_err(Unfit::Blocked);
         let url = url.and_then(|url| url.as_str().parse::<Uri>().map_err(|_| Unfit::Unwritable));
         let host = url.as_ref().ok().and_then(Uri::authority);
@@ -41,7 +43,9 @@ impl Endpoint {
         let mut connection = HeaderMap::new();
         connection.insert(ACCEPT, HeaderValue::from_static("*/*"));
         connection.extend(host.map(|host| (HOST, host)));
+        let is_forwarded = url.as_ref().is_ok_and(proxy::is_forwarded);
         Self {
+            proxy_authorization: proxy.filter(|_| is_forwarded).and_then(|proxy| proxy.authorization.clone()),
             url,
             template: Template::new(settings, connection),
             timeout: Duration::from_secs(settings.timeout_seconds.into()),
@@ -72,7 +76,11 @@ impl Endpoint {
         let mut request = Request::new(Full::new(event.bytes.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = url.clone();
-        *request.headers_mut() = self.template.headers(event_id, event, attempt, at, trace);
+        let mut headers = self.template.headers(event_id, event, attempt, at, trace);
+        if let Some(value) = &self.proxy_authorization {
+            headers.insert(PROXY_AUTHORIZATION, value.clone());
+        }
+        *request.headers_mut() = headers;
         Ok(request)
     }
 }
@@ -93,7 +101,7 @@ mod tests {
             ("http://example.com//a//b", "example.com", "//a//b"),
             ("http://bücher.example/ä{}|\"", "xn--bcher-kva.example", "/%C3%A4%7B%7D|%22"),
         ] {
-            let endpoint = Endpoint::new(&settings(url), false, &Guard::default());
+            let endpoint = Endpoint::new(&settings(url), false, &Guard::default(), None);
             let id = "evt_1".parse().expect("an id");
             let request = endpoint.request(&id, &event(), 1, Millis(0), None).expect(url);
             assert_eq!(request.headers()[HOST], host, "{url}");

@@ -1,6 +1,6 @@
 //! One attempt: build the request, sign it, vet the address, send, and say what came of it.
 //!
-//! [`request`], [`endpoint`] and [`classify`] are pure; [`resolver`] (over [`names`] and [`system`]), [`dial`],
+//! [`request`], [`endpoint`] and [`classify`] are pure; [`resolver`] (over [`names`] and [`system`]), [`dial`], [`proxy`],
 //! [`client`] and [`send`] touch the network. A failed attempt is a value ([`crate::domain::AttemptResult`]), never an `Err`.
 
 pub mod classify;
@@ -9,6 +9,7 @@ pub mod dial;
 pub mod endpoint;
 pub mod names;
 pub mod places;
+pub mod proxy;
 pub mod request;
 pub mod resolver;
 pub mod send;

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Uri;
 use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -50,7 +51,8 @@ pub struct Resolver(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    guard: Guard,
+    /// `None` for what the operator named.
+    guard: Option<Guard>,
     names: Names,
     /// By name. Bounded by what comes in within [`LOOKUP_TIMEOUT`], after which every lookup has ended.
     in_flight: Mutex<HashMap<Arc<str>, watch::Receiver<Option<Found>>>>,
@@ -59,6 +61,16 @@ struct Inner {
 impl Resolver {
     /// A resolver that refuses what `guard` refuses, and asks `servers`, or those of the system if there are none.
     pub fn new(guard: Guard, servers: &[SocketAddr]) -> Self {
+        Self::over(Some(guard), servers)
+    }
+
+    /// A resolver for what the operator named and nobody else could: it refuses nothing, and asks the system's name
+    /// servers, which know the inner names.
+    pub fn for_the_operator() -> Self {
+        Self::over(None, &[])
+    }
+
+    fn over(guard: Option<Guard>, servers: &[SocketAddr]) -> Self {
         Self(Arc::new(Inner { guard, names: Names::new(servers), in_flight: Mutex::default() }))
     }
 
@@ -76,8 +88,28 @@ impl Resolver {
             Err(_elapsed) => Err(Refusal::TooSlow),
         };
         let addresses = found?;
-        let permitted = addresses.iter().all(|address| self.0.guard.permits(*address));
-        if permitted { Ok(addresses) } else { Err(Refusal::Blocked) }
+        if addresses.iter().all(|address| self.permits(*address)) {
+            Ok(addresses)
+        } else {
+            Err(Refusal::Blocked)
+        }
+    }
+
+    /// Whether the host of `to` has addresses, all of them permitted; for a connection that somebody else makes.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub async fn vet(&self, to: &Uri) -> Result<(), Refusal> {
+        let host = to.host().unwrap_or_default();
+        match host.trim_matches(['[', ']']).parse() {
+            Ok(address) if self.permits(address) => Ok(()),
+            Ok(_refused) => Err(Refusal::Blocked),
+            Err(_a_name) => self.resolve(host).await.map(drop),
+        }
+    }
+
+    fn permits(&self, address: IpAddr) -> bool {
+        self.0.guard.as_ref().is_none_or(|guard| guard.permits(address))
     }
 
     /// The lookup of `host` that is in flight, or a new one until then. It runs on when nobody waits for it any more.

@@ -1,6 +1,7 @@
 //! The HTTP client: sends one request to an endpoint and listens to as much of the answer as is kept.
 //!
-//! Guarantees: one call of [`Turn::attempt`] is at most one request on the wire (no redirects, no retries, no proxy);
+//! Guarantees: one call of [`Turn::attempt`] is at most one request on the wire (no redirects, no retries, no proxy but that
+//! of the settings);
 //! it ends within the webhook's timeout, all of it counted (name, connection, TLS, request, answer); it connects to no
 //! address that the guard refuses; it keeps at most `delivery.response_capture_bytes` of the answer plus one read, and
 //! never unpacks a compressed one.
@@ -14,8 +15,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
 use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -26,6 +27,7 @@ use super::classify::{self, Answer, Trouble};
 use super::client::{self, Client, Outgoing};
 use super::dial::Sockets;
 use super::endpoint::Endpoint;
+use super::proxy::{self, Proxy};
 use super::resolver::{Refusal, Resolver};
 use crate::clock;
 use crate::config::Delivery;
@@ -58,6 +60,7 @@ pub struct Sender {
     client: Client,
     turns: Arc<Semaphore>,
     resolver: Resolver,
+    proxy: Option<Arc<Proxy>>,
     guard: Guard,
     require_https: bool,
     capture_bytes: usize,
@@ -71,11 +74,13 @@ impl Sender {
     pub fn new(config: &Delivery, sockets: &Sockets) -> Result<Self, Error> {
         let guard = Guard { allowed: config.allowed_networks.clone() };
         let resolver = Resolver::new(guard.clone(), &config.dns_servers);
-        let client = client::client(resolver.clone(), sockets.clone(), config.max_in_flight);
+        let proxy = config.proxy_url.as_ref().map(|url| Arc::new(Proxy::new(url)));
+        let client = client::client(resolver.clone(), proxy.clone(), sockets.clone(), config.max_in_flight);
         Ok(Self {
             client: client.map_err(Error::Client)?,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             resolver,
+            proxy,
             guard,
             require_https: config.require_https,
             capture_bytes: config.response_capture_bytes,
@@ -84,7 +89,7 @@ impl Sender {
 
     /// What attempts for a webhook with these settings need; to be made anew when they change.
     pub fn endpoint(&self, settings: &Settings) -> Endpoint {
-        Endpoint::new(settings, self.require_https, &self.guard)
+        Endpoint::new(settings, self.require_https, &self.guard, self.proxy.as_deref())
     }
 
     /// Waits until an attempt may begin, so that few are in their first moments at once. Cancel safe.
@@ -111,7 +116,12 @@ impl Sender {
     /// Sends, and fills `answer` as it comes in, so that what came is known even if the rest never does. The body is
     /// read to its end or until enough is captured; then the connection is given back or closed.
     async fn exchange(&self, request: Outgoing, answer: &mut Answer) -> Result<(), Trouble> {
+        let is_forwarded = self.proxy.is_some() && proxy::is_forwarded(request.uri());
         let response = self.client.request(request).await.map_err(Trouble::Unsent)?;
+        // An endpoint has no reason to say so: it is not asked to relay anything (RFC 9110, section 15.5.8).
+        if is_forwarded && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Err(Trouble::Proxy(proxy::Fault::Unauthenticated));
+        }
         answer.status = Some(response.status());
         answer.retry_after = retry_after(response.headers());
         let mut body = response.into_body();

@@ -59,7 +59,7 @@ pub enum ErrorKind {
     Redirect,
     /// The answer was not HTTP.
     Protocol,
-    /// The attempt was given up by us (shutdown, deletion).
+    /// The attempt was given up by us (shutdown, deletion), or a fault of the service prevented it (its proxy).
     Cancelled,
     /// The delivery was older than `delivery.max_age_days`.
     Expired,

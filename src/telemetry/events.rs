@@ -427,6 +427,13 @@ pub fn leases_failed(step: &'static str, error: &store::Error) {
     }
 }
 
+/// Deliveries go through a proxy, which looks names up by itself. Told once, at the start; the proxy is not named.
+pub fn deliveries_go_through_a_proxy() {
+    tracing::warn!(
+        "deliveries go through a proxy, which resolves names again: it must refuse private addresses itself"
+    );
+}
+
 /// A file that says how names are looked up is missing or wrong. The node works without it: names do not resolve.
 pub fn names_do_not_resolve(file: &'static str, error: &dyn std::error::Error) {
     tracing::warn!(file, %error, "names may not resolve: a file of the system cannot be read");

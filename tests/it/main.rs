@@ -29,6 +29,7 @@ mod logs;
 mod names;
 mod operator;
 mod pacing;
+mod proxied;
 mod publishing;
 mod recovering;
 mod redis_faults;

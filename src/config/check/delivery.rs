@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use url::Url;
 
-use super::{Check, Delivery, GIBIBYTE, MEBIBYTE, raw};
+use super::{Check, Delivery, GIBIBYTE, MEBIBYTE, ProxyUrl, raw};
 
 /// The most name servers. Two are asked at once; more than these nobody needs.
 const MOST_DNS_SERVERS: usize = 8;
@@ -19,6 +20,7 @@ impl Check<'_> {
             require_https: raw.require_https,
             allowed_networks: self.networks(&raw.allowed_networks),
             dns_servers: self.dns_servers(&raw.dns_servers),
+            proxy_url: self.proxy_url(&raw.proxy_url),
             default_rate_limit_per_second: self.within(
                 "delivery.default_rate_limit_per_second",
                 default_rate,
@@ -52,6 +54,22 @@ impl Check<'_> {
         self.demand("delivery.dns_servers", all, &expected);
         servers
     }
+
+    fn proxy_url(&mut self, text: &str) -> Option<ProxyUrl> {
+        let url = proxy_url(text);
+        let expected = "a proxy as http://host:port or http://user:password@host:port, without path, query or fragment, or \
+                        empty";
+        self.demand("delivery.proxy_url", text.is_empty() || url.is_some(), expected);
+        url
+    }
+}
+
+/// The proxy itself is spoken to in plain HTTP; what goes to https endpoints is encrypted within.
+fn proxy_url(text: &str) -> Option<ProxyUrl> {
+    let url = Url::parse(text).ok()?;
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let is_there = url.has_host() && url.port() != Some(0);
+    (url.scheme() == "http" && is_bare && is_there).then_some(ProxyUrl(url))
 }
 
 /// An address with or without a port.
@@ -81,5 +99,25 @@ mod tests {
         ] {
             assert_eq!(dns_server(text).map(|server| server.to_string()).as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_proxy_is_an_http_url_and_its_credentials_are_never_shown() {
+        for text in ["http://proxy.corp:3128", "http://10.0.0.1", "http://ann:pw@[fd00::1]:3128/"] {
+            assert!(proxy_url(text).is_some(), "{text}");
+        }
+        for text in [
+            "proxy.corp:3128",
+            "https://proxy.corp",
+            "socks5://proxy.corp:1080",
+            "http://",
+            "http://proxy.corp/path",
+            "http://proxy.corp?a",
+            "http://proxy.corp:0",
+        ] {
+            assert_eq!(proxy_url(text), None, "{text}");
+        }
+        let shown = format!("{:?}", proxy_url("http://ann:hunter2@proxy.corp:3128"));
+        assert_eq!(shown, "Some(ProxyUrl(http://***@proxy.corp:3128))");
     }
 }

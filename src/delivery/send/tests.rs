@@ -58,6 +58,7 @@ fn config(networks: &[&str]) -> Delivery {
         require_https: false,
         allowed_networks: networks.iter().map(|network| network.parse().expect(network)).collect(),
         dns_servers: vec![],
+        proxy_url: None,
         default_rate_limit_per_second: 0,
         max_in_flight: 16,
         response_capture_bytes: CAPTURE,
