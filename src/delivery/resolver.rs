@@ -201,4 +201,24 @@ mod tests {
         assert_eq!(resolver.in_flight().len(), 1);
         assert_eq!(sender.receiver_count(), 1, "nobody waits any more");
     }
+
+    #[tokio::test]
+    async fn a_host_is_judged_for_a_connection_that_a_proxy_makes() {
+        let strict = resolver(&[]);
+        for (url, expected) in [
+            ("http://8.8.8.8/", Ok(())),
+            ("https://[2606:4700::1111]:8443/", Ok(())),
+            ("http://127.0.0.1:1/", Err(Refusal::Blocked)),
+            ("https://[::1]/", Err(Refusal::Blocked)),
+            ("https://[::ffff:10.0.0.1]/", Err(Refusal::Blocked)),
+            ("https://localhost/", Err(Refusal::Blocked)),
+            ("https://no-such-name.invalid/", Err(Refusal::Unresolved)),
+        ] {
+            assert_eq!(strict.vet(&url.parse().expect(url)).await, expected, "{url}");
+        }
+        assert_eq!(
+            Resolver::for_the_operator().vet(&"http://localhost/".parse().expect("a URL")).await,
+            Ok(())
+        );
+    }
 }
