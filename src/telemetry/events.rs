@@ -2,9 +2,9 @@
 //!
 //! Texts are constant; values are fields. No body, secret, signature or full URL is ever a field.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use prometheus::IntCounter;
 
@@ -21,6 +21,7 @@ use crate::store::{self, publications::Published};
 
 use super::metrics::{METRICS, Route};
 use super::partitions::{self, Queued};
+use super::quiet::QUIET;
 use super::traces::{self, Open};
 
 /// The node answers requests.
@@ -439,32 +440,6 @@ pub fn names_do_not_resolve(file: &'static str, error: &dyn std::error::Error) {
     tracing::warn!(file, %error, "names may not resolve: a file of the system cannot be read");
 }
 
-/// How often one kind of repeated trouble is logged.
-const QUIET_FOR: Duration = Duration::from_secs(5);
-
-static QUIET: Quiet = Quiet(Mutex::new(BTreeMap::new()));
-
-/// Lets one line of a kind through in [`QUIET_FOR`]. Bounded: kinds are constants of the program.
-struct Quiet(Mutex<BTreeMap<&'static str, (Instant, u64)>>);
-
-impl Quiet {
-    /// How often it was tried since the last one that was let through, this one included; `None` = not now.
-    fn let_through(&self, kind: &'static str, now: Instant) -> Option<u64> {
-        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match kinds.get_mut(kind) {
-            Some((last, times)) if now.saturating_duration_since(*last) < QUIET_FOR => {
-                *times += 1;
-                None
-            }
-            known => {
-                let times = known.map_or(0, |(_, times)| *times);
-                kinds.insert(kind, (now, 0));
-                Some(times + 1)
-            }
-        }
-    }
-}
-
 /// So many entries could not be read and were set aside.
 pub fn quarantined(partition: Partition, entries: u64) {
     if entries > 0 {
@@ -492,20 +467,4 @@ pub fn actor_stopped() {
 pub fn actor_restarted(partition: Partition, what: &'static str) {
     METRICS.actors_restarted.inc();
     tracing::error!(%partition, what, "actor rebuilt after a panic");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn repeated_trouble_is_told_now_and_then_with_its_count() {
-        let quiet = Quiet(Mutex::new(BTreeMap::new()));
-        let start = clock::monotonic();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(quiet.let_through("read", at(0)), Some(1));
-        assert_eq!(quiet.let_through("write", at(0)), Some(1), "each kind for itself");
-        assert_eq!((1..5).filter_map(|n| quiet.let_through("read", at(n))).count(), 0);
-        assert_eq!(quiet.let_through("read", at(5)), Some(5));
-    }
 }

@@ -6,5 +6,6 @@ mod line;
 pub mod logging;
 pub mod metrics;
 pub mod partitions;
+mod quiet;
 pub mod traces;
 mod writer;
