@@ -16,6 +16,7 @@ use super::client::Unreached;
 use super::dial::NoSocket;
 use super::proxy;
 use super::resolver::Refusal;
+use super::stream::TooLong;
 use crate::domain::{AttemptResult, ErrorKind, Failure, Millis};
 use crate::policy::address;
 use crate::policy::retry::MAX_DELAY;
@@ -150,6 +151,14 @@ fn known(cause: &(dyn StdError + 'static), connecting: bool) -> Option<Failure> 
     if let Some(ours) = cause.downcast_ref::<NoSocket>() {
         return Some(failure(ErrorKind::Cancelled, &ours.to_string()));
     }
+    if let Some(long) = cause.downcast_ref::<TooLong>() {
+        let during_handshake = failure(ErrorKind::Tls, "the TLS handshake is too long");
+        return Some(if connecting {
+            during_handshake
+        } else {
+            failure(ErrorKind::Protocol, &long.to_string())
+        });
+    }
     if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
         return Some(failure(ErrorKind::Tls, tls_message(tls)));
     }
@@ -170,7 +179,8 @@ fn proxy_failure(fault: proxy::Fault) -> Failure {
 
 fn http_failure(error: &hyper::Error) -> Option<Failure> {
     let (kind, message) = if error.is_parse() {
-        (ErrorKind::Protocol, "the answer was not valid HTTP")
+        // hyper does not say which to those who use its client alone.
+        (ErrorKind::Protocol, "the head of the answer is not valid HTTP, or too long")
     } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
         (ErrorKind::Connect, "the connection was closed before an answer")
     } else {

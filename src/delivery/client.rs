@@ -31,6 +31,17 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How long a connection may take to be there, TLS included; a webhook's own timeout may be shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The longest head of an answer. What hyper allows by default, 400 KiB for every connection, would be 1.6 GB for the attempts
+/// that a node may have in flight. Common servers send at most 8 to 16 KiB, and none may send more than hyper's 100 headers.
+const MAX_HEAD: usize = 64 << 10;
+
+/// The longest answer of which `captured` bytes are kept: its head, interim heads as long as that, and so many bytes for each
+/// one that is kept, which is what chunks of one byte take.
+fn longest_answer(captured: usize) -> usize {
+    const BYTES_EACH: usize = 8;
+    2 * MAX_HEAD + BYTES_EACH * captured
+}
+
 /// What is sent: the body is there as a whole.
 pub type Outgoing = Request<Full<Bytes>>;
 
@@ -39,7 +50,8 @@ pub type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// A client without connections, which asks `resolver` for every address that a URL does not spell out. Of `most`, the attempts
 /// that may be in flight at once, each may leave its connection to the next one: many webhooks may go to one host, and to
-/// open a connection costs as much as three attempts. `sockets` bounds those of all hosts and threads together.
+/// open a connection costs as much as three attempts. `sockets` bounds those of all hosts and threads together. Of an answer
+/// no more than `captured` bytes of the body will be read.
 ///
 /// A request that it could not begin to write, because the connection that was kept for it had ended, goes out on
 /// another one; nothing is ever written twice.
@@ -51,8 +63,9 @@ pub fn client(
     proxy: Option<Arc<Proxy>>,
     sockets: Sockets,
     most: usize,
+    captured: usize,
 ) -> Result<Client, rustls::Error> {
-    let dial = Dial::new(resolver, proxy, sockets, CONNECT_TIMEOUT);
+    let dial = Dial::new(resolver, proxy, sockets, CONNECT_TIMEOUT, longest_answer(captured));
     let client = legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
@@ -61,6 +74,7 @@ pub fn client(
         .set_host(false)
         // Head and body in one piece: 0.8 us less than a list of pieces, and one TLS record instead of two.
         .http1_writev(false)
+        .http1_max_buf_size(MAX_HEAD)
         .build(Connector(HttpsConnector::from((dial, tls()?))));
     Ok(client)
 }

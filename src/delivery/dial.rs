@@ -18,13 +18,13 @@ use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower_service::Service;
 
 use super::proxy::{self, Proxy};
 use super::resolver::Resolver;
+use super::stream::Metered;
 
 /// Open connections for each attempt that may be in flight: the one that it uses, and one that is idle.
 const PER_ATTEMPT: usize = 2;
@@ -67,6 +67,11 @@ pub type Fault = Box<dyn std::error::Error + Send + Sync>;
 /// is longer.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long an endpoint may read nothing of what was sent to it before the kernel ends the connection, whoever waits. No
+/// attempt takes longer.
+#[cfg(target_os = "linux")]
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Opens connections.
 #[derive(Clone, Debug)]
 pub struct Dial {
@@ -75,23 +80,32 @@ pub struct Dial {
     tcp: HttpConnector<Resolver>,
     proxy: Option<Arc<Proxy>>,
     sockets: Sockets,
+    /// The longest answer, in bytes.
+    longest: usize,
 }
 
 impl Dial {
     /// Asks `resolver` for every address that a URL does not spell out. One address of a name may take at most
-    /// `limit` by itself.
-    pub fn new(resolver: Resolver, proxy: Option<Arc<Proxy>>, sockets: Sockets, limit: Duration) -> Self {
+    /// `limit` by itself. An answer may have `longest` bytes, and what one read finds beyond.
+    pub fn new(
+        resolver: Resolver,
+        proxy: Option<Arc<Proxy>>,
+        sockets: Sockets,
+        limit: Duration,
+        longest: usize,
+    ) -> Self {
         let tcp = match proxy {
             None => tcp(resolver.clone(), limit),
             Some(_) => tcp(Resolver::for_the_operator(), PROXY_TIMEOUT),
         };
-        Self { resolver, tcp, proxy, sockets }
+        Self { resolver, tcp, proxy, sockets, longest }
     }
 
     async fn dial(mut self, to: Uri) -> Result<Stream, Fault> {
         let place = self.sockets.place().await?;
         let Some(proxy) = self.proxy else {
-            return Ok(Stream { io: self.tcp.call(to).await?, is_forwarded: false, _place: place });
+            let io = Metered::new(self.tcp.call(to).await?.into_inner(), self.longest);
+            return Ok(Stream { io: TokioIo::new(io), is_forwarded: false, _place: place });
         };
         self.resolver.vet(&to).await?;
         let connected = timeout(PROXY_TIMEOUT, self.tcp.call(proxy.url.clone())).await;
@@ -100,7 +114,8 @@ impl Dial {
         if !is_forwarded {
             proxy::tunnel(io.inner_mut(), &to, &proxy).await?;
         }
-        Ok(Stream { io, is_forwarded, _place: place })
+        let io = Metered::new(io.into_inner(), self.longest);
+        Ok(Stream { io: TokioIo::new(io), is_forwarded, _place: place })
     }
 }
 
@@ -110,6 +125,8 @@ fn tcp(resolver: Resolver, limit: Duration) -> HttpConnector<Resolver> {
     tcp.set_nodelay(true);
     // Shared out among the addresses of a name, so that the second one gets its turn.
     tcp.set_connect_timeout(Some(limit));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
     tcp
 }
 
@@ -130,7 +147,7 @@ impl Service<Uri> for Dial {
 /// A connection, which gives its place back when it is closed.
 #[derive(Debug)]
 pub struct Stream {
-    io: TokioIo<TcpStream>,
+    io: TokioIo<Metered>,
     /// Whether requests go to a proxy as a whole: hyper-util then writes the absolute URL.
     is_forwarded: bool,
     _place: OwnedSemaphorePermit,
@@ -138,7 +155,7 @@ pub struct Stream {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new().proxy(self.is_forwarded)
+        self.io.inner().connected().proxy(self.is_forwarded)
     }
 }
 

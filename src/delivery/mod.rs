@@ -1,7 +1,7 @@
 //! One attempt: build the request, sign it, vet the address, send, and say what came of it.
 //!
 //! [`request`], [`endpoint`] and [`classify`] are pure; [`resolver`] (over [`names`] and [`system`]), [`dial`], [`proxy`],
-//! [`client`] and [`send`] touch the network. A failed attempt is a value ([`crate::domain::AttemptResult`]), never an `Err`.
+//! [`stream`], [`client`] and [`send`] touch the network. A failed attempt is a value ([`crate::domain::AttemptResult`]), never an `Err`.
 
 pub mod classify;
 pub mod client;
@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod request;
 pub mod resolver;
 pub mod send;
+pub mod stream;
 pub mod system;
 
 pub use dial::Sockets;

@@ -3,8 +3,8 @@
 //! Guarantees: one call of [`Turn::attempt`] is at most one request on the wire (no redirects, no retries, no proxy but that
 //! of the settings);
 //! it ends within the webhook's timeout, all of it counted (name, connection, TLS, request, answer); it connects to no
-//! address that the guard refuses; it keeps at most `delivery.response_capture_bytes` of the answer plus one read, and
-//! never unpacks a compressed one.
+//! address that the guard refuses; it keeps at most `delivery.response_capture_bytes` of the answer plus one read, reads
+//! little more whatever comes ([`super::stream`]), and never unpacks a compressed one.
 //!
 //! Connections are kept for a second after an answer. A connection goes to the address that was checked when it was
 //! opened; a host that moves is noticed by the first connection after that, which for an endpoint without a quiet moment
@@ -29,6 +29,7 @@ use super::dial::Sockets;
 use super::endpoint::Endpoint;
 use super::proxy::{self, Proxy};
 use super::resolver::{Refusal, Resolver};
+use super::stream::Leash;
 use crate::clock;
 use crate::config::Delivery;
 use crate::domain::webhook::Settings;
@@ -75,7 +76,13 @@ impl Sender {
         let guard = Guard { allowed: config.allowed_networks.clone() };
         let resolver = Resolver::new(guard.clone(), &config.dns_servers);
         let proxy = config.proxy_url.as_ref().map(|url| Arc::new(Proxy::new(url)));
-        let client = client::client(resolver.clone(), proxy.clone(), sockets.clone(), config.max_in_flight);
+        let client = client::client(
+            resolver.clone(),
+            proxy.clone(),
+            sockets.clone(),
+            config.max_in_flight,
+            config.response_capture_bytes,
+        );
         Ok(Self {
             client: client.map_err(Error::Client)?,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
@@ -115,8 +122,9 @@ impl Sender {
 
     /// Sends, and fills `answer` as it comes in, so that what came is known even if the rest never does. The body is
     /// read to its end or until enough is captured; then the connection is given back or closed.
-    async fn exchange(&self, request: Outgoing, answer: &mut Answer) -> Result<(), Trouble> {
+    async fn exchange(&self, mut request: Outgoing, answer: &mut Answer) -> Result<(), Trouble> {
         let is_forwarded = self.proxy.is_some() && proxy::is_forwarded(request.uri());
+        let _ends_with_this = Leash::of(&mut request);
         let response = self.client.request(request).await.map_err(Trouble::Unsent)?;
         // An endpoint has no reason to say so: it is not asked to relay anything (RFC 9110, section 15.5.8).
         if is_forwarded && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {

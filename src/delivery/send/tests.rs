@@ -259,7 +259,11 @@ async fn answers_are_told_apart() {
             "the endpoint answered 302 Found: redirects are not followed",
         ),
         (http("410 Gone", "", ""), Some(ErrorKind::HttpStatus), "the endpoint answered 410 Gone"),
-        ("SSH-2.0-nope\r\n\r\n".into(), Some(ErrorKind::Protocol), "the answer was not valid HTTP"),
+        (
+            "SSH-2.0-nope\r\n\r\n".into(),
+            Some(ErrorKind::Protocol),
+            "the head of the answer is not valid HTTP, or too long",
+        ),
         (
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n".into(),
             Some(ErrorKind::Protocol),

@@ -1,0 +1,158 @@
+//! Connections with the bounds that hyper's client lacks. They lie below TLS.
+//!
+//! An answer has an end ([`Metered`]). hyper skips interim answers (1xx) for as long as they come, and gives the thread
+//! back only when its budget of reads is used up: one endpoint that sent nothing else held up every other attempt of its
+//! thread for seconds, its own timeout too. What comes in answer to one request is counted, which also ends floods
+//! below HTTP, of TLS records that carry no data. The bound is far above what an answer takes of which no more than the
+//! captured part is read; hyper bounds the parts of an answer itself (head, chunk extensions, trailers).
+//!
+//! A connection does not outlive its attempt ([`Leash`]). hyper writes out what it holds before it closes: to an endpoint
+//! that reads nothing never, so that the attempt ended and its socket and its copy of the body did not. That the kernel
+//! does the same after a minute ([`super::client`]) is enough for requests so small that the kernel takes them at once.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use futures_util::task::AtomicWaker;
+use hyper::body::Body as _;
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, capture_connection};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::client::Outgoing;
+
+/// Bodies up to that many bytes are not watched, which costs something: the kernel has room for them.
+const TAKEN_AT_ONCE: u64 = 8 << 10;
+
+/// More came than an answer may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer is too long")]
+pub struct TooLong;
+
+/// The sending side of a connection, as its attempts see it.
+#[derive(Clone, Debug, Default)]
+struct Line(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Some of a request has been written, and not yet all.
+    is_sending: AtomicBool,
+    is_cut: AtomicBool,
+    writer: AtomicWaker,
+}
+
+impl Line {
+    /// Ends the connection if it is in the middle of a request.
+    fn cut_if_sending(&self) {
+        if self.0.is_sending.load(Ordering::Acquire) {
+            self.0.is_cut.store(true, Ordering::Release);
+            self.0.writer.wake();
+        }
+    }
+}
+
+/// Ends with an attempt, and with it the connection, unless the whole request has been written. Who answers before that
+/// has read enough.
+#[derive(Debug)]
+pub struct Leash(CaptureConnection);
+
+impl Leash {
+    /// For an attempt whose request may have to wait for the endpoint to read.
+    pub fn of(request: &mut Outgoing) -> Option<Self> {
+        let bytes = request.body().size_hint().lower();
+        (bytes > TAKEN_AT_ONCE).then(|| Self(capture_connection(request)))
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        let mut extras = http::Extensions::new();
+        if let Some(connected) = self.0.connection_metadata().as_ref() {
+            connected.get_extras(&mut extras);
+        }
+        if let Some(line) = extras.get::<Line>() {
+            line.cut_if_sending();
+        }
+    }
+}
+
+/// A TCP connection of which each answer has at most so many bytes.
+#[derive(Debug)]
+pub struct Metered {
+    tcp: TcpStream,
+    line: Line,
+    most: usize,
+    /// What came since the last request began.
+    read: usize,
+}
+
+impl Metered {
+    /// At most that many bytes an answer, and what one read finds beyond.
+    pub fn new(tcp: TcpStream, most: usize) -> Self {
+        Self { tcp, line: Line::default(), most, read: 0 }
+    }
+
+    /// Something is to be written: of the next request, if all of the last one has been.
+    fn begin(&mut self, cx: &mut Context<'_>) -> io::Result<&mut TcpStream> {
+        let state = &self.line.0;
+        state.writer.register(cx.waker());
+        if state.is_cut.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        if !state.is_sending.swap(true, Ordering::AcqRel) {
+            self.read = 0;
+        }
+        Ok(&mut self.tcp)
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.read > this.most {
+            return Poll::Ready(Err(io::Error::other(TooLong)));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.tcp).poll_read(cx, buf))?;
+        this.read = this.read.saturating_add(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self.get_mut().begin(cx)?).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.get_mut().begin(cx)?).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    /// hyper, and TLS above it, come here once they have written everything.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.line.0.is_sending.store(false, Ordering::Release);
+        Pin::new(&mut this.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+    }
+}
+
+impl Connection for Metered {
+    fn connected(&self) -> Connected {
+        Connected::new().extra(self.line.clone())
+    }
+}
