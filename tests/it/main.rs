@@ -23,6 +23,7 @@ mod demo;
 mod endpoint;
 mod filters;
 mod garbage;
+mod hostile;
 mod isolation;
 mod limits;
 mod logs;

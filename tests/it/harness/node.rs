@@ -29,6 +29,7 @@ pub const NEVER_LEFT_ALONE: (&str, &str) = ("BREAKER__FAILURE_THRESHOLD", "10000
 /// A node that ends with the test. Its clients follow it when it starts again.
 #[derive(Debug)]
 pub struct TestNode {
+    /// Its environment, the settings in it.
     settings: BTreeMap<String, String>,
     child: Child,
     api: Address,
@@ -48,6 +49,14 @@ impl TestNode {
     pub async fn start_with(redis: &TestRedis, settings: &[(&str, &str)]) -> Self {
         let url = redis.url();
         Self::launch(&[settings, &[("REDIS__URL", url.as_str())]].concat()).await
+    }
+
+    /// As [`Self::start_with`]; it trusts the certificate authorities in that file and no others.
+    pub async fn start_trusting(redis: &TestRedis, authorities: &Path, settings: &[(&str, &str)]) -> Self {
+        let url = redis.url();
+        let settings = [settings, &[("REDIS__URL", url.as_str())]].concat();
+        let authorities = authorities.to_str().expect("a plain path").to_owned();
+        Self::launch_in(&settings, &[("SSL_CERT_FILE".to_owned(), authorities)]).await
     }
 
     /// A node with a private Redis, ready.
@@ -82,6 +91,11 @@ impl TestNode {
     }
 
     async fn launch(settings: &[(&str, &str)]) -> Self {
+        Self::launch_in(settings, &[]).await
+    }
+
+    /// With variables of its environment that are no settings.
+    async fn launch_in(settings: &[(&str, &str)], environment: &[(String, String)]) -> Self {
         let dir = TempDir::new();
         let data = dir.path().join("data");
         let common = [
@@ -97,6 +111,7 @@ impl TestNode {
             .iter()
             .chain(settings)
             .map(|(name, value)| (format!("WEBHOOKS_{name}"), (*value).to_owned()))
+            .chain(environment.iter().cloned())
             .collect();
         let child = spawn(&settings, dir.path());
         let (api, management, log, log_stalls) = Default::default();
@@ -131,6 +146,14 @@ impl TestNode {
         answer.header("content-type").expect("a type");
         assert_eq!(answer.status, 200);
         Metrics(answer.body)
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub fn most_memory(&self) -> usize {
+        let pid = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        1024 * peak.expect("Linux tells it").parse::<usize>().expect("a number")
     }
 
     /// Reads its log no more, and leaves the pipe open.
