@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod failing;
 mod model;
+mod outage;
 
 use super::*;
 use crate::domain::{
