@@ -236,13 +236,14 @@ fn tls_message(error: &rustls::Error) -> &'static str {
     }
 }
 
-/// How long the endpoint asked to be left alone, if its status gives the question a meaning. What is no number of
-/// seconds and no date, and a date that is over, is as good as not said.
+/// How long the endpoint asked to be left alone, if its status gives the question a meaning, at most a day. What is no
+/// number of seconds and no date, and a date that is over, is as good as not said.
 fn retry_after(answer: &Answer, now: Millis) -> Option<Duration> {
     let asks = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&answer.status?);
     let value = answer.retry_after.as_deref().filter(|_| asks)?.trim();
-    let wait = if value.bytes().all(|b| b.is_ascii_digit()) {
-        Duration::from_secs(value.parse().ok()?)
+    let wait = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        // Digits fail only by being too many: longer than anything.
+        value.parse().map_or(MAX_DELAY, Duration::from_secs)
     } else {
         let until = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
         (Millis(0) + until).since(now)
@@ -320,7 +321,15 @@ mod tests {
             (429, "-5", None),
             (429, "+5", None),
             (429, "1.5", None),
-            (429, "99999999999999999999999", None),
+            (429, "99999999999999999999999", secs(86_400)),
+            (429, "000000000000000000000000", None),
+            (429, "00000000000000000000000060", secs(60)),
+            (503, "Thursday, 15-Jan-26 10:29:59 GMT", None),
+            (503, "Thu Jan 15 10:29:59 2026", None),
+            (503, "Thu, 01 Jan 1970 00:00:00 GMT", None),
+            (503, "Fri, 31 Dec 99999 23:59:59 GMT", None),
+            (503, "2026-01-15T10:31:30Z", None),
+            (503, "120, 240", None),
             (429, "soon", None),
             (429, "", None),
             (500, "120", None),

@@ -226,3 +226,65 @@ async fn days_of_nothing_but_failure_switch_a_webhook_off_and_activating_it_deli
     let told = |line: &Value| line["message"] == "webhook disabled" && line["reason"] == "failing";
     assert!(node.log().iter().any(told));
 }
+
+#[tokio::test]
+async fn what_waits_for_an_endpoint_that_is_gone_is_delivered_once_it_is_switched_on_again() {
+    let redis = TestRedis::start();
+    let mut node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let gate = Gate::new();
+    receiver.script("/", &[Reply::status(410).held(&gate), Reply::status(200)]);
+    let ann = node.user("ann", "acme");
+    let id = text(&ann.create(&receiver.url("/"), &["*"], &json!({ "maxConcurrency": 1 })).await["id"]);
+    node.publisher("acme").publish_batch(&numbered(5)).await;
+    receiver.arrived("/", 1).await;
+    eventually("all wait", SOON, async || (ann.webhook(&id).await["pendingCount"] == 5).then_some(())).await;
+    gate.open();
+    let gone = becomes(&ann, &id, "disabled").await;
+    assert!(text(&gone["disabledReason"]).contains("410"), "{gone}");
+    node.kill().await;
+    node.start_again().await;
+    let gone = becomes(&ann, &id, "disabled").await;
+    assert_eq!((&gone["isActive"], &gone["pendingCount"]), (&json!(false), &json!(4)), "nothing is dropped");
+    assert_eq!(receiver.count("/"), 1);
+    ann.post_empty(&format!("/api/webhooks/{id}/activate")).await.expect(200);
+    let counts = &ann.settled(5).await["deliveries"];
+    assert_eq!((&counts["successful"], &counts["failed"]), (&json!(4), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_pause_that_the_endpoint_asked_for_outlives_the_node_and_drops_nothing() {
+    let redis = TestRedis::start();
+    let mut node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    receiver.script("/", &[Reply::status(503).header("Retry-After", "600"), Reply::status(200)]);
+    let ann = node.user("ann", "acme");
+    let settings = json!({ "maxConcurrency": 1, "retrySchedule": [0] });
+    let id = text(&ann.create(&receiver.url("/"), &["*"], &settings).await["id"]);
+    let crm = node.publisher("acme");
+    crm.publish("lead.created", &json!({})).await;
+    let before = eventually("it is paused", SOON, async || {
+        Some(ann.webhook(&id).await).filter(|webhook| webhook["pausedUntil"] != Value::Null)
+    })
+    .await;
+    node.kill().await;
+    node.start_again().await;
+    crm.publish_batch(&numbered(4)).await;
+    let after = eventually("all wait", SOON, async || {
+        Some(ann.webhook(&id).await).filter(|webhook| webhook["pendingCount"] == 5)
+    })
+    .await;
+    for field in ["status", "pausedUntil", "consecutiveFailures"] {
+        assert_eq!(before[field], after[field], "{field}");
+    }
+    // One that is not paused gets what came later.
+    ann.create(&receiver.url("/other"), &["*"], &json!({})).await;
+    crm.publish("lead.updated", &json!({})).await;
+    receiver.arrived("/other", 1).await;
+    assert_eq!(receiver.count("/"), 1, "nothing is sent in the pause");
+    ann.post_empty(&format!("/api/webhooks/{id}/reset-failures")).await.expect(200);
+    // The delivery that was answered so keeps the time that its row of the log names; the others need not wait.
+    receiver.arrived("/", 6).await;
+    eventually("one waits", SOON, async || (ann.webhook(&id).await["pendingCount"] == 1).then_some(())).await;
+    assert_eq!(ann.stats().await["deliveries"]["failed"], 0);
+}

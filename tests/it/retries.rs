@@ -119,3 +119,45 @@ async fn an_endpoint_that_asks_for_a_pause_gets_nothing_else_meanwhile() {
     assert_eq!(got.len(), 3);
     assert!(got[1].at - got[0].at >= Duration::from_millis(1950), "{:?}", gaps(&got));
 }
+
+#[tokio::test]
+async fn retry_after_is_read_in_every_form_and_bounded_at_a_day() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let ann = node.user("ann", "acme");
+    let hour = chrono::DateTime::from(SystemTime::now() + Duration::from_secs(3600));
+    let hour: chrono::DateTime<chrono::Utc> = hour;
+    let (day_seconds, none) = (86_400, 60);
+    // (what the endpoint says, the seconds until the retry that must follow)
+    let cases = [
+        (429, "3600".to_owned(), 3600),
+        (503, hour.format("%a, %d %b %Y %H:%M:%S GMT").to_string(), 3600),
+        (503, hour.format("%A, %d-%b-%y %H:%M:%S GMT").to_string(), 3600),
+        (503, hour.format("%a %b %e %H:%M:%S %Y").to_string(), 3600),
+        (429, "31536000".to_owned(), day_seconds),
+        (429, "99999999999999999999999999".to_owned(), day_seconds),
+        (503, "Fri, 31 Dec 9999 23:59:59 GMT".to_owned(), day_seconds),
+        (503, "Sun, 06 Nov 1994 08:49:37 GMT".to_owned(), none),
+        (429, "-3600".to_owned(), none),
+        (429, "tomorrow".to_owned(), none),
+    ];
+    let mut webhooks = Vec::new();
+    for (place, (status, value, expected)) in cases.iter().enumerate() {
+        let path = format!("/{place}");
+        receiver.script(&path, &[Reply::status(*status).header("Retry-After", value)]);
+        let made = ann.create(&receiver.url(&path), &["*"], &json!({ "retrySchedule": [none] })).await;
+        webhooks.push((text(&made["id"]), value, *expected));
+    }
+    node.publisher("acme").publish("lead.created", &json!({})).await;
+    for (id, value, expected) in webhooks {
+        let row = eventually(value, SOON, async || ann.log(&id, "").await.into_iter().next()).await;
+        let seconds = promised(&row) / 1000;
+        // Dates have whole seconds, and the request took some time.
+        assert!((expected - 5..=expected + 1).contains(&seconds), "{value}: {seconds} s");
+        let webhook = ann.webhook(&id).await;
+        assert_eq!((&webhook["status"], &webhook["pendingCount"]), (&json!("active"), &json!(1)), "{value}");
+        let paused = if expected == none { &Value::Null } else { &row["nextRetryAt"] };
+        assert_eq!(&webhook["pausedUntil"], paused, "{value}");
+    }
+}

@@ -147,6 +147,33 @@ fn a_longer_retry_after_lengthens_the_pause() {
 }
 
 #[test]
+fn the_last_attempt_pauses_the_webhook_too_if_the_endpoint_asks_for_it() {
+    let mut lane = idle_lane(Limits { max_concurrency: 1, ..short_tempered(1, 0) });
+    assert_eq!(started(&step(&mut lane, delivered(0, 1..=2), NOW)), [1]);
+    let until = after_secs(120);
+    let effects = step(&mut lane, attempted(1, 429), NOW);
+    assert_eq!((verdict(&effects).next, verdict(&effects).paused_until), (Next::Dead, Some(until)));
+    step(&mut lane, recorded(1), NOW);
+    assert_eq!(started(&step(&mut lane, Input::Tick, after_secs(119))), NONE);
+    assert_eq!(started(&step(&mut lane, Input::Tick, until)), [2]);
+}
+
+#[test]
+fn a_probe_that_finds_the_endpoint_gone_switches_the_webhook_off_and_drops_nothing_else() {
+    let standing = Standing { failures: 9, pauses: 1, pause_ends: NOW, ..Standing::default() };
+    let mut lane = Lane::new(limits(), standing, Known::EmptyUpTo(EntryId::ZERO));
+    assert_eq!(started(&step(&mut lane, delivered(0, 1..=3), NOW)), [1]);
+    let effects = step(&mut lane, attempted(1, 410), NOW);
+    assert_eq!((verdict(&effects).next, verdict(&effects).disable), (Next::Dead, Some(DisabledReason::Gone)));
+    let records = effects.iter().filter(|effect| matches!(effect, Effect::Record(_))).count();
+    assert_eq!(records, 1);
+    step(&mut lane, recorded(1), NOW);
+    assert_eq!(started(&step(&mut lane, Input::Tick, after_secs(9999))), NONE);
+    let on = Input::Changed { limits: limits(), standing: Standing { turn: 9, ..Standing::default() } };
+    assert_eq!(started(&step(&mut lane, on, after_secs(9999))), [2], "one first, then the others");
+}
+
+#[test]
 fn days_of_nothing_but_failure_switch_the_webhook_off_and_drop_nothing() {
     let days = |days: u64| after_secs(days * 86_400);
     let standing = Standing {
