@@ -444,6 +444,8 @@ DELIVERIES = Dashboard(
                        total("deliveries_ended_total", "dead", ',result="dead"')]),
                 Panel("Breakers", "Webhooks by the state of their breaker: paused ones wait, probing ones try one delivery.", "short",
                       [("sum by (state) (:breakers{@})", "{{state}}")], stacked=True),
+                Panel("Webhooks switched off", "By the service, in the hour before: gone = the endpoint answered 410, failing = nothing but failure for days.",
+                      "short", [("sum by (reason) (increase(:webhooks_disabled_total{@}[1h]))", "{{reason}}")], stacked=True),
                 Panel("Publications refused", "What publishers must repeat (full, unavailable) or correct (invalid, conflict).", "ops",
                       [('sum by (result) (rate(:events_published_total{@,result!~"new|duplicate"}[$__rate_interval]))', "{{result}}")]),
             ],

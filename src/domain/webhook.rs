@@ -223,6 +223,9 @@ pub enum DisabledReason {
 }
 
 impl DisabledReason {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Gone, Self::Failing];
+
     /// The word that stands for it in a stored record.
     pub fn code(self) -> &'static str {
         match self {
@@ -233,7 +236,7 @@ impl DisabledReason {
 
     /// The reason of that stored word.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Gone, Self::Failing].into_iter().find(|reason| reason.code() == code)
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
     }
 }
 

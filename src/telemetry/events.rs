@@ -251,6 +251,7 @@ pub fn overflowed(event: &EventId, webhook: &WebhookId) {
 
 /// The service switched a webhook off.
 pub fn disabled(webhook: &WebhookId, reason: crate::domain::DisabledReason) {
+    METRICS.webhooks_disabled.with_label_values(&[reason.code()]).inc();
     tracing::warn!(%webhook, reason = reason.code(), "webhook disabled");
 }
 

@@ -23,7 +23,7 @@ pub use self::route::Route;
 use self::set::{Described, Kind, Set, of, told_later};
 use super::partitions;
 use crate::clock;
-use crate::domain::{ErrorKind, SkipReason};
+use crate::domain::{DisabledReason, ErrorKind, SkipReason};
 use crate::policy::pauses::Counts;
 use crate::store::meter::{self, Called};
 
@@ -83,6 +83,7 @@ pub struct Metrics {
     undispatched_events: IntGauge,
     oldest_due_age: GaugeVec,
     breakers: IntGaugeVec,
+    pub webhooks_disabled: IntCounterVec,
     pub actors_active: IntGauge,
     pub actors_restarted: IntCounter,
     pub partitions: IntGauge,
@@ -184,6 +185,12 @@ impl Metrics {
                 "Active webhooks of the partitions that the node owns, by their circuit breaker: `flowing` = nothing holds \
                  them back; `paused` = left alone until their pause is over; `probing` = it is over, and the next \
                  attempt, or the one on its way, decides.",
+            ),
+            webhooks_disabled: set.counters(
+                "webhooks_disabled_total",
+                vec![of("reason", DisabledReason::ALL.map(DisabledReason::code))],
+                "Webhooks that the service switched off: `gone` = the endpoint answered 410, `failing` = every attempt \
+                 had failed for days.",
             ),
             actors_active: set.gauge("actors_active", "Webhook actors alive."),
             actors_restarted: set.counter("actors_restarted_total", "Actors rebuilt from Redis after a panic."),

@@ -242,6 +242,12 @@ async fn what_waits_for_an_endpoint_that_is_gone_is_delivered_once_it_is_switche
     gate.open();
     let gone = becomes(&ann, &id, "disabled").await;
     assert!(text(&gone["disabledReason"]).contains("410"), "{gone}");
+    eventually("it is counted", SOON, async || {
+        let metrics = node.metrics().await;
+        let count = |reason| metrics.sum("webhooks_disabled_total", &[reason]);
+        ([count("\"gone\""), count("\"failing\"")] == [1.0, 0.0]).then_some(())
+    })
+    .await;
     node.kill().await;
     node.start_again().await;
     let gone = becomes(&ann, &id, "disabled").await;
