@@ -394,10 +394,11 @@ DELIVERIES = Dashboard(
                       "ops", [rate("events_published_total", "result", "{{result}}")], stacked=True),
                 Panel("The way of events",
                       "Accepted, matched against the webhooks, and put into queues: the last is higher by as many webhooks as an event "
-                      "matches.",
+                      "matches. Not queued: subscribed, but switched off or filtered.",
                       "ops",
                       [total("events_published_total", "published", ',result="new"'), total("events_dispatched_total", "dispatched"),
-                       total("events_matched_total", "matched by a webhook"), total("deliveries_enqueued_total", "deliveries queued")]),
+                       total("events_matched_total", "matched by a webhook"), total("deliveries_enqueued_total", "deliveries queued"),
+                       rate("deliveries_skipped_total", "reason", "not queued: {{reason}}")]),
                 Panel("Deliveries by end", "Delivered: answered 2xx. Dead: given up after the last retry, too old, or not queued.", "ops",
                       [rate("deliveries_ended_total", "result", "{{result}}")], stacked=True),
                 Panel("Attempts by node", "Recorded attempts a second.", "ops", [rate("attempts_total", OF_NODE, NODE)], stacked=True),

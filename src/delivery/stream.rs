@@ -156,3 +156,46 @@ impl Connection for Metered {
         Connected::new().extra(self.line.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use crate::delivery::send::tests::{answering_and_counting, attempt, sender, settings};
+    use crate::domain::ErrorKind;
+
+    use super::*;
+
+    fn seen(connections: &AtomicUsize) -> usize {
+        connections.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_is_metered_anew_for_each_request() {
+        let head =
+            format!("HTTP/1.1 200 OK\r\nx-large: {}\r\ncontent-length: 2\r\n\r\nok", "a".repeat(30_000));
+        let (url, _received, connections) = answering_and_counting(head).await;
+        let (sender, settings) = (sender(), settings(&url));
+        for number in 0..40 {
+            let result = attempt(&sender, &settings).await;
+            assert!(result.success(), "{number}: {result:?}");
+        }
+        assert_eq!(seen(&connections), 1);
+    }
+
+    #[tokio::test]
+    async fn interim_answers_count_together_and_a_connection_that_ended_so_is_not_used_again() {
+        let hint = format!("HTTP/1.1 103 Early Hints\r\nlink: {}\r\n\r\n", "a".repeat(1000));
+        let end = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        for (hints, kind, used) in [(20, None, 1), (1000, Some(ErrorKind::Protocol), 2)] {
+            let answer = format!("{}{end}", hint.repeat(hints));
+            let (url, _received, connections) = answering_and_counting(answer).await;
+            let (sender, settings) = (sender(), settings(&url));
+            for _ in 0..2 {
+                let result = attempt(&sender, &settings).await;
+                assert_eq!(result.failure.map(|failure| failure.kind), kind, "{hints}");
+            }
+            assert_eq!(seen(&connections), used, "{hints}");
+        }
+    }
+}

@@ -72,11 +72,11 @@ fn sharing(sockets: &Sockets) -> Sender {
     Sender::new(&config(&["127.0.0.0/8", "::1/128"]), sockets).expect("a sender")
 }
 
-fn sender() -> Sender {
+pub(in crate::delivery) fn sender() -> Sender {
     sharing(&Sockets::new(16))
 }
 
-async fn attempt(sender: &Sender, settings: &Settings) -> AttemptResult {
+pub(in crate::delivery) async fn attempt(sender: &Sender, settings: &Settings) -> AttemptResult {
     sender
         .turn()
         .await
@@ -109,7 +109,7 @@ async fn answering(answer: impl Into<Vec<u8>>) -> (String, mpsc::Receiver<String
 }
 
 /// The same, with the count of connections.
-async fn answering_and_counting(
+pub(in crate::delivery) async fn answering_and_counting(
     answer: impl Into<Vec<u8>>,
 ) -> (String, mpsc::Receiver<String>, Arc<AtomicUsize>) {
     let answer: Arc<[u8]> = answer.into().into();
