@@ -7,17 +7,15 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock and the arguments")]
 
+#[path = "support/api.rs"]
+#[allow(dead_code, reason = "other benchmarks ask for more")]
+mod api;
 #[path = "support/node.rs"]
 mod node;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use serde_json::json;
 
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-
+use api::{Api, Arrivals, listen, percentile, serve_healthy};
 use node::Node;
 
 /// Events a second, for each organization.
@@ -30,10 +28,6 @@ const WARM_UP_SECONDS: u32 = 2;
 const ROUNDS: u32 = 2;
 /// What the endpoint that hangs is given.
 const TIMEOUT_SECONDS: u32 = 30;
-/// The longest wait for the last arrivals of a round.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-type Arrivals = Arc<Mutex<HashMap<String, Instant>>>;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -49,21 +43,26 @@ fn main() {
 
 async fn run(seconds: u32) {
     let node = Node::start("neighbour");
-    let bench = Bench { http: reqwest::Client::new(), api: node.api.clone(), arrivals: Arrivals::default() };
-    bench.await_ready().await;
-    let healthy = serve_healthy(bench.arrivals.clone()).await;
+    let (api, arrivals) = (Api::of(&node).await, Arrivals::default());
+    let healthy = serve_healthy(arrivals.clone()).await;
     let hanging = serve_hanging().await;
-    for (what, other) in [("one organization", "acme"), ("two organizations", "rival")] {
-        let mine = bench.create("acme", &healthy).await;
-        bench.round(other, WARM_UP_SECONDS).await;
+    let settings = json!({ "timeoutSeconds": TIMEOUT_SECONDS });
+    for (what, organizations) in
+        [("one organization", &["acme"][..]), ("two organizations", &["acme", "rival"])]
+    {
+        // The other organization gets the same events, with or without a webhook that they match.
+        let round = async |seconds| api.steadily(&arrivals, organizations, RATE, seconds).await;
+        let other = organizations[organizations.len() - 1];
+        let mine = api.create("acme", &healthy, &settings).await;
+        round(WARM_UP_SECONDS).await;
         let (mut alone, mut beside) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            alone.extend(bench.round(other, seconds).await);
-            let neighbour = bench.create(other, &hanging).await;
-            beside.extend(bench.round(other, seconds).await);
-            bench.delete(other, &neighbour).await;
+            alone.extend(round(seconds).await);
+            let neighbour = api.create(other, &hanging, &settings).await;
+            beside.extend(round(seconds).await);
+            api.delete(other, &neighbour).await;
         }
-        bench.delete("acme", &mine).await;
+        api.delete("acme", &mine).await;
         print(what, &mut alone, &mut beside);
     }
 }
@@ -82,126 +81,6 @@ fn print(what: &str, alone: &mut [f64], beside: &mut [f64]) {
     );
 }
 
-/// The value that `percent` of them do not exceed.
-fn percentile(values: &mut [f64], percent: usize) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[(values.len() * percent).div_ceil(100).saturating_sub(1)]
-}
-
-struct Bench {
-    http: reqwest::Client,
-    api: String,
-    arrivals: Arrivals,
-}
-
-impl Bench {
-    /// Publishes at the steady rate for `seconds` and waits for what arrives; the spans in milliseconds. The other
-    /// organization gets the same events, with or without a webhook that they match.
-    async fn round(&self, other: &str, seconds: u32) -> Vec<f64> {
-        self.arrivals.lock().expect("no holder panics").clear();
-        let round: u64 = rand::random();
-        let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
-        let (mut sent, mut tasks) = (HashMap::new(), Vec::new());
-        for number in 0..RATE * seconds {
-            // From when it should be sent: a publisher that falls behind is part of what is felt.
-            let due = ticks.tick().await.into_std();
-            let id = format!("e{round:016x}-{number}");
-            for organization in if other == "acme" { vec!["acme"] } else { vec!["acme", other] } {
-                tasks.push(tokio::spawn(self.publish(organization, &id)));
-            }
-            sent.insert(id, due);
-        }
-        for task in tasks {
-            task.await.expect("the event is taken");
-        }
-        let start = Instant::now();
-        loop {
-            let arrivals = self.arrivals.lock().expect("no holder panics").clone();
-            if sent.keys().all(|id| arrivals.contains_key(id)) {
-                return sent.iter().map(|(id, due)| (arrivals[id] - *due).as_secs_f64() * 1000.0).collect();
-            }
-            assert!(start.elapsed() < DEADLINE, "{} of {} arrived", arrivals.len(), sent.len());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    fn publish(&self, organization: &str, id: &str) -> impl Future<Output = ()> + use<> {
-        let body = json!({ "type": "lead.created", "id": id, "data": { "name": "Ada Lovelace" } });
-        let request = self.request(reqwest::Method::POST, "/api/events", organization).body(body.to_string());
-        async move {
-            let answer = request.send().await.expect("the node answers");
-            assert_eq!(answer.status(), 202, "the event is taken");
-        }
-    }
-
-    async fn create(&self, organization: &str, url: &str) -> String {
-        let body = json!({ "name": "x", "url": url, "events": ["*"], "timeoutSeconds": TIMEOUT_SECONDS });
-        let request = self.request(reqwest::Method::POST, "/api/webhooks", organization);
-        let answer = request.body(body.to_string()).send().await.expect("the node answers");
-        let body: Value = serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON");
-        body["id"].as_str().unwrap_or_else(|| panic!("no webhook: {body}")).to_owned()
-    }
-
-    async fn delete(&self, organization: &str, id: &str) {
-        let path = format!("/api/webhooks/{id}");
-        let answer = self.request(reqwest::Method::DELETE, &path, organization).send().await;
-        assert_eq!(answer.expect("the node answers").status(), 204);
-    }
-
-    async fn await_ready(&self) {
-        let start = Instant::now();
-        while self
-            .request(reqwest::Method::GET, "/api/webhooks", "acme")
-            .send()
-            .await
-            .map_or(true, |answer| answer.status() != 200)
-        {
-            assert!(start.elapsed() < DEADLINE, "the node is not ready");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    fn request(&self, method: reqwest::Method, path: &str, organization: &str) -> reqwest::RequestBuilder {
-        let token = node::token("bench", organization);
-        let request = self.http.request(method, format!("http://{}{path}", self.api));
-        request.bearer_auth(token).header("content-type", "application/json")
-    }
-}
-
-/// An endpoint that notes when each event arrives and answers at once.
-async fn serve_healthy(arrivals: Arrivals) -> String {
-    let (listener, url) = listen().await;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer_all(stream, arrivals.clone()));
-        }
-    });
-    url
-}
-
-async fn answer_all(stream: TcpStream, arrivals: Arrivals) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut stream = tokio::io::BufReader::new(stream);
-    let (mut line, mut id, mut length) = (String::new(), String::new(), 0);
-    while stream.read_line(&mut line).await? > 0 {
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("webhook-id") => id = value.to_owned(),
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.parse().unwrap_or_default();
-            }
-            None if line.trim_end().is_empty() => {
-                stream.read_exact(&mut vec![0; length]).await?;
-                let at = Instant::now();
-                arrivals.lock().expect("no holder panics").entry(std::mem::take(&mut id)).or_insert(at);
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await?;
-            }
-            _ => {}
-        }
-        line.clear();
-    }
-    Ok(())
-}
-
 /// An endpoint that takes connections and never answers.
 async fn serve_hanging() -> String {
     let (listener, url) = listen().await;
@@ -211,10 +90,4 @@ async fn serve_hanging() -> String {
         }
     });
     url
-}
-
-async fn listen() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    (listener, format!("http://{address}/"))
 }

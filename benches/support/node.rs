@@ -26,7 +26,13 @@ pub struct Node {
 
 impl Node {
     /// Starts it; `bench` names its directory.
+    #[allow(dead_code, reason = "not every benchmark starts one without more")]
     pub fn start(bench: &str) -> Self {
+        Self::start_with(bench, &[])
+    }
+
+    /// With these variables in its environment besides.
+    pub fn start_with(bench: &str, environment: &[(&str, &str)]) -> Self {
         let directory = std::env::temp_dir().join(format!("sw-{bench}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory for the data");
         let mut child = Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
@@ -39,6 +45,7 @@ impl Node {
             .env("WEBHOOKS_API__RATE_LIMIT_PER_MINUTE", "10000000")
             // What a bench has fail is not to be left alone.
             .env("WEBHOOKS_BREAKER__FAILURE_THRESHOLD", "1000000")
+            .envs(environment.iter().copied())
             .current_dir(&directory)
             .stderr(Stdio::piped())
             .spawn()
@@ -53,6 +60,12 @@ impl Node {
         // Read on, so that it never waits for a full pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         Self { child, api, management, directory }
+    }
+
+    /// Where Linux tells of it.
+    #[allow(dead_code, reason = "not every benchmark asks")]
+    pub fn proc(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.child.id()))
     }
 }
 

@@ -53,7 +53,7 @@ pub enum Reads {
 /// How the endpoint goes on after what it said.
 #[derive(Clone, Debug)]
 pub enum Then {
-    /// Takes more requests, which get no answer.
+    /// Does the same with more requests.
     Listens,
     /// Neither reads nor writes, and does not hang up.
     Freezes,
@@ -188,6 +188,8 @@ async fn play<S: AsyncRead + AsyncWrite + Unpin>(
         Then::Listens => loop {
             read_request(stream).await?;
             seen.requests.fetch_add(1, Ordering::Relaxed);
+            stream.write_all(&script.says).await?;
+            stream.flush().await?;
         },
         Then::Freezes => std::future::pending().await,
         Then::Sips => loop {
