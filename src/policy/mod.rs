@@ -18,6 +18,7 @@ pub mod placement;
 pub mod retake;
 pub mod retry;
 pub mod roster;
+pub mod shares;
 pub mod signing;
 pub mod trace;
 pub mod waiting;
