@@ -17,7 +17,7 @@ use anyhow::{Context as _, anyhow};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::actors::arbiter::{self, Blueprint};
@@ -29,6 +29,7 @@ use crate::cluster::figures;
 use crate::cluster::fitness::{self, Scarcity};
 use crate::cluster::membership::{self, Live, Membership};
 use crate::config::Config;
+use crate::delivery::pool::Pool;
 use crate::domain::Partition;
 use crate::policy::partition::Layout;
 use crate::policy::placement::Placement;
@@ -171,7 +172,7 @@ fn start_arbiters(
 ) -> anyhow::Result<FuturesUnordered<Arbiter>> {
     let Shared { config, layout, listeners, sockets, .. } = shared;
     let threads = config.cluster.threads;
-    let permits = Arc::new(Semaphore::new(config.delivery.max_in_flight));
+    let permits = Arc::new(Pool::new(config.delivery.max_in_flight));
     let ended = FuturesUnordered::new();
     for thread in 0..threads {
         let of_thread = |partition: &u16| usize::from(*partition) % threads == thread;

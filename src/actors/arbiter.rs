@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::dispatches::Dispatches;
@@ -19,6 +19,7 @@ use crate::cluster::fitness::Scarcity;
 use crate::cluster::leases::{self, Keeper};
 use crate::cluster::tenure::Tenure;
 use crate::config::Config;
+use crate::delivery::pool::Pool;
 use crate::delivery::{Sender, Sockets};
 use crate::domain::{NodeId, Partition};
 use crate::policy::lease::LOOK_EVERY;
@@ -49,7 +50,7 @@ pub struct Blueprint {
     /// Which partition is whose home.
     pub layout: Layout,
     /// Attempts of the whole node at once.
-    pub permits: Arc<Semaphore>,
+    pub permits: Arc<Pool>,
     /// Connections of the whole node for deliveries.
     pub sockets: Sockets,
     /// Whether Redis is nearly full.

@@ -23,6 +23,7 @@ use crate::domain::{
     AttemptResult, AttemptRow, ErrorKind, EventBody, Failure, Millis, TraceContext, Webhook,
 };
 use crate::policy::lane::{Delivery, Next, Verdict};
+use crate::policy::shares::Key;
 use crate::store::outcomes::{Disposition, Outcome, Source};
 use crate::store::{attempts, keys, mailboxes};
 use crate::telemetry::events::{self as facts, AttemptOf};
@@ -36,6 +37,8 @@ pub struct Attempt {
     pub tenure: Rc<Tenure>,
     /// The webhook as its record says, at any time.
     pub current: Rc<RefCell<Current>>,
+    /// Names the tenant of the webhook among those that share the node.
+    pub tenant: Key,
     /// Who decides what follows.
     pub actor: Addr<WebhookActor>,
     /// What to deliver.
@@ -89,7 +92,7 @@ pub async fn run(attempt: Attempt) {
 
 async fn make(attempt: &Attempt) -> End {
     let Attempt { local, delivery, .. } = attempt;
-    let Some(_permit) = local.permits.acquire().await else { return NOT_NOW };
+    let _permit = local.permits.acquire(attempt.tenant).await;
     if !attempt.tenure.is_valid() {
         return NOT_NOW;
     }

@@ -4,15 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
 use crate::clock;
+use crate::delivery::pool::{Asked, Place, Pool};
 use crate::domain::Millis;
+use crate::policy::shares::Key;
 
-/// The node's permits as one arbiter sees them; the count is the whole node's. Given in the order of asking.
+/// The node's permits as one arbiter sees them: all arbiters share them, and so do the tenants
+/// ([`crate::policy::shares`]).
 #[derive(Debug)]
 pub struct Permits {
-    of_node: Arc<Semaphore>,
+    of_node: Arc<Pool>,
     /// Since when who waits, by the order of asking.
     waiting: RefCell<BTreeMap<u64, Millis>>,
     asked: Cell<u64>,
@@ -20,20 +21,22 @@ pub struct Permits {
 
 impl Permits {
     /// Those of the node.
-    pub fn new(of_node: Arc<Semaphore>) -> Self {
+    pub fn new(of_node: Arc<Pool>) -> Self {
         Self { of_node, waiting: RefCell::default(), asked: Cell::new(0) }
     }
 
-    /// Waits for a permit; `None` when the node ends. Cancel safe.
-    pub async fn acquire(&self) -> Option<SemaphorePermit<'_>> {
-        if let Ok(permit) = self.of_node.try_acquire() {
-            return Some(permit);
+    /// Waits for a permit for an attempt of `tenant`. Cancel safe.
+    pub async fn acquire(&self, tenant: Key) -> Place<'_> {
+        match self.of_node.ask(tenant) {
+            Asked::Granted(permit) => permit,
+            Asked::Waits(waiter) => {
+                let _waits = Waits::new(self);
+                waiter.served().await
+            }
         }
-        let _waits = Waits::new(self);
-        self.of_node.acquire().await.ok()
     }
 
-    /// Since when the first one waits.
+    /// Since when the one waits that has waited longest.
     pub fn oldest_wait(&self) -> Option<Millis> {
         self.waiting.borrow().first_key_value().map(|(_, since)| *since)
     }
@@ -65,20 +68,38 @@ mod tests {
 
     use super::*;
 
+    const A: Key = Key(1);
+    const B: Key = Key(2);
+
     #[tokio::test]
     async fn who_waits_is_known_until_it_has_a_permit_or_gives_up() {
-        let permits = Permits::new(Arc::new(Semaphore::new(1)));
-        let first = permits.acquire().await.expect("it is free");
+        let permits = Permits::new(Arc::new(Pool::new(1)));
+        let first = permits.acquire(A).await;
         assert_eq!(permits.oldest_wait(), None);
-        let mut second = Box::pin(permits.acquire());
+        let mut second = Box::pin(permits.acquire(A));
         assert!((&mut second).now_or_never().is_none());
-        let mut third = Box::pin(permits.acquire());
+        let mut third = Box::pin(permits.acquire(B));
         assert!((&mut third).now_or_never().is_none());
         assert!(permits.oldest_wait().is_some());
         drop(second);
         assert_eq!(permits.waiting.borrow().len(), 1, "one gave up");
         drop(first);
-        assert!(third.await.is_some());
+        let _third = third.await;
         assert_eq!(permits.oldest_wait(), None);
+    }
+
+    #[tokio::test]
+    async fn arbiters_share_the_permits_and_one_tenant_leaves_some_to_the_others() {
+        let of_node = Arc::new(Pool::new(8));
+        let [here, there] = [(); 2].map(|()| Permits::new(of_node.clone()));
+        let mut held = Vec::new();
+        for permits in [&here, &there, &here, &there, &here, &there] {
+            held.push(permits.acquire(A).await);
+        }
+        let mut seventh = Box::pin(there.acquire(A));
+        assert!((&mut seventh).now_or_never().is_none(), "three quarters");
+        assert!(here.acquire(B).now_or_never().is_some());
+        drop(held.remove(0));
+        assert!(seventh.now_or_never().is_some(), "given back on another thread");
     }
 }

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::domain::{EntryId, Millis, Receipt, Webhook, WebhookId};
 use crate::policy::breaker::{self, Standing};
 use crate::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits, Round, Verdict};
+use crate::policy::shares::Key;
 use crate::policy::waiting::Waiting;
 use crate::store::mailboxes;
 use crate::store::outcomes::Outcome;
@@ -141,6 +142,7 @@ struct Ready {
     /// Shared with the attempts, so that a change holds for those that have not been sent yet.
     current: Rc<RefCell<Current>>,
     lane: Lane<Body>,
+    tenant: Key,
     owner_hash: Arc<str>,
     tenant_hash: Arc<str>,
 }
@@ -186,9 +188,9 @@ impl WebhookActor {
         let lane = Lane::new(self.limits_of(&webhook), standing, self.start.known);
         let (tenant, owner) = (&webhook.settings.tenant, &webhook.settings.owner);
         let owner_hash = Arc::from(keys::owner_hash(tenant, owner));
-        let tenant_hash = Arc::from(keys::tenant_hash(tenant));
+        let (tenant_hash, tenant) = (Arc::from(keys::tenant_hash(tenant)), Key::of(tenant));
         let current = Rc::new(RefCell::new(self.current(webhook)));
-        self.ready = Some(Ready { current, lane, owner_hash, tenant_hash });
+        self.ready = Some(Ready { current, lane, tenant, owner_hash, tenant_hash });
         self.step(Input::Tick, ctx);
     }
 
@@ -280,6 +282,7 @@ impl WebhookActor {
             local: self.start.local.clone(),
             tenure: self.start.tenure.clone(),
             current: ready.current.clone(),
+            tenant: ready.tenant,
             actor: ctx.address(),
             delivery,
         };

@@ -1,7 +1,8 @@
 //! One attempt: build the request, sign it, vet the address, send, and say what came of it.
 //!
 //! [`request`], [`endpoint`] and [`classify`] are pure; [`resolver`] (over [`names`] and [`system`]), [`dial`], [`proxy`],
-//! [`stream`], [`client`] and [`send`] touch the network. A failed attempt is a value ([`crate::domain::AttemptResult`]), never an `Err`.
+//! [`stream`], [`client`] and [`send`] touch the network; [`pool`] says who may. A failed attempt is a value
+//! ([`crate::domain::AttemptResult`]), never an `Err`.
 
 pub mod classify;
 pub mod client;
@@ -9,6 +10,7 @@ pub mod dial;
 pub mod endpoint;
 pub mod names;
 pub mod places;
+pub mod pool;
 pub mod proxy;
 pub mod request;
 pub mod resolver;

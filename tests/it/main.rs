@@ -36,6 +36,7 @@ mod recovering;
 mod redis_faults;
 mod redis_modes;
 mod retries;
+mod shares;
 mod smoke;
 mod statistics;
 mod survival;

@@ -2,13 +2,12 @@
 
 use std::cell::RefCell;
 
-use tokio::sync::Semaphore;
-
 use super::*;
 use crate::actors::dispatches::Dispatches;
 use crate::actors::local::BodyMeter;
 use crate::actors::permits::Permits;
 use crate::config;
+use crate::delivery::pool::Pool;
 use crate::delivery::{Sender, Sockets};
 use crate::domain::EventId;
 use crate::domain::WebhookId;
@@ -26,7 +25,7 @@ fn local(server: &TestRedis) -> Local {
         keys: Keys::new("sw:"),
         layout: Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 },
         sender: Sender::new(&config.delivery, &Sockets::new(1)).unwrap(),
-        permits: Permits::new(Arc::new(Semaphore::new(1))),
+        permits: Permits::new(Arc::new(Pool::new(1))),
         scarcity: Arc::default(),
         bodies: BodyMeter::new(0),
         config,
