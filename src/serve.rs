@@ -40,6 +40,8 @@ use crate::telemetry::events as facts;
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::traces;
 
+mod files;
+
 /// How often Redis is asked whether it answers, for readiness.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// How long the last traces may take at the end.
@@ -72,8 +74,9 @@ pub struct Addresses {
 /// the thread that started it.
 ///
 /// # Errors
-/// It cannot start (a port is taken, Redis is missing or refuses), or a part of it died.
+/// It cannot start (a port is taken, Redis is missing or refuses, the system allows too few open files), or a part of it died.
 pub async fn run(config: Config, options: ServeOptions) -> anyhow::Result<()> {
+    files::allow(&config).context("too few open files")?;
     let config = Arc::new(config);
     let exporter = traces::start(&config.telemetry, &config.node_id).context("traces cannot be sent")?;
     let mut private = start_private(&config)?;

@@ -1,7 +1,7 @@
 //! The two HTTP servers: the API, and the management port that is for the operator's network alone.
 //!
 //! Bounds against slow and many clients: the request's head must arrive within [`HEAD_DEADLINE`] (its body: see
-//! [`super::body`]), idle connections close, and connections past [`MAX_CONNECTIONS`] a worker wait in the backlog.
+//! [`super::body`]), idle connections close, and connections past `server.max_connections` wait in the listen backlog.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,8 +23,6 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to close its side.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// Connections of one worker.
-const MAX_CONNECTIONS: usize = 10_000;
 /// Scrapers and probes are few.
 const MAX_MANAGEMENT_CONNECTIONS: usize = 100;
 
@@ -84,7 +82,7 @@ fn bind_api(shared: &Shared) -> Result<(Server, SocketAddr), BindError> {
     let address = SocketAddr::new(settings.bind, settings.port);
     let bound = server
         .workers(settings.workers)
-        .max_connections(MAX_CONNECTIONS)
+        .max_connections(settings.connections_of_worker())
         .client_request_timeout(HEAD_DEADLINE)
         .client_disconnect_timeout(GOODBYE)
         .keep_alive(KEEP_ALIVE)

@@ -35,6 +35,7 @@ pub fn config() -> Config {
             port: 0,
             management_port: 0,
             workers: 1,
+            max_connections: 16,
             base_path: "/api".into(),
             drain: Duration::from_secs(1),
         },

@@ -93,6 +93,7 @@ impl Check<'_> {
             port: self.within("server.port", raw.port, 0..=65_535),
             management_port: self.within("server.management_port", raw.management_port, 0..=65_535),
             workers: self.threads("server.workers", raw.workers, machine.cores / 2),
+            max_connections: self.within("server.max_connections", raw.max_connections, 16..=65_536),
             base_path,
             drain: self.seconds("server.drain_seconds", raw.drain_seconds, 1..=600),
         }

@@ -52,6 +52,8 @@ pub struct Server {
     pub management_port: u16,
     /// `server.workers`: threads that answer the API; already resolved, at least 1.
     pub workers: usize,
+    /// `server.max_connections`: of clients to the API at once.
+    pub max_connections: usize,
     /// `server.base_path`: a second place where the routes answer, `/…` without a slash at the end.
     pub base_path: String,
     /// `server.drain_seconds`: from SIGTERM to exit.
@@ -59,6 +61,11 @@ pub struct Server {
 }
 
 impl Server {
+    /// What of [`Self::max_connections`] one worker may take; they get the same, and none gets nothing.
+    pub fn connections_of_worker(&self) -> usize {
+        (self.max_connections / self.workers).max(1)
+    }
+
     /// What of [`Self::drain`] the work in flight may take; the rest is for what it rests on, such as a private Redis.
     pub fn drain_of_work(&self) -> Duration {
         self.drain * 4 / 5

@@ -35,6 +35,7 @@ sections! {
         port: i64,
         management_port: i64,
         workers: i64,
+        max_connections: i64,
         base_path: String,
         drain_seconds: i64,
     }

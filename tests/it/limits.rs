@@ -1,4 +1,4 @@
-//! Contract §3: the API's rate limits.
+//! Contract §3: the API's rate limits; and the limits that the system sets to a node.
 
 use serde_json::json;
 
@@ -35,6 +35,27 @@ async fn a_user_is_told_what_is_left_and_refused_past_it_and_publishing_is_apart
     let refused = statuses.iter().find(|answer| answer.status != 202).expect("more than three a second");
     refused.error(429);
     refused.number("retry-after");
+}
+
+#[tokio::test]
+async fn a_node_that_may_open_too_few_files_does_not_start_and_says_what_to_set() {
+    let said = TestNode::refused_when_limited(&[], "ulimit -n 512").await;
+    let settings = ["delivery.max_in_flight (4096)", "server.max_connections (8192)"];
+    for word in
+        settings.into_iter().chain(["16640 open files", "allows this process 512", "LimitNOFILE=16640"])
+    {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_raises_its_soft_limit_of_open_files_to_what_its_settings_need() {
+    let redis = TestRedis::start();
+    let node = TestNode::start_limited(&redis, "ulimit -Sn 512").await;
+    let limits = node.limits();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("the limit");
+    let soft = files.split_whitespace().nth(3).expect("four columns");
+    assert_eq!(soft, "16640", "{files}");
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ fn the_embedded_default_holds_the_documented_values() {
             port: 8080,
             management_port: 9464,
             workers: 2,
+            max_connections: 8192,
             base_path: "/api".into(),
             drain: Duration::from_secs(25),
         },
@@ -111,6 +112,15 @@ fn the_development_settings_fit() {
 }
 
 #[test]
+fn workers_share_the_connections_and_each_may_take_one() {
+    let server = checked(SECRET).expect("sound").server;
+    let of_worker = |workers, max_connections| {
+        Server { workers, max_connections, ..server.clone() }.connections_of_worker()
+    };
+    assert_eq!([of_worker(2, 8192), of_worker(3, 100), of_worker(256, 16)], [4096, 33, 1]);
+}
+
+#[test]
 fn a_value_out_of_range_is_named_with_what_is_allowed() {
     for (section, line, expected) in [
         ("node", "id = \"a b\"", "node.id (my.toml): is \"a b\"; expected 1 to 64 letters"),
@@ -122,6 +132,8 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
         ),
         ("server", "port = -1", "from 0 to 65535"),
         ("server", "workers = 257", "from 0 to 256"),
+        ("server", "max_connections = 15", "from 16 to 65536"),
+        ("server", "max_connections = 65537", "from 16 to 65536"),
         ("server", "base_path = \"api\"", "is \"api\"; expected a path such as /api"),
         ("server", "base_path = \"/api/\"", "none at the end"),
         ("server", "base_path = \"/\"", "a path such as /api"),

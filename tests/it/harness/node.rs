@@ -31,6 +31,8 @@ pub const NEVER_LEFT_ALONE: (&str, &str) = ("BREAKER__FAILURE_THRESHOLD", "10000
 pub struct TestNode {
     /// Its environment, the settings in it.
     settings: BTreeMap<String, String>,
+    /// What the shell sets before, such as `ulimit -n 512`.
+    limits: String,
     child: Child,
     api: Address,
     management: Address,
@@ -48,7 +50,12 @@ impl TestNode {
     /// As [`Self::start`] with further settings, such as `("API__MAX_EVENT_BYTES", "1024")`.
     pub async fn start_with(redis: &TestRedis, settings: &[(&str, &str)]) -> Self {
         let url = redis.url();
-        Self::launch(&[settings, &[("REDIS__URL", url.as_str())]].concat()).await
+        Self::launch(&[settings, &[("REDIS__URL", url.as_str())]].concat(), "").await
+    }
+
+    /// As [`Self::start`] with limits that the shell sets before, such as `ulimit -Sn 512`.
+    pub async fn start_limited(redis: &TestRedis, limits: &str) -> Self {
+        Self::launch(&[("REDIS__URL", redis.url().as_str())], limits).await
     }
 
     /// As [`Self::start_with`]; it trusts the certificate authorities in that file and no others.
@@ -56,28 +63,33 @@ impl TestNode {
         let url = redis.url();
         let settings = [settings, &[("REDIS__URL", url.as_str())]].concat();
         let authorities = authorities.to_str().expect("a plain path").to_owned();
-        Self::launch_in(&settings, &[("SSL_CERT_FILE".to_owned(), authorities)]).await
+        Self::launch_in(&settings, &[("SSL_CERT_FILE".to_owned(), authorities)], "").await
     }
 
     /// A node with a private Redis, ready.
     pub async fn start_with_private_redis() -> Self {
-        Self::launch(&[]).await
+        Self::launch(&[], "").await
     }
 
     /// A node on the Redis that the settings lead to, ready.
     pub async fn start_at(settings: &[(&str, String)]) -> Self {
         let settings: Vec<(&str, &str)> =
             settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        Self::launch(&settings).await
+        Self::launch(&settings, "").await
     }
 
     /// What a node says that must not start with these settings.
     pub async fn refused(settings: &[(&str, String)]) -> String {
+        Self::refused_when_limited(settings, "").await
+    }
+
+    /// As [`Self::refused`] with limits that the shell sets before, such as `ulimit -n 512`.
+    pub async fn refused_when_limited(settings: &[(&str, String)], limits: &str) -> String {
         let dir = TempDir::new();
         let common = [("AUTH__JWT_SECRET", SECRET), ("SERVER__PORT", "0"), ("SERVER__MANAGEMENT_PORT", "0")];
         let given = settings.iter().map(|(name, value)| (*name, value.as_str()));
         let variables = common.into_iter().chain(given);
-        let output = Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
+        let output = program(limits)
             .env_clear()
             .envs(variables.map(|(name, value)| (format!("WEBHOOKS_{name}"), value)))
             .current_dir(dir.path())
@@ -90,12 +102,12 @@ impl TestNode {
         said
     }
 
-    async fn launch(settings: &[(&str, &str)]) -> Self {
-        Self::launch_in(settings, &[]).await
+    async fn launch(settings: &[(&str, &str)], limits: &str) -> Self {
+        Self::launch_in(settings, &[], limits).await
     }
 
     /// With variables of its environment that are no settings.
-    async fn launch_in(settings: &[(&str, &str)], environment: &[(String, String)]) -> Self {
+    async fn launch_in(settings: &[(&str, &str)], environment: &[(String, String)], limits: &str) -> Self {
         let dir = TempDir::new();
         let data = dir.path().join("data");
         let common = [
@@ -113,9 +125,10 @@ impl TestNode {
             .map(|(name, value)| (format!("WEBHOOKS_{name}"), (*value).to_owned()))
             .chain(environment.iter().cloned())
             .collect();
-        let child = spawn(&settings, dir.path());
+        let child = spawn(&settings, limits, dir.path());
         let (api, management, log, log_stalls) = Default::default();
-        let mut node = Self { settings, child, api, management, log, log_stalls, dir };
+        let limits = limits.to_owned();
+        let mut node = Self { settings, limits, child, api, management, log, log_stalls, dir };
         node.await_ready().await;
         node
     }
@@ -217,8 +230,14 @@ impl TestNode {
 
     /// Starts it again after its end, with the settings that it had, and waits until it is ready.
     pub async fn start_again(&mut self) {
-        self.child = spawn(&self.settings, self.dir.path());
+        self.child = spawn(&self.settings, &self.limits, self.dir.path());
         self.await_ready().await;
+    }
+
+    /// What the system allows it, as `/proc` shows it.
+    pub fn limits(&self) -> String {
+        let pid = self.child.id().expect("it runs");
+        std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("it runs")
     }
 
     /// The private Redis that it runs now.
@@ -265,8 +284,19 @@ impl Drop for TestNode {
     }
 }
 
-fn spawn(settings: &BTreeMap<String, String>, dir: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
+/// The binary, run by a shell that sets limits if there are any.
+fn program(limits: &str) -> Command {
+    const BINARY: &str = env!("CARGO_BIN_EXE_salesos-webhooks");
+    if limits.is_empty() {
+        return Command::new(BINARY);
+    }
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("{limits} && exec \"$0\" \"$@\"")).arg(BINARY);
+    shell
+}
+
+fn spawn(settings: &BTreeMap<String, String>, limits: &str, dir: &Path) -> Child {
+    program(limits)
         .arg("serve")
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
