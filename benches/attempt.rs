@@ -16,6 +16,7 @@ use salesos_webhooks::config::Delivery;
 use salesos_webhooks::delivery::{Sender, Sockets};
 use salesos_webhooks::domain::webhook::Settings;
 use salesos_webhooks::domain::{EventBody, EventId};
+use salesos_webhooks::policy::shares::Key;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -71,8 +72,11 @@ async fn round(address: SocketAddr, arguments: &Arguments) -> f64 {
             // A task each, as in a node.
             tokio::task::spawn_local(async move {
                 for _ in 0..count {
-                    let result =
-                        sender.turn().await.attempt(&endpoint, &id, &event, 1, clock::now(), None).await;
+                    let result = sender
+                        .turn(Key(1))
+                        .await
+                        .attempt(&endpoint, &id, &event, 1, clock::now(), None)
+                        .await;
                     assert!(result.success(), "{result:?}");
                 }
                 count

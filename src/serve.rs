@@ -33,6 +33,7 @@ use crate::delivery::pool::Pool;
 use crate::domain::Partition;
 use crate::policy::partition::Layout;
 use crate::policy::placement::Placement;
+use crate::policy::shares::Rule;
 use crate::store::connection::Address;
 use crate::store::private::Private;
 use crate::store::{Keys, Redis, preflight};
@@ -175,7 +176,7 @@ fn start_arbiters(
 ) -> anyhow::Result<FuturesUnordered<Arbiter>> {
     let Shared { config, layout, listeners, sockets, .. } = shared;
     let threads = config.cluster.threads;
-    let permits = Arc::new(Pool::new(config.delivery.max_in_flight));
+    let permits = Arc::new(Pool::new(config.delivery.max_in_flight, Rule::Quarter));
     let ended = FuturesUnordered::new();
     for thread in 0..threads {
         let of_thread = |partition: &u16| usize::from(*partition) % threads == thread;

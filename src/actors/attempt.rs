@@ -107,7 +107,7 @@ async fn make(attempt: &Attempt) -> End {
             Err(end) => return end,
         },
     };
-    let turn = local.sender.turn().await;
+    let turn = local.sender.turn(attempt.tenant).await;
     // What has changed while it waited holds for this attempt.
     let Current { webhook, endpoint } = attempt.current.borrow().clone();
     if !webhook.is_active || !attempt.tenure.is_valid() {

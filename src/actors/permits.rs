@@ -67,13 +67,14 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::policy::shares::Rule;
 
     const A: Key = Key(1);
     const B: Key = Key(2);
 
     #[tokio::test]
     async fn who_waits_is_known_until_it_has_a_permit_or_gives_up() {
-        let permits = Permits::new(Arc::new(Pool::new(1)));
+        let permits = Permits::new(Arc::new(Pool::new(1, Rule::Quarter)));
         let first = permits.acquire(A).await;
         assert_eq!(permits.oldest_wait(), None);
         let mut second = Box::pin(permits.acquire(A));
@@ -90,7 +91,7 @@ mod tests {
 
     #[tokio::test]
     async fn arbiters_share_the_permits_and_one_tenant_leaves_some_to_the_others() {
-        let of_node = Arc::new(Pool::new(8));
+        let of_node = Arc::new(Pool::new(8, Rule::Quarter));
         let [here, there] = [(); 2].map(|()| Permits::new(of_node.clone()));
         let mut held = Vec::new();
         for permits in [&here, &there, &here, &there, &here, &there] {

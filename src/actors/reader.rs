@@ -469,12 +469,13 @@ async fn hand_out(local: &Local, feeds: &Feeds, found: impl Iterator<Item = Hand
     }
 }
 
-/// Waits until all attempts that were to begin have begun. Their turns are given in the order of asking.
+/// Waits until as many attempts have begun as were to begin since the last time. What was queued before, such as the attempts
+/// of a thousand endpoints that hang and have all run out of time at once, holds up nobody who has not been read yet.
 async fn attempts_begun(local: &Local, until: Instant) {
     // The webhooks' actors have their messages and have made tasks of them, which ask for their turns now.
     tokio::task::yield_now().await;
     // Behind a backlog of others it is not waited for long: what was read may be for webhooks that attempt nothing.
-    let _ = tokio::time::timeout_at(until.into(), local.sender.turn()).await;
+    let _ = tokio::time::timeout_at(until.into(), local.sender.keep_pace()).await;
 }
 
 async fn hand_over(feeds: &Feeds, Handed { feed, entries, last_number }: Handed) {

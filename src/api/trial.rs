@@ -18,6 +18,7 @@ use super::{App, Error};
 use crate::clock;
 use crate::domain::{AttemptResult, AttemptRow, EventBody, EventId, Millis, Webhook};
 use crate::policy::json;
+use crate::policy::shares::Key;
 use crate::store;
 use crate::store::attempts::encode;
 use crate::store::trial::{Ended, Trial};
@@ -113,7 +114,8 @@ async fn attempt(app: &App, webhook: &Webhook, sample: Sample) -> Result<Report,
     let (of, span) = (AttemptOf { webhook, event: id, number: 1 }, Open::below(body.trace));
     let trace = span.as_ref().map(Open::context);
     let endpoint = app.sender.endpoint(&webhook.settings);
-    let result = app.sender.turn().await.attempt(&endpoint, id, body, 1, clock::now(), trace).await;
+    let turn = app.sender.turn(Key::of(tenant)).await;
+    let result = turn.attempt(&endpoint, id, body, 1, clock::now(), trace).await;
     facts::tested(&of, &result, span);
     let ended = Ended {
         event: id,

@@ -3,12 +3,12 @@
 //! For correctness: who is dropped while it waits leaves the queue, and gives back a place that it was just given. A place
 //! is free again when its value is dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::policy::shares::{Asked as Answer, Key, Shares, Ticket};
+use crate::policy::shares::{Asked as Answer, Key, Rule, Shares, Ticket};
 
 /// The places. Shared behind an `Arc`.
 #[derive(Debug)]
@@ -19,6 +19,13 @@ struct State {
     shares: Shares,
     /// Who is to be told. One for each ticket that waits.
     waiters: HashMap<Ticket, oneshot::Sender<()>>,
+    /// How many have ever joined the queue, how many of them had at the last call of [`Pool::keep_pace`], and how many have
+    /// left it: with a place or without.
+    joined: u64,
+    joined_before: u64,
+    left: u64,
+    /// Who waits until so many have left; in the order of that.
+    paced: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
 /// What came of asking.
@@ -32,8 +39,10 @@ pub enum Asked<'a> {
 
 impl Pool {
     /// With so many places.
-    pub fn new(capacity: usize) -> Self {
-        Self(Mutex::new(State { shares: Shares::new(capacity), waiters: HashMap::new() }))
+    pub fn new(capacity: usize, rule: Rule) -> Self {
+        let (waiters, paced, joined, joined_before, left) = Default::default();
+        let shares = Shares::new(capacity, rule);
+        Self(Mutex::new(State { shares, waiters, joined, joined_before, left, paced }))
     }
 
     /// Asks for a place. Allocates nothing when there is one.
@@ -44,6 +53,7 @@ impl Pool {
             Answer::Waits(ticket) => {
                 let (sender, told) = oneshot::channel();
                 state.waiters.insert(ticket, sender);
+                state.joined += 1;
                 Asked::Waits(Waiter { pool: self, tenant, ticket, told, is_served: false })
             }
         }
@@ -57,24 +67,57 @@ impl Pool {
         }
     }
 
+    /// Waits until as many have left the queue as have joined it since the last call: who brings work is thus held to the
+    /// pace at which it begins, and not to what others had queued before. Cancel safe.
+    pub async fn keep_pace(&self) {
+        let told = {
+            let mut state = self.state();
+            let joined = state.joined - state.joined_before;
+            state.joined_before = state.joined;
+            // No more can leave than wait.
+            let target = state.left + joined.min(state.joined - state.left);
+            if target == state.left {
+                return;
+            }
+            // Those that were dropped wait for nothing.
+            state.paced.retain(|(_, paced)| !paced.is_closed());
+            let target = state.paced.back().map_or(target, |(before, _)| target.max(*before));
+            let (sender, told) = oneshot::channel();
+            state.paced.push_back((target, sender));
+            told
+        };
+        // The pool keeps it until it is told.
+        let _ = told.await;
+    }
+
     /// Makes a change, and hands out what it sets free.
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut served = Vec::new();
+        let mut all = Vec::new();
         {
             let mut state = self.state();
             change(&mut state);
-            while let Some((_, ticket)) = state.shares.next() {
-                served.extend(state.waiters.remove(&ticket));
-            }
+            all.extend(std::iter::from_fn(|| state.next_told()));
         }
-        for waiter in served {
+        for told in all {
             // Who has just stopped waiting gives the place back.
-            let _ = waiter.send(());
+            let _ = told.send(());
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The next one that is to be told: of its place, or that enough have left the queue.
+    fn next_told(&mut self) -> Option<oneshot::Sender<()>> {
+        if let Some((_, ticket)) = self.shares.next() {
+            self.left += 1;
+            return self.waiters.remove(&ticket);
+        }
+        let is_reached = self.paced.front().is_some_and(|(target, _)| *target <= self.left);
+        if is_reached { self.paced.pop_front().map(|(_, paced)| paced) } else { None }
     }
 }
 
@@ -118,7 +161,9 @@ impl Drop for Waiter<'_> {
         }
         self.pool.change(|state| {
             state.waiters.remove(&self.ticket);
-            if !state.shares.cancel(self.tenant, self.ticket) {
+            if state.shares.cancel(self.tenant, self.ticket) {
+                state.left += 1;
+            } else {
                 state.shares.release(self.tenant);
             }
         });
@@ -143,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_who_waits_gets_the_place_that_is_given_back() {
-        let pool = Pool::new(1);
+        let pool = Pool::new(1, Rule::Quarter);
         let first = pool.acquire(A).await;
         let mut second = Box::pin(pool.acquire(B));
         assert!((&mut second).now_or_never().is_none());
@@ -157,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_is_not_lost_with_one_who_stops_waiting_before_or_after_it_was_granted() {
-        let pool = Pool::new(1);
+        let pool = Pool::new(1, Rule::Quarter);
         let held = pool.acquire(A).await;
         let mut waiting: Vec<_> = [A, B, B].map(|tenant| Box::pin(pool.acquire(tenant))).into();
         waiting.iter_mut().for_each(|waiter| assert!(waiter.now_or_never().is_none()));
@@ -172,10 +217,31 @@ mod tests {
         assert!(matches!(pool.ask(A), Asked::Granted(_)));
     }
 
+    #[tokio::test]
+    async fn who_brings_work_waits_until_as_much_has_begun_and_not_for_what_was_queued_before() {
+        let pool = Pool::new(1, Rule::Threshold);
+        assert!(pool.keep_pace().now_or_never().is_some(), "nobody waits");
+        let held = pool.acquire(A).await;
+        let mut waiting: Vec<_> = (0..9).map(|_| Box::pin(pool.acquire(A))).collect();
+        waiting.iter_mut().for_each(|waiting| assert!(waiting.now_or_never().is_none()));
+        assert!(pool.keep_pace().now_or_never().is_none(), "nine have come; given up at once");
+        assert!(pool.keep_pace().now_or_never().is_some(), "nobody has come since");
+        let mut brought: Vec<_> = (0..2).map(|_| Box::pin(pool.acquire(B))).collect();
+        brought.iter_mut().for_each(|brought| assert!(brought.now_or_never().is_none()));
+        let mut paced = Box::pin(pool.keep_pace());
+        assert!((&mut paced).now_or_never().is_none());
+        drop(waiting.pop());
+        assert!((&mut paced).now_or_never().is_none(), "one of two has left the queue");
+        drop(held);
+        assert!(paced.now_or_never().is_some());
+        drop((waiting, brought));
+        assert!(pool.state().paced.is_empty() && pool.state().shares.is_idle());
+    }
+
     #[test]
     fn threads_that_come_and_go_never_hold_more_than_there_is_and_leave_nothing_behind() {
         const PLACES: usize = 5;
-        let (pool, held) = (Arc::new(Pool::new(PLACES)), Arc::new(AtomicUsize::new(0)));
+        let (pool, held) = (Arc::new(Pool::new(PLACES, Rule::Threshold)), Arc::new(AtomicUsize::new(0)));
         let threads = (0..4_u64).map(|thread| {
             let (pool, held) = (pool.clone(), held.clone());
             std::thread::spawn(move || {

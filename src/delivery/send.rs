@@ -19,7 +19,6 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 use url::Url;
 
@@ -27,6 +26,7 @@ use super::classify::{self, Answer, Trouble};
 use super::client::{self, Client, Outgoing};
 use super::dial::Sockets;
 use super::endpoint::Endpoint;
+use super::pool::{Place, Pool};
 use super::proxy::{self, Proxy};
 use super::resolver::{Refusal, Resolver};
 use super::stream::Leash;
@@ -35,6 +35,7 @@ use crate::config::Delivery;
 use crate::domain::webhook::Settings;
 use crate::domain::{AttemptResult, EventBody, EventId, Millis, TraceContext};
 use crate::policy::address::{self, Guard};
+use crate::policy::shares::{Key, Rule};
 
 /// No client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +47,14 @@ pub enum Error {
     Client(#[source] rustls::Error),
 }
 
-/// Attempts of one thread that may be in their first moments at once. Endpoints that answer at once are thus served over
+/// Attempts of one tenant on one thread that may be in their first moments at once. Endpoints that answer at once are thus served over
 /// few connections, one attempt after another: with 64 at once an attempt cost 16 us of CPU, with 500 it cost 21 and with 1,600
 /// it cost 31 (`benches/attempt -- --in-flight`), for what one attempt has brought into the caches the next one finds there.
 const AT_ONCE: usize = 64;
+
+/// Those of all tenants together: of so many one tenant alone gets [`AT_ONCE`], so that another one's attempts begin at
+/// once however many of it want to.
+const TURNS: usize = AT_ONCE + AT_ONCE / 3;
 
 /// What counts as the first moments of an attempt. Endpoints that take longer hold others up only where more attempts begin on a
 /// thread than 64 in that time, some 10,000 a second.
@@ -59,7 +64,7 @@ const FIRST_MOMENTS: Duration = Duration::from_millis(5);
 #[derive(Clone, Debug)]
 pub struct Sender {
     client: Client,
-    turns: Arc<Semaphore>,
+    turns: Arc<Pool>,
     resolver: Resolver,
     proxy: Option<Arc<Proxy>>,
     guard: Guard,
@@ -85,7 +90,7 @@ impl Sender {
         );
         Ok(Self {
             client: client.map_err(Error::Client)?,
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            turns: Arc::new(Pool::new(TURNS, Rule::Threshold)),
             resolver,
             proxy,
             guard,
@@ -99,10 +104,15 @@ impl Sender {
         Endpoint::new(settings, self.require_https, &self.guard, self.proxy.as_deref())
     }
 
-    /// Waits until an attempt may begin, so that few are in their first moments at once. Cancel safe.
-    pub async fn turn(&self) -> Turn<'_> {
-        // Nobody closes it.
-        Turn { sender: self, permit: self.turns.acquire().await.ok() }
+    /// Waits until an attempt of `tenant` may begin, so that few are in their first moments at once. Cancel safe.
+    pub async fn turn(&self, tenant: Key) -> Turn<'_> {
+        Turn { sender: self, place: self.turns.acquire(tenant).await }
+    }
+
+    /// Waits until as many attempts have begun, or were given up, as have come to wait for their turn since the last call.
+    /// Cancel safe.
+    pub async fn keep_pace(&self) {
+        self.turns.keep_pace().await;
     }
 
     /// Asks where a webhook's URL leads, before it is saved. Takes at most [`super::resolver::LOOKUP_TIMEOUT`].
@@ -149,7 +159,7 @@ impl Sender {
 #[derive(Debug)]
 pub struct Turn<'a> {
     sender: &'a Sender,
-    permit: Option<SemaphorePermit<'a>>,
+    place: Place<'a>,
 }
 
 impl Turn<'_> {
@@ -188,7 +198,7 @@ impl Turn<'_> {
         if let Ok(ended) = timeout_at(first.into(), &mut exchange).await {
             return ended;
         }
-        drop(self.permit);
+        drop(self.place);
         timeout_at((started + limit).into(), exchange).await.unwrap_or(Err(Trouble::TimedOut(limit)))
     }
 }

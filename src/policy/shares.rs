@@ -1,9 +1,11 @@
-//! Who gets one of the places that tenants share: the attempts that a node makes at once.
+//! Who gets one of the places that tenants share: the attempts that a node makes at once, and of these the ones that a
+//! thread has just begun.
 //!
 //! The rule is a dynamic threshold (A. K. Choudhury, E. L. Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet
 //! Switches", IEEE/ACM Transactions on Networking 6(2), 1998): a tenant may hold [`FACTOR`] times as many places as are
 //! free. One that is alone thus stops at three quarters, and whoever comes next finds room at once, without waiting for what
-//! hangs to end. While somebody else waits, a tenant gets no more than a quarter: what the others leave stays free then.
+//! hangs to end. Under [`Rule::Quarter`] a tenant besides gets no more than that while somebody else waits: what the others
+//! leave stays free then.
 //!
 //! What is freed goes to the waiting tenant that holds least, and among equals to the one that was last served, or began to
 //! wait, longest ago; within a tenant first come, first served.
@@ -47,9 +49,19 @@ pub enum Asked {
     Waits(Ticket),
 }
 
+/// What a tenant gets while others wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// As much as when it is alone: for places that are held for a moment.
+    Threshold,
+    /// A quarter of the places at most: for those that may be held for long.
+    Quarter,
+}
+
 /// The places, who holds how many, and who waits. Pure.
 #[derive(Debug)]
 pub struct Shares {
+    rule: Rule,
     capacity: usize,
     free: usize,
     tenants: HashMap<Key, Share>,
@@ -85,10 +97,10 @@ impl Share {
 
 impl Shares {
     /// That many places, all free; at least one.
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize, rule: Rule) -> Self {
         let capacity = capacity.max(1);
         let (tenants, waiting) = Default::default();
-        Self { capacity, free: capacity, tenants, waiting, last: 0 }
+        Self { rule, capacity, free: capacity, tenants, waiting, last: 0 }
     }
 
     /// Somebody of `tenant` wants a place.
@@ -154,10 +166,12 @@ impl Shares {
 
     /// The rule, for a tenant that holds `held`.
     fn allows(&self, held: usize, others_wait: bool) -> bool {
-        // Of two or three places the factor alone would leave a lone tenant all.
-        let alone = (self.capacity - 1).max(1);
-        let most = if others_wait { (self.capacity / 4).max(1) } else { alone };
-        held < most && held < FACTOR * self.free
+        let most = match self.rule {
+            Rule::Quarter if others_wait => self.capacity / 4,
+            // Of two or three places the factor alone would leave a lone tenant all.
+            _ => self.capacity - 1,
+        };
+        held < most.max(1) && held < FACTOR * self.free
     }
 
     fn number(&mut self) -> u64 {

@@ -12,6 +12,7 @@ use crate::delivery::{Sender, Sockets};
 use crate::domain::EventId;
 use crate::domain::WebhookId;
 use crate::policy::partition::Layout;
+use crate::policy::shares::Rule;
 use crate::store::Keys;
 use crate::store::testing::TestRedis;
 
@@ -25,7 +26,7 @@ fn local(server: &TestRedis) -> Local {
         keys: Keys::new("sw:"),
         layout: Layout { partitions: 64, webhooks_per_shard: 4, shards_per_tenant: 16 },
         sender: Sender::new(&config.delivery, &Sockets::new(1)).unwrap(),
-        permits: Permits::new(Arc::new(Pool::new(1))),
+        permits: Permits::new(Arc::new(Pool::new(1, Rule::Quarter))),
         scarcity: Arc::default(),
         bodies: BodyMeter::new(0),
         config,

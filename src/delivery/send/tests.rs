@@ -53,6 +53,8 @@ pub(crate) fn event() -> EventBody {
 
 const AT: Millis = Millis(1_768_473_000_123);
 const CAPTURE: usize = 4096;
+const MINE: Key = Key(1);
+const OTHER: Key = Key(2);
 
 fn config(networks: &[&str]) -> Delivery {
     Delivery {
@@ -78,7 +80,7 @@ pub(in crate::delivery) fn sender() -> Sender {
 
 pub(in crate::delivery) async fn attempt(sender: &Sender, settings: &Settings) -> AttemptResult {
     sender
-        .turn()
+        .turn(MINE)
         .await
         .attempt(&sender.endpoint(settings), &"evt_1".parse().expect("an id"), &event(), 1, AT, None)
         .await
@@ -196,7 +198,7 @@ async fn every_attempt_sends_the_same_bytes_over_a_kept_connection() {
     let endpoint = sender.endpoint(&settings(&url));
     let mut bodies = Vec::new();
     for number in 1..=3 {
-        sender.turn().await.attempt(&endpoint, &id, &event(), number, AT, None).await;
+        sender.turn(MINE).await.attempt(&endpoint, &id, &event(), number, AT, None).await;
         let request = received.recv().await.expect("a request");
         assert!(request.contains(&format!("x-webhook-attempt: {number}\r\n")), "{request}");
         bodies.push(request.split_once("\r\n\r\n").expect("a body").1.to_owned());
@@ -462,20 +464,21 @@ async fn the_turn_of_an_attempt_is_over_with_it_or_with_its_first_moments() {
     let (sender, id, event) = (sender(), "evt_1".parse().expect("an id"), event());
     let mut others = Vec::new();
     for _ in 1..AT_ONCE {
-        others.push(sender.turn().await);
+        others.push(sender.turn(MINE).await);
     }
-    let last = sender.turn().await;
-    assert!(sender.turn().now_or_never().is_none(), "no turn is left");
+    let last = sender.turn(MINE).await;
+    assert!(sender.turn(MINE).now_or_never().is_none(), "no turn is left");
+    assert!(sender.turn(OTHER).now_or_never().is_some(), "but to another tenant");
     drop(last);
     let settings = settings(&format!("http://{hanging}/"));
     let endpoint = sender.endpoint(&settings);
-    let hangs = sender.turn().await.attempt(&endpoint, &id, &event, 1, AT, None);
+    let hangs = sender.turn(MINE).await.attempt(&endpoint, &id, &event, 1, AT, None);
     tokio::select! {
         biased;
         result = hangs => panic!("nobody answered it: {result:?}"),
-        _next = sender.turn() => {}
+        _next = sender.turn(MINE) => {}
     }
     // It was dropped, and so are these.
     drop(others);
-    assert!(sender.turn().now_or_never().is_some());
+    assert!(sender.turn(MINE).now_or_never().is_some());
 }

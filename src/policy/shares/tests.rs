@@ -30,24 +30,24 @@ fn release(shares: &mut Shares, tenant: Key) -> Vec<Key> {
 #[test]
 fn a_lone_tenant_stops_at_three_quarters_and_leaves_room_as_soon_as_there_is_more_than_one_place() {
     for (capacity, most) in [(1, 1), (2, 1), (3, 2), (4, 3), (5, 4), (8, 6), (16, 12), (4096, 3072)] {
-        let mut shares = Shares::new(capacity);
+        let mut shares = Shares::new(capacity, Rule::Quarter);
         assert_eq!(fill(&mut shares, A), most, "of {capacity}");
         let next = fill(&mut shares, B);
         assert_eq!(next > 0, capacity > 1, "of {capacity} another one gets {next}");
     }
-    assert_eq!(fill(&mut Shares::new(0), A), 1, "there is always one");
+    assert_eq!(fill(&mut Shares::new(0, Rule::Quarter), A), 1, "there is always one");
 }
 
 #[test]
 fn whoever_comes_next_finds_room_until_there_are_many() {
-    let mut shares = Shares::new(4096);
+    let mut shares = Shares::new(4096, Rule::Quarter);
     let got: Vec<usize> = (0..8).map(|tenant| fill(&mut shares, Key(tenant))).collect();
     assert_eq!(got, [3072, 768, 192, 48, 12, 3, 1, 0]);
 }
 
 #[test]
 fn while_another_waits_a_quarter_is_the_most() {
-    let mut shares = Shares::new(8);
+    let mut shares = Shares::new(8, Rule::Quarter);
     assert_eq!((fill(&mut shares, A), fill(&mut shares, B)), (6, 2));
     // Both go on waiting, and B holds its quarter already.
     wait(&mut shares, A);
@@ -61,8 +61,25 @@ fn while_another_waits_a_quarter_is_the_most() {
 }
 
 #[test]
+fn by_the_threshold_alone_those_that_wait_share_what_there_is_but_for_a_little() {
+    let mut shares = Shares::new(85, Rule::Threshold);
+    assert_eq!((fill(&mut shares, A), fill(&mut shares, B)), (64, 16));
+    for _ in 0..200 {
+        wait(&mut shares, A);
+        wait(&mut shares, B);
+    }
+    for _ in 0..200 {
+        let holder = if shares.tenants[&A].held >= shares.tenants[&B].held { A } else { B };
+        release(&mut shares, holder);
+    }
+    let held = [A, B].map(|tenant| shares.tenants[&tenant].held);
+    assert!(held == [36, 37] || held == [37, 36], "{held:?}");
+    assert_eq!(shares.ask(C), Asked::Granted);
+}
+
+#[test]
 fn what_waits_no_longer_binds_nobody() {
-    let mut shares = Shares::new(8);
+    let mut shares = Shares::new(8, Rule::Quarter);
     fill(&mut shares, A);
     assert_eq!(shares.ask(B), Asked::Granted);
     assert_eq!(shares.ask(B), Asked::Granted);
@@ -76,7 +93,7 @@ fn what_waits_no_longer_binds_nobody() {
 
 #[test]
 fn those_that_hold_as_much_are_served_in_turns_however_long_the_queue_of_one() {
-    let mut shares = Shares::new(1);
+    let mut shares = Shares::new(1, Rule::Quarter);
     assert_eq!(fill(&mut shares, C), 1);
     for tenant in [A, A, A, B, B] {
         wait(&mut shares, tenant);
@@ -99,8 +116,9 @@ fn tenants_have_keys_of_their_own() {
 }
 
 /// The same in plain words: lists, and no order of them that must be kept up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Model {
+    rule: Rule,
     capacity: usize,
     held: BTreeMap<Key, usize>,
     waiting: BTreeMap<Key, VecDeque<Ticket>>,
@@ -126,7 +144,7 @@ impl Model {
     fn may_have(&self, tenant: Key) -> bool {
         let (held, free) = (self.held(tenant), self.capacity - self.total());
         let others_wait = self.waiting().iter().any(|other| *other != tenant);
-        let within = !others_wait || held < 1.max(self.capacity / 4);
+        let within = self.rule == Rule::Threshold || !others_wait || held < 1.max(self.capacity / 4);
         let leaves_room = self.capacity == 1 || held < self.capacity - 1;
         held < 3 * free && within && leaves_room
     }
@@ -164,10 +182,11 @@ proptest! {
     #[test]
     fn whatever_happens_the_rule_holds_and_nobody_is_forgotten(
         capacity in prop_oneof![1..=5_usize, 6..=40_usize],
+        rule in prop_oneof![Just(Rule::Threshold), Just(Rule::Quarter)],
         steps in prop::collection::vec((0..8_u8, 0..6_u64, any::<prop::sample::Index>()), 1..300),
     ) {
-        let mut shares = Shares::new(capacity);
-        let mut model = Model { capacity, ..Model::default() };
+        let mut shares = Shares::new(capacity, rule);
+        let mut model = Model { rule, capacity, held: BTreeMap::new(), waiting: BTreeMap::new() };
         let (mut asked, mut granted, mut cancelled) = (0, 0, 0);
         for (kind, tenant, any) in steps {
             let tenant = Key(tenant);
