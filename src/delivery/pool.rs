@@ -112,7 +112,7 @@ impl Pool {
 impl State {
     /// The next one that is to be told: of its place, or that enough have left the queue.
     fn next_told(&mut self) -> Option<oneshot::Sender<()>> {
-        if let Some((_, ticket)) = self.shares.next() {
+        if let Some((_, ticket)) = self.shares.grant() {
             self.left += 1;
             return self.waiters.remove(&ticket);
         }

@@ -142,7 +142,7 @@ impl Shares {
 
     /// Gives a place to one who waits, if the rule allows any of them one; to be asked after every change until it says
     /// `None`.
-    pub fn next(&mut self) -> Option<(Key, Ticket)> {
+    pub fn grant(&mut self) -> Option<(Key, Ticket)> {
         // Whom the rule allows a place, it allows all that hold no more: if not the first, then nobody.
         let Rank { held, tenant, .. } = *self.waiting.first()?;
         if !self.allows(held, self.waiting.len() > 1) {

@@ -8,8 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// Connections to Redis, the management port, lookups of names, files of the data, of certificates and of the runtime.
-const REST: u64 = 256;
+/// Sockets of lookups while name servers do not answer (256 at once, two questions to two servers each, sent twice), and
+/// connections to Redis, the management port, files of the data, of certificates and of the runtime.
+const REST: u64 = 2048 + 256;
 /// Sockets of one attempt: its connection, and one that is kept for the next.
 const PER_ATTEMPT: u64 = 2;
 
@@ -86,15 +87,15 @@ mod tests {
     #[test]
     fn the_soft_limit_is_raised_as_far_as_is_needed_and_a_hard_one_that_is_too_low_is_refused() {
         let demand = Demand { max_in_flight: 4096, max_connections: 8192 };
-        assert_eq!(demand.files(), 16_640);
+        assert_eq!(demand.files(), 18_688);
         for (current, maximum, expected) in [
-            (Some(1024), Some(1_048_576), Some(Some(16_640))),
-            (Some(1024), Some(16_640), Some(Some(16_640))),
-            (Some(1024), None, Some(Some(16_640))),
-            (Some(16_640), Some(16_640), Some(None)),
+            (Some(1024), Some(1_048_576), Some(Some(18_688))),
+            (Some(1024), Some(18_688), Some(Some(18_688))),
+            (Some(1024), None, Some(Some(18_688))),
+            (Some(18_688), Some(18_688), Some(None)),
             (Some(1_000_000), Some(1_048_576), Some(None)),
             (None, None, Some(None)),
-            (Some(1024), Some(16_639), None),
+            (Some(1024), Some(18_687), None),
         ] {
             let soft = demand.soft_limit(Rlimit { current, maximum });
             assert_eq!(soft.ok(), expected, "{current:?} of {maximum:?}");
@@ -108,8 +109,8 @@ mod tests {
         let said = demand.soft_limit(limits).expect_err("400 are too few").to_string();
         assert_eq!(
             said,
-            "2 x delivery.max_in_flight (100) + server.max_connections (50) + 256 are 506 open files, and the system \
-             allows this process 400 (ulimit -Hn): raise that (systemd: LimitNOFILE=506, docker: --ulimit nofile=506), \
+            "2 x delivery.max_in_flight (100) + server.max_connections (50) + 2304 are 2554 open files, and the system \
+             allows this process 400 (ulimit -Hn): raise that (systemd: LimitNOFILE=2554, docker: --ulimit nofile=2554), \
              or lower the settings"
         );
     }

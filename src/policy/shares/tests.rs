@@ -24,7 +24,7 @@ fn wait(shares: &mut Shares, tenant: Key) -> Ticket {
 
 fn release(shares: &mut Shares, tenant: Key) -> Vec<Key> {
     shares.release(tenant);
-    std::iter::from_fn(|| shares.next()).map(|(tenant, _)| tenant).collect()
+    std::iter::from_fn(|| shares.grant()).map(|(tenant, _)| tenant).collect()
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn what_waits_no_longer_binds_nobody() {
     assert_eq!(release(&mut shares, A), []);
     assert!(shares.cancel(B, waits));
     assert!(!shares.cancel(B, waits), "once");
-    assert_eq!(shares.next().map(|(tenant, _)| tenant), None, "five, with one free and three for each");
+    assert_eq!(shares.grant().map(|(tenant, _)| tenant), None, "five, with one free and three for each");
     assert_eq!(release(&mut shares, B), [A]);
 }
 
@@ -174,7 +174,7 @@ impl Model {
 }
 
 fn hand_out(shares: &mut Shares, model: &mut Model) -> usize {
-    let granted = std::iter::from_fn(|| shares.next());
+    let granted = std::iter::from_fn(|| shares.grant());
     granted.map(|(tenant, ticket)| model.granted(tenant, ticket)).count()
 }
 
