@@ -35,11 +35,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// that a node may have in flight. Common servers send at most 8 to 16 KiB, and none may send more than hyper's 100 headers.
 const MAX_HEAD: usize = 64 << 10;
 
-/// The longest answer of which `captured` bytes are kept: its head, interim heads as long as that, and so many bytes for each
-/// one that is kept, which is what chunks of one byte take.
+/// The longest answer of which `captured` bytes are kept: its heads, and so many bytes for each one that is kept, which is
+/// more than chunks of one byte take.
 fn longest_answer(captured: usize) -> usize {
     const BYTES_EACH: usize = 8;
-    2 * MAX_HEAD + BYTES_EACH * captured
+    MAX_HEAD + BYTES_EACH * captured
 }
 
 /// What is sent: the body is there as a whole.

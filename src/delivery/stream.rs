@@ -14,7 +14,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 use hyper::body::Body as _;
@@ -26,6 +26,10 @@ use super::client::Outgoing;
 
 /// Bodies up to that many bytes are not watched, which costs something: the kernel has room for them.
 const TAKEN_AT_ONCE: u64 = 8 << 10;
+
+/// How much is read before the other tasks of the thread have a turn, give or take one read: what is there already is
+/// parsed in one go, which takes milliseconds where it consists of interim answers.
+const IN_A_ROW: usize = 16 << 10;
 
 /// More came than an answer may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,12 +91,14 @@ pub struct Metered {
     most: usize,
     /// What came since the last request began.
     read: usize,
+    /// What came since others had their turn.
+    in_a_row: usize,
 }
 
 impl Metered {
     /// At most that many bytes an answer, and what one read finds beyond.
     pub fn new(tcp: TcpStream, most: usize) -> Self {
-        Self { tcp, line: Line::default(), most, read: 0 }
+        Self { tcp, line: Line::default(), most, read: 0, in_a_row: 0 }
     }
 
     /// Something is to be written: of the next request, if all of the last one has been.
@@ -115,10 +121,20 @@ impl AsyncRead for Metered {
         if this.read > this.most {
             return Poll::Ready(Err(io::Error::other(TooLong)));
         }
+        if this.in_a_row >= IN_A_ROW {
+            this.in_a_row = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.tcp).poll_read(cx, buf))?;
-        this.read = this.read.saturating_add(buf.filled().len() - before);
-        Poll::Ready(Ok(()))
+        let Poll::Ready(read) = Pin::new(&mut this.tcp).poll_read(cx, buf) else {
+            this.in_a_row = 0;
+            return Poll::Pending;
+        };
+        let count = buf.filled().len() - before;
+        this.read = this.read.saturating_add(count);
+        this.in_a_row = this.in_a_row.saturating_add(count);
+        Poll::Ready(read)
     }
 }
 
