@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use api::{Api, Arrivals, percentile, serve_healthy};
-use hostile::{Authority, Case, Family, Hostile, cases};
+use hostile::{Authority, Case, Channel, Family, Hostile, Reads, Script, Then, cases};
 use node::Node;
 
 /// Events a second for the healthy webhook.
@@ -66,10 +66,31 @@ async fn run(seconds: u32) {
         "| the endpoint | outcome | `statusCode` | time of the attempt | memory | p99 of the healthy one |"
     );
     println!("|---|---|---|---|---|---|");
-    println!("| none | | | | {} MiB | {p99:.1} ms (p50 {p50:.1}) |", most_memory(&bench.node) >> 20);
-    for case in cases() {
+    println!(
+        "| nothing beside the healthy one | | | | {} MiB | {p99:.1} ms (p50 {p50:.1}) |",
+        most_memory(&bench.node) >> 20
+    );
+    for case in controls().into_iter().chain(cases()) {
         println!("{}", bench.line(&case, seconds).await);
     }
+}
+
+/// Endpoints that answer at once, for small events and for large ones: what they cost is not the manners of the others.
+fn controls() -> [Case; 2] {
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let script = Script { reads: Reads::All, says: answer, then: Then::Listens };
+    [(Family::Body, "none of it: a good endpoint"), (Family::Slow, "none of it, and events of 200 KB")].map(
+        |(family, name)| Case {
+            family,
+            name,
+            channel: Channel::Plain,
+            host: "127.0.0.1",
+            script: script.clone(),
+            kind: None,
+            status: Some(200),
+            message: "",
+        },
+    )
 }
 
 struct Bench {
