@@ -11,7 +11,7 @@
 //! wait, longest ago; within a tenant first come, first served.
 //!
 //! For correctness of the caller: after [`Shares::ask`], [`Shares::release`] and [`Shares::cancel`] nobody waits whom the
-//! rule allows a place, once [`Shares::next`] has said `None`. Whoever waits then waits for somebody who holds a place.
+//! rule allows a place, once [`Shares::grant`] has said `None`. Whoever waits then waits for somebody who holds a place.
 //!
 //! Each step costs the logarithm of how many wait. A tenant that holds nothing and does not wait is forgotten.
 
@@ -45,7 +45,7 @@ pub struct Ticket(u64);
 pub enum Asked {
     /// It has one.
     Granted,
-    /// It waits until [`Shares::next`] names its ticket.
+    /// It waits until [`Shares::grant`] names its ticket.
     Waits(Ticket),
 }
 
