@@ -444,14 +444,15 @@ async fn read_alone_until_error(
         *has_read = true;
         for (_, entries) in found {
             portion.brought(&entries);
+            let before = local.sender.waits();
             hand_over(feeds, Handed { feed: feed.clone(), entries, last_number: None }).await;
-            attempts_begun(local, clock::monotonic() + BEGUN_WITHIN).await;
+            attempts_begun(local, before, clock::monotonic() + BEGUN_WITHIN).await;
         }
     }
     Ok(())
 }
 
-/// Hands over what a read brought, and waits until the attempts that it led to have begun, up to [`BEGUN_WITHIN`]: what no
+/// Hands over what a read brought, and waits until as many attempts have begun as it led to, up to [`BEGUN_WITHIN`]: what no
 /// attempt can be made of yet is better left where it is.
 async fn hand_out(local: &Local, feeds: &Feeds, found: impl Iterator<Item = Handed>) {
     let until = clock::monotonic() + BEGUN_WITHIN;
@@ -462,20 +463,21 @@ async fn hand_out(local: &Local, feeds: &Feeds, found: impl Iterator<Item = Hand
         group.push(hand_over(feeds, handed));
         if count >= TOGETHER || found.peek().is_none() {
             // Together, so that what they dispatch goes in one call.
+            let before = local.sender.waits();
             futures_util::future::join_all(group.drain(..)).await;
-            attempts_begun(local, until).await;
+            attempts_begun(local, before, until).await;
             count = 0;
         }
     }
 }
 
-/// Waits until as many attempts have begun as were to begin since the last time. What was queued before, such as the attempts
-/// of a thousand endpoints that hang and have all run out of time at once, holds up nobody who has not been read yet.
-async fn attempts_begun(local: &Local, until: Instant) {
+/// Waits until as many attempts have begun as were to begin since there were `before`. What was queued then, such as the
+/// attempts at a thousand endpoints that hang and have all run out of time at once, holds up nobody who is yet to be read.
+async fn attempts_begun(local: &Local, before: u64, until: Instant) {
     // The webhooks' actors have their messages and have made tasks of them, which ask for their turns now.
     tokio::task::yield_now().await;
     // Behind a backlog of others it is not waited for long: what was read may be for webhooks that attempt nothing.
-    let _ = tokio::time::timeout_at(until.into(), local.sender.keep_pace()).await;
+    let _ = tokio::time::timeout_at(until.into(), local.sender.keep_pace(before)).await;
 }
 
 async fn hand_over(feeds: &Feeds, Handed { feed, entries, last_number }: Handed) {

@@ -19,10 +19,8 @@ struct State {
     shares: Shares,
     /// Who is to be told. One for each ticket that waits.
     waiters: HashMap<Ticket, oneshot::Sender<()>>,
-    /// How many have ever joined the queue, how many of them had at the last call of [`Pool::keep_pace`], and how many have
-    /// left it: with a place or without.
+    /// How many have ever joined the queue, and how many have left it: with a place or without.
     joined: u64,
-    joined_before: u64,
     left: u64,
     /// Who waits until so many have left; in the order of that.
     paced: VecDeque<(u64, oneshot::Sender<()>)>,
@@ -40,9 +38,9 @@ pub enum Asked<'a> {
 impl Pool {
     /// With so many places.
     pub fn new(capacity: usize, rule: Rule) -> Self {
-        let (waiters, paced, joined, joined_before, left) = Default::default();
+        let (waiters, paced, joined, left) = Default::default();
         let shares = Shares::new(capacity, rule);
-        Self(Mutex::new(State { shares, waiters, joined, joined_before, left, paced }))
+        Self(Mutex::new(State { shares, waiters, joined, left, paced }))
     }
 
     /// Asks for a place. Allocates nothing when there is one.
@@ -67,13 +65,17 @@ impl Pool {
         }
     }
 
-    /// Waits until as many have left the queue as have joined it since the last call: who brings work is thus held to the
-    /// pace at which it begins, and not to what others had queued before. Cancel safe.
-    pub async fn keep_pace(&self) {
+    /// How many have ever joined the queue.
+    pub fn joined(&self) -> u64 {
+        self.state().joined
+    }
+
+    /// Waits until as many have left the queue, from now on, as have joined it since they were `before`: who brings work is
+    /// thus held to the pace at which it begins, and not to what others had queued. Cancel safe.
+    pub async fn keep_pace(&self, before: u64) {
         let told = {
             let mut state = self.state();
-            let joined = state.joined - state.joined_before;
-            state.joined_before = state.joined;
+            let joined = state.joined.saturating_sub(before);
             // No more can leave than wait.
             let target = state.left + joined.min(state.joined - state.left);
             if target == state.left {
@@ -220,15 +222,16 @@ mod tests {
     #[tokio::test]
     async fn who_brings_work_waits_until_as_much_has_begun_and_not_for_what_was_queued_before() {
         let pool = Pool::new(1, Rule::Threshold);
-        assert!(pool.keep_pace().now_or_never().is_some(), "nobody waits");
+        assert!(pool.keep_pace(0).now_or_never().is_some(), "nobody waits");
         let held = pool.acquire(A).await;
         let mut waiting: Vec<_> = (0..9).map(|_| Box::pin(pool.acquire(A))).collect();
         waiting.iter_mut().for_each(|waiting| assert!(waiting.now_or_never().is_none()));
-        assert!(pool.keep_pace().now_or_never().is_none(), "nine have come; given up at once");
-        assert!(pool.keep_pace().now_or_never().is_some(), "nobody has come since");
+        let before = pool.joined();
+        assert!(pool.keep_pace(0).now_or_never().is_none(), "nine have come; given up at once");
+        assert!(pool.keep_pace(before).now_or_never().is_some(), "nobody has come since");
         let mut brought: Vec<_> = (0..2).map(|_| Box::pin(pool.acquire(B))).collect();
         brought.iter_mut().for_each(|brought| assert!(brought.now_or_never().is_none()));
-        let mut paced = Box::pin(pool.keep_pace());
+        let mut paced = Box::pin(pool.keep_pace(before));
         assert!((&mut paced).now_or_never().is_none());
         drop(waiting.pop());
         assert!((&mut paced).now_or_never().is_none(), "one of two has left the queue");

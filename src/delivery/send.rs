@@ -109,10 +109,15 @@ impl Sender {
         Turn { sender: self, place: self.turns.acquire(tenant).await }
     }
 
-    /// Waits until as many attempts have begun, or were given up, as have come to wait for their turn since the last call.
-    /// Cancel safe.
-    pub async fn keep_pace(&self) {
-        self.turns.keep_pace().await;
+    /// How many attempts have ever had to wait for their turn.
+    pub fn waits(&self) -> u64 {
+        self.turns.joined()
+    }
+
+    /// Waits until as many attempts have begun, or were given up, as have come to wait for their turn since
+    /// [`Self::waits`] was `before`. Cancel safe.
+    pub async fn keep_pace(&self, before: u64) {
+        self.turns.keep_pace(before).await;
     }
 
     /// Asks where a webhook's URL leads, before it is saved. Takes at most [`super::resolver::LOOKUP_TIMEOUT`].
