@@ -48,14 +48,15 @@ async fn every_field_that_is_given_is_kept_and_what_is_not_built_is_refused() {
         "description": "to the warehouse", "headers": { "X-Team": "blue" }, "isActive": false,
         "retryAttempts": 7, "retryDelaySeconds": 5, "retryBackoff": "exponential", "retrySchedule": [1, 60],
         "timeoutSeconds": 10, "rateLimitPerSecond": 100, "maxConcurrency": 4, "ordered": true,
+        "filter": { "amount": { "gte": 1000 } },
     });
     let made = ann.create("http://127.0.0.1:9/hook", &["*"], &given).await;
     for (name, value) in given.as_object().unwrap() {
         assert_eq!(&made[name], value, "{name}");
     }
     assert_eq!(made["status"], "inactive");
-    let body = json!({ "name": "x", "url": "http://127.0.0.1:9/", "events": ["*"], "filter": { "a": 1 } });
-    assert_eq!(ann.post("/api/webhooks", &body).await.error(400), ["property filter should not exist"]);
+    let body = json!({ "name": "x", "url": "http://127.0.0.1:9/", "events": ["*"], "channels": ["a"] });
+    assert_eq!(ann.post("/api/webhooks", &body).await.error(400), ["property channels should not exist"]);
 }
 
 #[tokio::test]
