@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use redis::{Pipeline, Value};
-use salesos_webhooks::domain::{AttemptRow, ErrorKind, Millis, Partition, Shard, Tenant, WebhookId};
+use salesos_webhooks::domain::{AttemptRow, ErrorKind, Millis, Partition, Pattern, Shard, Tenant, WebhookId};
 use salesos_webhooks::store::attempts::{AttemptLog, Filter, Shown, Window, encode};
 use salesos_webhooks::store::connection::Address;
 use salesos_webhooks::store::keys::event_hash;
@@ -91,8 +91,12 @@ async fn run() {
 async fn measure(log: &AttemptLog<'_>) {
     let open = Filter::default();
     let failed = Filter { success: Some(false), event: None, ..Filter::default() };
-    let good = Filter { success: Some(true), event: Some("lead.created"), ..Filter::default() };
-    let none = Filter { success: None, event: Some("no.such"), ..Filter::default() };
+    let good = Filter {
+        success: Some(true),
+        event: Some(&Pattern::Exact("lead.created".into())),
+        ..Filter::default()
+    };
+    let none = Filter { success: None, event: Some(&Pattern::Exact("no.such".into())), ..Filter::default() };
     for (what, filter, skip, take) in [
         ("first page, no filter", open, 0, 20),
         ("first page of 100, no filter", open, 0, 100),

@@ -16,7 +16,7 @@ use super::query::{self, Query};
 use super::{App, Error};
 use crate::clock;
 use crate::delivery::request::plain_headers;
-use crate::domain::{AttemptId, AttemptRow, ErrorKind, EventId, Webhook, WebhookId};
+use crate::domain::{AttemptId, AttemptRow, ErrorKind, EventId, Pattern, Webhook, WebhookId};
 use crate::store::attempts::{AttemptLog, Filter, Logged, Payload, Shown, Window};
 use crate::store::resend::{Resent, resend};
 
@@ -50,15 +50,23 @@ pub async fn list(
 ) -> Result<Json<Listing>, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Read).await?;
     let mut query = Query::of(&request);
-    let (success, event, page) = (query.boolean("success"), query.text("event"), query.page());
+    let (success, page) = (query.boolean("success"), query.page());
+    let (event, event_id) = (query.text("event").map(|text| pattern_of(&text)), query.text("eventId"));
     let (since, until, is_final) = (query.time("since"), query.time("until"), query.boolean("final"));
     query.finish()?;
-    let filter = Filter { success, event: event.as_deref(), since, until, is_final };
+    let filter =
+        Filter { success, event: event.as_ref(), event_id: event_id.as_deref(), since, until, is_final };
     let skip = usize::try_from(page.offset()).unwrap_or(usize::MAX);
     let window = Window { skip, take: page.limit as usize };
     let found = log_of(&app, &webhook).list(filter, window).await?;
     let logs = found.rows.into_iter().map(|logged| View::of(&webhook.id, logged)).collect();
     Ok(Json(Listing { logs, pagination: Pagination::new(page, found.total) }))
+}
+
+/// The types that are asked for: a name, or a family as webhooks subscribe to (`lead.*`). What is neither is a name that no event
+/// has.
+pub fn pattern_of(text: &str) -> Pattern {
+    text.parse().unwrap_or_else(|_| Pattern::Exact(text.to_owned()))
 }
 
 /// `GET /api/webhooks/{id}/deliveries/{attemptId}`: with the whole payload and the headers that were sent.

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::access::{Id, NO_WEBHOOK, Purpose, find};
 use super::auth::{Reader, Writer};
 use super::body::Body;
+use super::deliveries::pattern_of;
 use super::fields::Fields;
 use super::request::random_text;
 use super::{App, Error};
@@ -120,6 +121,7 @@ fn read(mut fields: Fields<'_>) -> Result<(Span, bool), Error> {
     fields.require(&["since"]);
     let (since, until) = (fields.time("since"), fields.nullable("until", Fields::time).flatten());
     let event = fields.nullable("event", |fields, name| fields.string(name, 1..=255)).flatten();
+    let event = event.map(|text| pattern_of(&text));
     let is_dry = fields.boolean("dryRun").unwrap_or(false);
     if since.zip(until).is_some_and(|(since, until)| until <= since) {
         fields.fault("until must be later than since".into());
@@ -176,7 +178,7 @@ impl From<Recovery> for View {
             status: status.as_str(),
             since: span.since.to_string(),
             until: span.until.map(|until| until.to_string()),
-            event: span.event,
+            event: span.event.map(|event| event.to_string()),
             total,
             requeued,
             skipped,

@@ -34,7 +34,7 @@ pub struct Failing<'a> {
     pub found: Vec<&'a Value>,
 }
 
-/// The fields and combinations that keep an event from passing; empty when it passes.
+/// The fields and combinations that keep an event from passing, behind `any` what of it does not hold; empty when it passes.
 pub fn failing<'a>(filter: &'a Filter, data: &'a Value) -> Vec<Failing<'a>> {
     let mut found = Vec::new();
     collect(filter.clauses(), data, &mut found);
@@ -46,7 +46,10 @@ fn collect<'a>(clauses: &'a [Clause], data: &'a Value, found: &mut Vec<Failing<'
         match clause {
             Clause::Field(path, _) => found.push(Failing { field: &path.text, found: values_at(path, data) }),
             Clause::All(parts) => parts.iter().for_each(|part| collect(part, data, found)),
-            Clause::Any(_) => found.push(Failing { field: "any", found: Vec::new() }),
+            Clause::Any(parts) => {
+                found.push(Failing { field: "any", found: Vec::new() });
+                parts.iter().for_each(|part| collect(part, data, found));
+            }
             Clause::Not(_) => found.push(Failing { field: "not", found: Vec::new() }),
         }
     }

@@ -20,7 +20,7 @@ use super::keys::event_hash;
 use super::meter::Called;
 use super::script::Script;
 use super::{Error, Keys, Redis};
-use crate::domain::{EntryId, EventId, Millis, Partition, Tenant, WebhookId};
+use crate::domain::{EntryId, EventId, Millis, Partition, Pattern, Tenant, WebhookId};
 
 static BEGIN: LazyLock<Script> =
     LazyLock::new(|| Script::new(Called::RecoveryBegin, include_str!("scripts/recovery_begin.lua")));
@@ -62,8 +62,8 @@ pub struct Span {
     pub since: Millis,
     /// The moment after the last; `None` = now.
     pub until: Option<Millis>,
-    /// Only events of that type.
-    pub event: Option<String>,
+    /// Only events of those types.
+    pub event: Option<Pattern>,
 }
 
 /// What a recovery would queue.
@@ -244,7 +244,7 @@ impl Recoveries<'_> {
             .arg(id)
             .arg(self.tenant.to_string());
         call.arg(span.since.0).arg(span.until.map(|until| until.0.to_string()).unwrap_or_default());
-        call.arg(span.event.as_deref().unwrap_or_default()).arg(survey.total());
+        call.arg(span.event.as_ref().map(Pattern::to_string).unwrap_or_default()).arg(survey.total());
         call.arg(span.start().to_string()).arg(survey.last.to_string()).arg(now.0);
         match call.run::<String>(self.redis).await?.as_str() {
             "begun" => Ok(Begun::Begun),
@@ -352,7 +352,7 @@ impl Recoveries<'_> {
 impl Span {
     fn takes(&self, dead: &Dead) -> bool {
         let is_within = self.since <= dead.at && self.until.is_none_or(|until| dead.at < until);
-        is_within && self.event.as_deref().is_none_or(|wanted| wanted == dead.event_type)
+        is_within && self.event.as_ref().is_none_or(|wanted| wanted.matches(&dead.event_type))
     }
 
     /// The place in the list of the dead before the first that may be meant.
@@ -392,7 +392,7 @@ fn read(fields: &BTreeMap<String, String>) -> Option<Recovery> {
         span: Span {
             since: Millis(number("since")?),
             until: number("until").map(Millis),
-            event: fields.get("event").filter(|event| !event.is_empty()).cloned(),
+            event: fields.get("event").and_then(|event| event.parse().ok()),
         },
         total: number("total")?,
         requeued: number("requeued")?,

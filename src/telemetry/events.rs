@@ -222,6 +222,7 @@ pub fn recorded(outcome: &Outcome) {
                 event = %outcome.event,
                 webhook = %outcome.webhook,
                 attempt = outcome.attempt,
+                kind = outcome.error_kind.map(ErrorKind::as_str),
                 "delivery failed for good"
             );
         }

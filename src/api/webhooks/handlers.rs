@@ -163,8 +163,7 @@ pub async fn regenerate_secret(
         id: &webhook.id,
         secret: &secret.0,
         previous_secret_expires_at: (now + grace).to_string(),
-        message: "Store the new secret now, it is not shown again. Until previousSecretExpiresAt \
-                  webhook-signature also carries a signature made with the former secret.",
+        message: if grace.is_zero() { NEW_SECRET_ALONE } else { NEW_SECRET },
     }))
 }
 
@@ -207,6 +206,11 @@ pub async fn reset_failures(
     let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, forget).await?;
     shown(&app, &caller, &webhook).await
 }
+
+const NEW_SECRET: &str = "Store the new secret now, it is not shown again. X-Webhook-Signature is made with it from now on; \
+                          until previousSecretExpiresAt webhook-signature also carries a signature made with the former secret.";
+const NEW_SECRET_ALONE: &str =
+    "Store the new secret now, it is not shown again. Nothing is signed with a former secret any more.";
 
 /// The changes that a body asks for, all of its faults told at once.
 async fn checked(app: &App, mut fields: Fields<'_>) -> Result<Changes, Error> {

@@ -196,6 +196,8 @@ fn pattern(element: &RawValue, catalogue: &Catalogue) -> Result<Pattern, String>
 fn unknown(text: &str, catalogue: &Catalogue) -> String {
     let meant = match text.strip_suffix(".*") {
         Some(family) => catalogue.closest_family(family).map(|family| format!("{family}.*")),
+        // A family's name alone.
+        None if catalogue.has_family(text) => Some(format!("{text}.*")),
         None => catalogue.closest(text).map(str::to_owned),
     };
     let hint = meant.map(|meant| format!(", did you mean \"{meant}\"?")).unwrap_or_default();
@@ -311,6 +313,7 @@ mod tests {
                 json!({"events": ["leed.*"]}),
                 "events.0: unknown event type \"leed.*\", did you mean \"lead.*\"?",
             ),
+            (json!({"events": ["lead"]}), "events.0: unknown event type \"lead\", did you mean \"lead.*\"?"),
             (json!({"events": ["string"]}), "events.0: unknown event type \"string\""),
             (json!({"events": ["test"]}), "events.0: unknown event type \"test\""),
             (

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use redis::{Pipeline, Value};
 
 use super::decode;
-use crate::domain::{AttemptId, AttemptRow, EntryId, Millis, Partition, Tenant, WebhookId};
+use crate::domain::{AttemptId, AttemptRow, EntryId, Millis, Partition, Pattern, Tenant, WebhookId};
 use crate::store::events::{RawEntry, entries_of};
 use crate::store::keys::event_hash;
 use crate::store::{Error, Keys, Redis, delivered_record};
@@ -54,8 +54,10 @@ pub struct Shown {
 pub struct Filter<'a> {
     /// Only those that succeeded, or that did not.
     pub success: Option<bool>,
-    /// Only those of that event type.
-    pub event: Option<&'a str>,
+    /// Only those whose event type matches.
+    pub event: Option<&'a Pattern>,
+    /// Only those of that event.
+    pub event_id: Option<&'a str>,
     /// Only those made at that time or later.
     pub since: Option<Millis>,
     /// Only those made before that time.

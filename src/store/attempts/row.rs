@@ -48,6 +48,8 @@ pub fn decode(id: EntryId, text: &str) -> Option<AttemptRow> {
 struct Glance<'a> {
     #[serde(rename = "t", borrow)]
     event_type: Cow<'a, str>,
+    #[serde(rename = "e", borrow)]
+    event_id: Cow<'a, str>,
     #[serde(rename = "k", default)]
     error_kind: Option<IgnoredAny>,
     #[serde(rename = "a")]
@@ -69,7 +71,8 @@ impl Filter<'_> {
         }
         let Ok(row) = serde_json::from_str::<Glance>(text) else { return false };
         self.success.is_none_or(|wanted| wanted == row.error_kind.is_none())
-            && self.event.is_none_or(|wanted| wanted == row.event_type)
+            && self.event.is_none_or(|wanted| wanted.matches(&row.event_type))
+            && self.event_id.is_none_or(|wanted| wanted == row.event_id)
             && self.since.is_none_or(|since| since <= row.at)
             && self.until.is_none_or(|until| row.at < until)
             && self.is_final.is_none_or(|wanted| wanted == row.next_retry_at.is_none())
@@ -79,7 +82,7 @@ impl Filter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ErrorKind;
+    use crate::domain::{ErrorKind, Pattern};
 
     fn row(kind: Option<ErrorKind>) -> AttemptRow {
         AttemptRow {
@@ -143,13 +146,20 @@ mod tests {
             (None, Some("lead.updated"), false, false),
             (Some(true), Some("lead.created"), true, false),
             (Some(true), Some("other"), false, false),
+            (None, Some("lead.*"), true, true),
+            (None, Some("quote.*"), false, false),
         ];
         for (wanted, event, takes_success, takes_failure) in cases {
-            let filter = Filter { success: wanted, event, ..Filter::default() };
+            let event: Option<Pattern> = event.map(|event: &str| event.parse().unwrap());
+            let filter = Filter { success: wanted, event: event.as_ref(), ..Filter::default() };
             assert_eq!(filter.matches(&success), takes_success, "{filter:?}");
             assert_eq!(filter.matches(&failure), takes_failure, "{filter:?}");
         }
         assert!(!Filter { success: Some(true), ..Filter::default() }.matches("nonsense"));
+        for (event_id, takes) in [("evt_1", true), ("evt_2", false)] {
+            let filter = Filter { event_id: Some(event_id), ..Filter::default() };
+            assert_eq!(filter.matches(&success), takes, "{event_id}");
+        }
         // It was made at 17.
         let (again, _) =
             encode(AttemptRow { next_retry_at: Some(Millis(20)), ..row(Some(ErrorKind::Dns)) }, None);

@@ -3,7 +3,9 @@
 use redis::Pipeline;
 
 use super::*;
-use crate::domain::{AttemptId, AttemptRow, EntryId, ErrorKind, Millis, Partition, Shard, Tenant, WebhookId};
+use crate::domain::{
+    AttemptId, AttemptRow, EntryId, ErrorKind, Millis, Partition, Pattern, Shard, Tenant, WebhookId,
+};
 use crate::store::keys::event_hash;
 use crate::store::testing::TestRedis;
 use crate::store::{Keys, Redis, delivered_record};
@@ -141,9 +143,15 @@ async fn filters_count_and_page_over_all_rows_that_are_kept() {
     let fixture = Fixture::new().await;
     fixture.fill(1203).await;
     let failed = Filter { success: Some(false), event: None, ..Filter::default() };
-    let updated = Filter { success: None, event: Some("lead.updated"), ..Filter::default() };
-    let both = Filter { success: Some(true), event: Some("lead.updated"), ..Filter::default() };
-    let unknown = Filter { success: None, event: Some("lead.craeted"), ..Filter::default() };
+    let updated =
+        Filter { success: None, event: Some(&Pattern::Exact("lead.updated".into())), ..Filter::default() };
+    let both = Filter {
+        success: Some(true),
+        event: Some(&Pattern::Exact("lead.updated".into())),
+        ..Filter::default()
+    };
+    let unknown =
+        Filter { success: None, event: Some(&Pattern::Exact("lead.craeted".into())), ..Filter::default() };
     let cases = [
         (failed, 10_000, 0, vec![1203, 1200], 401),
         (failed, 10_000, 399, vec![6, 3], 401),
