@@ -23,6 +23,8 @@ const AT_ONCE: &str = "quote.sent";
 /// What stands beside the healthy endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scenario {
+    /// Nothing: what the ratio comes to by chance and by the order of the rounds.
+    Nothing,
     /// A webhook of the same organization that gets the same events and hangs.
     OneHangs,
     /// The same of another organization.
@@ -70,7 +72,7 @@ impl Scenario {
             Self::ManyHang => {
                 Measure { rate: 20, seconds: 40, watched: &[("acme", "another organization")], ..hangs }
             }
-            Self::Slow | Self::Endless => Measure {
+            Self::Nothing | Self::Slow | Self::Endless => Measure {
                 rate: 20,
                 rounds: 3,
                 publishers: &["acme", "other"],
@@ -84,6 +86,7 @@ impl Scenario {
     /// Brings the trouble about, and waits until it is there. Whose webhooks they are, and their ids.
     pub async fn trouble(self, api: &Api) -> Vec<(&'static str, String)> {
         match self {
+            Self::Nothing => Vec::new(),
             Self::OneHangs => vec![("acme", api.create("acme", &serve(Manner::Hangs).await, "*").await)],
             Self::AnothersHangs => {
                 vec![("rival", api.create("rival", &serve(Manner::Hangs).await, "*").await)]

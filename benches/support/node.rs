@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -33,7 +34,10 @@ impl Node {
 
     /// With these variables in its environment besides.
     pub fn start_with(bench: &str, environment: &[(&str, &str)]) -> Self {
-        let directory = std::env::temp_dir().join(format!("sw-{bench}-{}", std::process::id()));
+        // One after another in one process: the server of the last one may still be about to end in its directory.
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("sw-{bench}-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory for the data");
         let mut child = Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
             .env("WEBHOOKS_SERVER__PORT", "0")
