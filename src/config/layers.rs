@@ -53,15 +53,30 @@ impl Layers {
     /// Puts the variables that begin with `WEBHOOKS_` over the settings already there.
     ///
     /// A name without `__` is not ours: Kubernetes puts `WEBHOOKS_PORT` and the like into the pods beside a service
-    /// named `webhooks`.
+    /// named `webhooks`. One that is a setting's but for an underscore is told.
     pub fn put_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         for (variable, text) in variables {
             let ours = variable.strip_prefix(VARIABLE_PREFIX);
             if let Some((section, name)) = ours.and_then(|rest| rest.split_once(VARIABLE_SEPARATOR)) {
                 let key = format!("{}.{}", section.to_lowercase(), name.to_lowercase());
                 self.put_variable(&variable, &key, &text);
+            } else if let Some(key) = ours.and_then(|rest| self.meant_by(rest, &text)) {
+                let meant =
+                    format!("{VARIABLE_PREFIX}{}", key.to_uppercase().replace('.', VARIABLE_SEPARATOR));
+                self.faults.push(Fault::new(
+                    variable,
+                    format!("is no setting; expected {meant}, with two underscores"),
+                ));
             }
         }
+    }
+
+    /// The key that a variable sets by the look of its name, but for an underscore. Kubernetes, beside a service of such a
+    /// name, gives an address.
+    fn meant_by(&self, rest: &str, text: &str) -> Option<String> {
+        let is_address = text.starts_with("tcp://") || text.starts_with("udp://");
+        let named = |key: &String| key.replace('.', "_").eq_ignore_ascii_case(rest);
+        self.keys().into_iter().find(named).filter(|_| !is_address)
     }
 
     /// Whether `key` holds no text: the default of what has no default.
@@ -247,8 +262,25 @@ mod tests {
 
     #[test]
     fn a_variable_without_a_section_is_not_ours() {
-        let foreign = [("WEBHOOKS_PORT", "tcp://10.0.0.1:80"), ("WEBHOOKS_SERVICE_HOST", "x"), ("HOME", "y")];
+        let foreign = [
+            ("WEBHOOKS_PORT", "tcp://10.0.0.1:80"),
+            ("WEBHOOKS_SERVER_PORT", "tcp://10.0.0.1:80"),
+            ("WEBHOOKS_SERVICE_HOST", "x"),
+            ("HOME", "y"),
+        ];
         assert!(faults("", &foreign).is_empty());
+    }
+
+    #[test]
+    fn a_variable_that_lacks_an_underscore_is_told() {
+        let told = faults("", &[("WEBHOOKS_SERVER_PORT", "abc"), ("WEBHOOKS_DELIVERY_PROXY_URL", "x")]);
+        assert_eq!(
+            told,
+            [
+                "WEBHOOKS_SERVER_PORT: is no setting; expected WEBHOOKS_SERVER__PORT, with two underscores",
+                "WEBHOOKS_DELIVERY_PROXY_URL: is no setting; expected WEBHOOKS_DELIVERY__PROXY_URL, with two underscores",
+            ]
+        );
     }
 
     #[test]

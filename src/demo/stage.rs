@@ -178,6 +178,8 @@ impl Node {
             .env("WEBHOOKS_REDIS__URL", redis)
             .env("WEBHOOKS_AUTH__JWT_SECRET", &config.auth.jwt_secret)
             .env("WEBHOOKS_DELIVERY__ALLOWED_NETWORKS", &networks)
+            .env("WEBHOOKS_DELIVERY__MAX_IN_FLIGHT", "1024")
+            .env("WEBHOOKS_SERVER__MAX_CONNECTIONS", "512")
             .env("WEBHOOKS_TELEMETRY__LOG_LEVEL", "warn")
             // No settings file lies there.
             .current_dir(directory)

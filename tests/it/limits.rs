@@ -55,7 +55,7 @@ async fn a_node_raises_its_soft_limit_of_open_files_to_what_its_settings_need() 
     let limits = node.limits();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("the limit");
     let soft = files.split_whitespace().nth(3).expect("four columns");
-    assert_eq!(soft, "18688", "{files}");
+    assert_eq!(soft, "4864", "{files}");
 }
 
 #[tokio::test]

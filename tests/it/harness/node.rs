@@ -116,6 +116,9 @@ impl TestNode {
             ("AUTH__JWT_SECRET", SECRET),
             ("DELIVERY__ALLOWED_NETWORKS", "127.0.0.0/8,::1/128"),
             ("REDIS__DATA_DIR", data.to_str().expect("a plain path")),
+            // Many nodes run side by side: no more open files each than the machine is likely to allow.
+            ("DELIVERY__MAX_IN_FLIGHT", "1024"),
+            ("SERVER__MAX_CONNECTIONS", "512"),
             ("TELEMETRY__LOG_FORMAT", "json"),
             ("TELEMETRY__LOG_LEVEL", "info"),
         ];
