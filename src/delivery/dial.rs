@@ -63,8 +63,8 @@ pub struct NoSocket;
 /// Why there is no connection.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long a connection to the proxy may take. It is near; and the webhook's own timeout, which would blame the endpoint,
-/// is longer.
+/// How long a connection to the proxy may take. It is near; and the webhook's own timeout, which blames the endpoint, should be
+/// longer. Where it is not, a proxy that drops packets is taken for a slow endpoint.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long an endpoint may read nothing of what was sent to it before the kernel ends the connection, whoever waits. No

@@ -139,8 +139,9 @@ impl Sender {
     /// read to its end or until enough is captured; then the connection is given back or closed.
     async fn exchange(&self, mut request: Outgoing, answer: &mut Answer) -> Result<(), Trouble> {
         let is_forwarded = self.proxy.is_some() && proxy::is_forwarded(request.uri());
-        let _ends_with_this = Leash::of(&mut request);
+        let mut ends_with_this = Leash::of(&mut request);
         let response = self.client.request(request).await.map_err(Trouble::Unsent)?;
+        ends_with_this.iter_mut().for_each(Leash::answered);
         // An endpoint has no reason to say so: it is not asked to relay anything (RFC 9110, section 15.5.8).
         if is_forwarded && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             return Err(Trouble::Proxy(proxy::Fault::Unauthenticated));

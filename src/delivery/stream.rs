@@ -13,7 +13,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -44,41 +44,60 @@ struct Line(Arc<State>);
 struct State {
     /// Some of a request has been written, and not yet all.
     is_sending: AtomicBool,
+    /// How many requests have been begun.
+    requests: AtomicU64,
     is_cut: AtomicBool,
     writer: AtomicWaker,
 }
 
 impl Line {
-    /// Ends the connection if it is in the middle of a request.
-    fn cut_if_sending(&self) {
-        if self.0.is_sending.load(Ordering::Acquire) {
+    /// Ends the connection if it is in the middle of a request: of number `of`, where that is known.
+    fn cut_if_sending(&self, of: Option<u64>) {
+        // An attempt that has its answer may come to its end when another one has the connection already.
+        let is_its_own = of.is_none_or(|number| number == self.requests());
+        if is_its_own && self.0.is_sending.load(Ordering::Acquire) {
             self.0.is_cut.store(true, Ordering::Release);
             self.0.writer.wake();
         }
+    }
+
+    fn requests(&self) -> u64 {
+        self.0.requests.load(Ordering::Acquire)
     }
 }
 
 /// Ends with an attempt, and with it the connection, unless the whole request has been written. Who answers before that
 /// has read enough.
 #[derive(Debug)]
-pub struct Leash(CaptureConnection);
+pub struct Leash {
+    connection: CaptureConnection,
+    /// Which of the connection's requests this attempt's is, once there is an answer.
+    request: Option<u64>,
+}
 
 impl Leash {
     /// For an attempt whose request may have to wait for the endpoint to read.
     pub fn of(request: &mut Outgoing) -> Option<Self> {
         let bytes = request.body().size_hint().lower();
-        (bytes > TAKEN_AT_ONCE).then(|| Self(capture_connection(request)))
+        (bytes > TAKEN_AT_ONCE).then(|| Self { connection: capture_connection(request), request: None })
+    }
+
+    /// There is an answer: from now on the connection may be given to another attempt before this one ends.
+    pub fn answered(&mut self) {
+        self.request = self.line().map(|line| line.requests());
+    }
+
+    fn line(&self) -> Option<Line> {
+        let mut extras = http::Extensions::new();
+        self.connection.connection_metadata().as_ref()?.get_extras(&mut extras);
+        extras.remove::<Line>()
     }
 }
 
 impl Drop for Leash {
     fn drop(&mut self) {
-        let mut extras = http::Extensions::new();
-        if let Some(connected) = self.0.connection_metadata().as_ref() {
-            connected.get_extras(&mut extras);
-        }
-        if let Some(line) = extras.get::<Line>() {
-            line.cut_if_sending();
+        if let Some(line) = self.line() {
+            line.cut_if_sending(self.request);
         }
     }
 }
@@ -110,6 +129,7 @@ impl Metered {
         }
         if !state.is_sending.swap(true, Ordering::AcqRel) {
             self.read = 0;
+            state.requests.fetch_add(1, Ordering::AcqRel);
         }
         Ok(&mut self.tcp)
     }
@@ -184,6 +204,23 @@ mod tests {
 
     fn seen(connections: &AtomicUsize) -> usize {
         connections.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn the_end_of_an_attempt_cuts_its_own_request_and_no_later_one() {
+        for (of, requests, is_sending, cuts) in [
+            (None, 1, true, true),
+            (None, 1, false, false),
+            (Some(1), 1, true, true),
+            (Some(1), 1, false, false),
+            (Some(1), 2, true, false),
+        ] {
+            let line = Line::default();
+            line.0.is_sending.store(is_sending, Ordering::Release);
+            line.0.requests.store(requests, Ordering::Release);
+            line.cut_if_sending(of);
+            assert_eq!(line.0.is_cut.load(Ordering::Acquire), cuts, "{of:?} of {requests}");
+        }
     }
 
     #[tokio::test]
