@@ -29,7 +29,7 @@
 //! | `log:<webhook>` | stream | `r` = `AttemptRow` as JSON |
 //! | `answer:<webhook>` | stream | same ids as `log`: `b` = an answer's body too long for the row |
 //! | `dead:<webhook>` | stream | `e` event id, `t` type, `n` attempts, `a` when (ms) |
-//! | `recovery:<webhook>` | hash | the last recovery: `id`, `status`, `tenant`, `since`, `until`, `event`, `total`, `requeued`, `skipped`, `cursor` and `last` (places in `dead`), `entry` (the last one of `events` that it made), `started`, `ended` (`store::recoveries`) |
+//! | `recovery:<webhook>` | hash | the last recovery: `id`, `status`, `since`, `until`, `event`, `total`, `requeued`, `skipped`, `cursor` and `last` (places in `dead`), `entry` (the last one of `events` that it made), `started`, `ended` (`store::recoveries`) |
 //! | `recoveries` | set | webhooks whose recovery is under way |
 //! | `count:<webhook>` | hash | `ok`, `fail` (attempts), `delivered`, `dead` (deliveries), `row` (consecutive failures), `last`, `last_ok`, `last_fail` (ms), `paused` (the endpoint asked for it, until, ms); of the breaker: `failing` (the first failure since the last success, ms), `pauses` (since it flowed), `pause_ends` (ms), `turn` (how often it changed); `hour` (what `hours` was last changed for) |
 //! | `hours:<webhook>` | string | attempts and response times by hour (`store::stats::hours`) |

@@ -174,6 +174,8 @@ struct Place {
     cursor: EntryId,
     /// The last one that it will take.
     last: EntryId,
+    /// The last entry of the events stream that it made.
+    entry: Option<EntryId>,
 }
 
 /// A dead delivery.
@@ -239,10 +241,7 @@ impl Recoveries<'_> {
     pub async fn begin(&self, id: &str, span: &Span, survey: &Survey, now: Millis) -> Result<Begun, Error> {
         let route = self.key();
         let mut call = BEGIN.on(&route);
-        call.arg(self.keys.of(self.partition))
-            .arg(self.webhook.as_str())
-            .arg(id)
-            .arg(self.tenant.to_string());
+        call.arg(self.keys.of(self.partition)).arg(self.webhook.as_str()).arg(id);
         call.arg(span.since.0).arg(span.until.map(|until| until.0.to_string()).unwrap_or_default());
         call.arg(span.event.as_ref().map(Pattern::to_string).unwrap_or_default()).arg(survey.total());
         call.arg(span.start().to_string()).arg(survey.last.to_string()).arg(now.0);
@@ -281,24 +280,28 @@ impl Recoveries<'_> {
     /// # Errors
     /// [`Error::Fenced`] when the lease has another token; as [`Redis::query`]. May be repeated.
     pub async fn step(&self, token: &str, now: Millis) -> Result<Step, Error> {
-        let Some(Place { id, span, cursor: from, last: to }) = self.place().await? else {
+        let Some(Place { id, span, cursor: from, last: to, entry }) = self.place().await? else {
             return Ok(Step::Over);
         };
-        if !self.has_room().await? {
-            return Ok(Step::Wait);
-        }
-        let Chunk { read, last, dead } = self.dead(from, &to.to_string(), STEP_ENTRIES).await?;
-        let after = last.unwrap_or(to);
+        let has_room = self.has_room(entry).await?;
+        // Without room it stays where it is, and only looks whether the webhook is still on.
+        let (is_last, after, dead) = if has_room {
+            let Chunk { read, last, dead } = self.dead(from, &to.to_string(), STEP_ENTRIES).await?;
+            let after = last.unwrap_or(to);
+            (read < STEP_ENTRIES || after >= to, after, dead)
+        } else {
+            (false, from, Vec::new())
+        };
         let route = self.keys.key(self.partition, "lease");
         let mut call = STEP.on(&route);
         call.arg(self.keys.of(self.partition)).arg(token).arg(now.0).arg(self.webhook.as_str()).arg(&id);
         call.arg(from.to_string()).arg(after.to_string());
-        call.arg(u8::from(read < STEP_ENTRIES || after >= to)).arg(HOLD.as_secs());
+        call.arg(u8::from(is_last)).arg(HOLD.as_secs());
         for dead in dead.iter().filter(|dead| span.takes(dead)) {
             call.arg(dead.event.as_str()).arg(event_hash(self.tenant, &dead.event)).arg(&dead.event_type);
         }
         match call.run::<Vec<String>>(self.redis).await?.first().map(String::as_str) {
-            Some("done" | "moved") => Ok(Step::Done),
+            Some("done" | "moved") => Ok(if has_room { Step::Done } else { Step::Wait }),
             Some("over") => Ok(Step::Over),
             _ => Err(unreadable("recovery_step")),
         }
@@ -313,12 +316,11 @@ impl Recoveries<'_> {
         let (Some(cursor), Some(last)) = (entry("cursor"), entry("last")) else {
             return Err(unreadable("recovery"));
         };
-        Ok(Some(Place { id, span, cursor, last }))
+        Ok(Some(Place { id, span, cursor, last, entry: entry("entry") }))
     }
 
     /// Whether another step may be made: what the last one made has been dispatched, and not too much is queued.
-    async fn has_room(&self) -> Result<bool, Error> {
-        let entry: Option<String> = self.redis.query(redis::cmd("HGET").arg(self.key()).arg("entry")).await?;
+    async fn has_room(&self, entry: Option<EntryId>) -> Result<bool, Error> {
         let of = |command: &str, kind: &str| {
             redis::cmd(command).arg(self.keys.of_webhook(self.partition, kind, self.webhook)).to_owned()
         };
@@ -328,7 +330,7 @@ impl Recoveries<'_> {
         }
         let Some(entry) = entry else { return Ok(true) };
         let mut range = redis::cmd("XRANGE");
-        range.arg(self.keys.key(self.partition, "events")).arg(&entry).arg(&entry);
+        range.arg(self.keys.key(self.partition, "events")).arg(entry.to_string()).arg(entry.to_string());
         Ok(entries_of(self.redis.query(&range).await?)?.is_empty())
     }
 

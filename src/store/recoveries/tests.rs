@@ -204,6 +204,12 @@ async fn it_ends_when_it_is_cancelled_or_its_webhook_is_off_or_gone() {
     assert_eq!((ended.status, ended.requeued, ended.ended_at), (Status::Cancelled, 0, Some(Millis(21))));
 
     recoveries.begin("rec_2", &ALL, &survey, Millis(23)).await.unwrap();
+    // Also while there is no room for another step.
+    let mailbox = format!("sw:{{p03}}:mbox:{}", fixture.webhook);
+    for _ in 0..MOST_QUEUED {
+        fixture.run(&["XADD", &mailbox, "*", "e", "other"]).await;
+    }
+    assert_eq!(recoveries.step(TOKEN, Millis(23)).await.unwrap(), Step::Wait);
     fixture.switch(false).await;
     assert_eq!(recoveries.step(TOKEN, Millis(24)).await.unwrap(), Step::Over);
     assert_eq!(recoveries.last().await.unwrap().unwrap().status, Status::Stopped);
