@@ -447,6 +447,9 @@ DELIVERIES = Dashboard(
                       [("sum by (state) (:breakers{@})", "{{state}}")], stacked=True),
                 Panel("Webhooks switched off", "By the service: gone = the endpoint answered 410, failing = nothing but failure for days.",
                       "short", [("sum by (reason) (increase(:webhooks_disabled_total{@}[$__rate_interval]))", "{{reason}}")], stacked=True),
+                Panel("Changes", "What users, operators and the service itself changed (audit log): denied = refused for a role or a scope, "
+                      "unknown = Redis did not say whether it was done.",
+                      "short", [("sum by (action, result) (increase(:changes_total{@}[$__rate_interval]))", "{{action}} {{result}}")], stacked=True),
                 Panel("Publications refused", "What publishers must repeat (full, unavailable) or correct (invalid, conflict).", "ops",
                       [('sum by (result) (rate(:events_published_total{@,result!~"new|duplicate"}[$__rate_interval]))', "{{result}}")]),
             ],

@@ -216,6 +216,7 @@ pub fn outcome(
     let response_body = result.and_then(|result| result.response_body.clone());
     Outcome {
         webhook: webhook.id.clone(),
+        tenant: webhook.settings.tenant.clone(),
         owner_hash,
         tenant_hash,
         entry: verdict.entry,

@@ -414,9 +414,6 @@ impl WebhookActor {
 
     fn record(&self, verdict: Verdict, sent: &Sent, ctx: &mut Context<Self>) {
         let Some(ready) = &self.ready else { return };
-        if let Some(reason) = verdict.disable {
-            facts::disabled(&self.start.id, reason);
-        }
         let (owner_hash, tenant_hash) = (ready.owner_hash.clone(), ready.tenant_hash.clone());
         let Sent { webhook, event_type, event_size, result } = sent;
         let (event_type, is_early) = (event_type.clone(), verdict.early);

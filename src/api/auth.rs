@@ -19,8 +19,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::App;
+use super::audit;
 use super::error::Error;
 use super::rate_limit::Allowance;
+use super::source::client_address;
 use super::verified::{Term, TokenName, Verified};
 use crate::clock;
 use crate::config;
@@ -278,6 +280,7 @@ macro_rules! guard {
 
             fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
                 let caller = authenticated(request).and_then(|caller| {
+                    audit::begins(request, app_of(request), &caller);
                     $counted(request, &caller)?;
                     caller.$check()?;
                     Ok(Self(caller))
@@ -299,8 +302,7 @@ fn app_of(request: &HttpRequest) -> &App {
 fn authenticated(request: &HttpRequest) -> Result<Caller, Error> {
     let app = app_of(request);
     bearer(request).and_then(|token| app.authenticator.caller(token)).map_err(|why| {
-        let source = request.peer_addr().map(|address| address.ip());
-        match app.rate_limits.failed_authentication(source) {
+        match app.rate_limits.failed_authentication(client_address(request, app)) {
             Ok(_) => Error::Unauthenticated(why),
             Err(allowance) => shown(request, allowance).refusal(),
         }

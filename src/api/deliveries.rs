@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::access::{Id, NO_WEBHOOK, Purpose, find};
+use super::audit::Trail;
 use super::auth::{Reader, Writer};
 use super::query::{self, Query};
 use super::{App, Error};
@@ -78,13 +79,24 @@ pub async fn show(app: Data<App>, caller: Reader, id: Id, attempt: Attempt) -> R
 }
 
 /// `POST /api/webhooks/{id}/deliveries/{attemptId}/retry`: the event is queued for that webhook again, each time.
-pub async fn retry(app: Data<App>, caller: Writer, id: Id, attempt: Attempt) -> Result<HttpResponse, Error> {
+pub async fn retry(
+    app: Data<App>,
+    caller: Writer,
+    trail: Trail,
+    id: Id,
+    attempt: Attempt,
+) -> Result<HttpResponse, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
     let log = log_of(&app, &webhook);
     let AttemptRow { event_id, event_type, .. } = log.get(attempt.0).await?.ok_or(NO_ATTEMPT)?.row;
     let event = (&event_id, event_type.as_str());
     let tenant = &webhook.settings.tenant;
-    match resend(&app.redis, &app.keys, log.partition, tenant, &webhook.id, event).await? {
+    let resent = resend(&app.redis, &app.keys, log.partition, tenant, &webhook.id, event);
+    let resent = trail.follow(resent).await?;
+    if !matches!(resent, Resent::Queued) {
+        trail.nothing_was_done();
+    }
+    match resent {
         Resent::Queued => Ok(HttpResponse::Accepted().json(Queued { queued: 1, event_id: &event_id })),
         Resent::NoWebhook => Err(NO_WEBHOOK),
         Resent::Inactive => Err(Error::Conflict("the webhook is not active".into())),

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::body;
 use super::error::Error;
 use super::fields::Fields;
+use crate::telemetry::events::{self as facts, Action, Changed, Ending};
 use crate::telemetry::logging::{self, Unchanged};
 
 /// The longest body, in bytes.
@@ -30,6 +31,7 @@ async fn show() -> HttpResponse {
 }
 
 async fn change(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    let peer = request.peer_addr();
     let read = body::read(&request, &mut payload.into_inner(), MAX_BODY).await;
     let level = match read.and_then(|body| level_of(&body)) {
         Ok(level) => level,
@@ -38,7 +40,12 @@ async fn change(request: HttpRequest, payload: web::Payload) -> HttpResponse {
         Err(error) => return refusal(error.status_code(), &[error.to_string()]),
     };
     match logging::set_level(&level) {
-        Ok(()) => answer(StatusCode::OK, &json!({ "level": level })),
+        Ok(()) => {
+            let source = peer.map(|address| address.ip());
+            let change = Changed { source, ..Changed::default() };
+            facts::changed(Action::ChangeLogLevel, Ending::Done, &change);
+            answer(StatusCode::OK, &json!({ "level": level }))
+        }
         Err(fault @ Unchanged::NoLevel) => refusal(StatusCode::BAD_REQUEST, &[fault.to_string()]),
         Err(fault @ Unchanged::NoLog) => refusal(StatusCode::SERVICE_UNAVAILABLE, &[fault.to_string()]),
     }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod cluster;
@@ -22,6 +23,7 @@ pub mod recover;
 pub mod request;
 pub mod routes;
 pub mod server;
+pub mod source;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -288,8 +288,7 @@ mod tests {
 
     #[test]
     fn one_ipv6_customer_is_one_source() {
-        let settings =
-            config::Api { max_event_bytes: 1, rate_limit_per_minute: 1, publish_rate_limit_per_second: 0 };
+        let settings = settings(1, 0);
         let limits = RateLimits::new(&settings, live(1).subscribe());
         for n in 0..FAILURES_PER_MINUTE.get() {
             let source = format!("2001:db8::{n:x}").parse().unwrap();
@@ -297,6 +296,16 @@ mod tests {
         }
         assert!(limits.failed_authentication("2001:db8::ffff".parse().ok()).is_err());
         assert!(limits.failed_authentication("192.0.2.1".parse().ok()).is_ok());
+    }
+
+    fn settings(rate_limit_per_minute: u32, publish_rate_limit_per_second: u32) -> config::Api {
+        let cors_allowed_origins = config::Origins::These(Vec::new());
+        config::Api {
+            max_event_bytes: 1,
+            rate_limit_per_minute,
+            publish_rate_limit_per_second,
+            cors_allowed_origins,
+        }
     }
 
     fn live(nodes: usize) -> watch::Sender<Arc<BTreeSet<NodeId>>> {
@@ -309,8 +318,7 @@ mod tests {
 
     #[test]
     fn live_nodes_share_a_limit_rounded_up() {
-        let settings =
-            config::Api { max_event_bytes: 1, rate_limit_per_minute: 100, publish_rate_limit_per_second: 5 };
+        let settings = settings(100, 5);
         let (tenant, user) = ("org:a".parse().unwrap(), "u".parse().unwrap());
         let sender = live(0);
         let limits = RateLimits::new(&settings, sender.subscribe());
@@ -323,8 +331,7 @@ mod tests {
 
     #[test]
     fn unlimited_publishing_has_no_allowance_to_show() {
-        let settings =
-            config::Api { max_event_bytes: 1, rate_limit_per_minute: 1, publish_rate_limit_per_second: 0 };
+        let settings = settings(1, 0);
         let (tenant, user) = ("org:a".parse().unwrap(), "u".parse().unwrap());
         assert_eq!(RateLimits::new(&settings, live(1).subscribe()).publish(&tenant, &user), Ok(None));
     }

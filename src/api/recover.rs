@@ -12,6 +12,7 @@ use actix_web::web::{Data, Json};
 use serde::Serialize;
 
 use super::access::{Id, NO_WEBHOOK, Purpose, find};
+use super::audit::Trail;
 use super::auth::{Reader, Writer};
 use super::body::Body;
 use super::deliveries::pattern_of;
@@ -57,7 +58,13 @@ impl Drop for Looking<'_> {
 }
 
 /// `POST`: begins one, or with `dryRun` only says what it would queue.
-pub async fn begin(app: Data<App>, caller: Writer, id: Id, body: Body) -> Result<HttpResponse, Error> {
+pub async fn begin(
+    app: Data<App>,
+    caller: Writer,
+    trail: Trail,
+    id: Id,
+    body: Body,
+) -> Result<HttpResponse, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
     let (span, is_dry) = read(Fields::parse(&body.0)?)?;
     if !webhook.is_active && !is_dry {
@@ -85,7 +92,11 @@ pub async fn begin(app: Data<App>, caller: Writer, id: Id, body: Body) -> Result
     }
     if survey.total() > 0 {
         let id = format!("rec_{}", random_text(ID_LENGTH));
-        match recoveries.begin(&id, &span, &survey, clock::now()).await? {
+        let begun = trail.follow(recoveries.begin(&id, &span, &survey, clock::now())).await?;
+        if !matches!(begun, Begun::Begun) {
+            trail.nothing_was_done();
+        }
+        match begun {
             Begun::Begun => answer.recovery = recoveries.last().await?.map(View::from),
             Begun::NoWebhook => return Err(NO_WEBHOOK),
             Begun::Inactive => return Err(inactive()),
@@ -103,10 +114,11 @@ pub async fn show(app: Data<App>, caller: Reader, id: Id) -> Result<Json<View>, 
 }
 
 /// `DELETE`: ends the one that is under way. What it has queued stays queued.
-pub async fn cancel(app: Data<App>, caller: Writer, id: Id) -> Result<Json<View>, Error> {
+pub async fn cancel(app: Data<App>, caller: Writer, trail: Trail, id: Id) -> Result<Json<View>, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
     let recoveries = of(&app, &webhook);
-    if !recoveries.cancel(clock::now()).await? {
+    if !trail.follow(recoveries.cancel(clock::now())).await? {
+        trail.nothing_was_done();
         return Err(NO_RECOVERY);
     }
     let recovery = recoveries.last().await?.ok_or(NO_RECOVERY)?;

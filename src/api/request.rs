@@ -16,6 +16,7 @@ use actix_web::{HttpMessage, HttpRequest, ResponseError};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
+use super::audit;
 use super::error::{About, Error};
 use super::rate_limit::Allowance;
 use super::routes;
@@ -70,7 +71,9 @@ pub async fn around(
     let started = clock::monotonic();
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
-    let mut response = written(next.call(request).await?.map_into_boxed_body(), &id);
+    let response = next.call(request).await?.map_into_boxed_body();
+    audit::ends(response.request(), error_of(&response));
+    let mut response = written(response, &id);
     set_headers(&mut response, &id);
     tell(&response, &id, started.elapsed());
     Ok(response)

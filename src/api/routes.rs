@@ -11,7 +11,8 @@ use actix_web::web::{self, ServiceConfig, resource};
 
 use super::error::Error;
 use super::webhooks::handlers as webhooks;
-use super::{deliveries, events, filter_test, publish, recover, request, stats, trial};
+use super::{audit, deliveries, events, filter_test, publish, recover, request, stats, trial};
+use crate::telemetry::events::Action;
 use crate::telemetry::metrics::Route;
 
 /// Mounts the routes twice, the longer prefix first: `/api` is also a prefix of `/api/api`.
@@ -78,6 +79,17 @@ static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
 pub fn expect() {
     LazyLock::force(&ROUTES);
     Route::unmatched();
+}
+
+/// Every route: its method, in small letters, and its path below `/api`.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLE.iter().copied()
+}
+
+/// What the route that took a request changes.
+pub fn action_of(request: &HttpRequest) -> Option<Action> {
+    let Taken(path) = request.app_data::<Taken>()?;
+    audit::action(&request.method().as_str().to_ascii_lowercase(), path)
 }
 
 /// The route that took a request, whichever prefix it was asked at.

@@ -37,9 +37,15 @@ pub fn config() -> Config {
             workers: 1,
             max_connections: 16,
             base_path: "/api".into(),
+            trusted_proxies: Vec::new(),
             drain: Duration::from_secs(1),
         },
-        api: Api { max_event_bytes: 1024, rate_limit_per_minute: 6000, publish_rate_limit_per_second: 0 },
+        api: Api {
+            max_event_bytes: 1024,
+            rate_limit_per_minute: 6000,
+            publish_rate_limit_per_second: 0,
+            cors_allowed_origins: Origins::These(Vec::new()),
+        },
         auth: Auth {
             jwt_secret: SECRET.into(),
             issuer: None,

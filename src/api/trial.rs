@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::access::{Id, Purpose, find};
+use super::audit::Trail;
 use super::auth::Writer;
 use super::body::OptionalBody;
 use super::fields::{Fields, quoted};
@@ -60,6 +61,7 @@ struct Sample {
 pub async fn run(
     app: Data<App>,
     caller: Writer,
+    trail: Trail,
     id: Id,
     request: HttpRequest,
     body: OptionalBody,
@@ -69,8 +71,8 @@ pub async fn run(
     sample.body.trace = trace_of(&request);
     concerns(&request, &sample.id);
     let task = actix_web::rt::spawn(async move { attempt(&app, &webhook, sample).await });
-    let ended = task.await.map_err(|_| Error::Internal("a test did not end".into(), None))?;
-    ended.map(Json)
+    let ended = async { task.await.map_err(|_| Error::Internal("a test did not end".into(), None))? };
+    trail.follow(ended).await.map(Json)
 }
 
 fn read_sample(app: &App, webhook: &Webhook, body: OptionalBody) -> Result<Sample, Error> {

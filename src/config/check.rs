@@ -95,6 +95,7 @@ impl Check<'_> {
             workers: self.threads("server.workers", raw.workers, machine.cores / 2),
             max_connections: self.within("server.max_connections", raw.max_connections, 16..=65_536),
             base_path,
+            trusted_proxies: self.trusted_proxies(&raw.trusted_proxies),
             drain: self.seconds("server.drain_seconds", raw.drain_seconds, 1..=600),
         }
     }
@@ -113,6 +114,7 @@ impl Check<'_> {
                 publish_limit,
                 0..=1_000_000,
             ),
+            cors_allowed_origins: self.origins(&raw.cors_allowed_origins),
         }
     }
 
@@ -455,6 +457,7 @@ fn otlp_endpoint(text: &str) -> Option<Url> {
     Some(url)
 }
 
+mod clients;
 mod delivery;
 #[cfg(test)]
 mod tests;

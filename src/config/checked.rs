@@ -56,6 +56,8 @@ pub struct Server {
     pub max_connections: usize,
     /// `server.base_path`: a second place where the routes answer, `/…` without a slash at the end.
     pub base_path: String,
+    /// `server.trusted_proxies`: networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// `server.drain_seconds`: from SIGTERM to exit.
     pub drain: Duration,
 }
@@ -81,6 +83,17 @@ pub struct Api {
     pub rate_limit_per_minute: u32,
     /// `api.publish_rate_limit_per_second`: publishes of one user; 0 = no limit.
     pub publish_rate_limit_per_second: u32,
+    /// `api.cors_allowed_origins`
+    pub cors_allowed_origins: Origins,
+}
+
+/// Which origins' pages may call the API from a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Any.
+    Any,
+    /// These, as browsers write them; there may be none.
+    These(Vec<String>),
 }
 
 /// Whose tokens are taken, and what their roles mean.

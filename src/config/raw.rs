@@ -37,9 +37,15 @@ sections! {
         workers: i64,
         max_connections: i64,
         base_path: String,
+        trusted_proxies: Vec<String>,
         drain_seconds: i64,
     }
-    Api { max_event_bytes: i64, rate_limit_per_minute: i64, publish_rate_limit_per_second: i64 }
+    Api {
+        max_event_bytes: i64,
+        rate_limit_per_minute: i64,
+        publish_rate_limit_per_second: i64,
+        cors_allowed_origins: Vec<String>,
+    }
     Auth {
         jwt_secret: String,
         issuer: String,

@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod due;
 pub mod early;
 pub mod filter;
+pub mod forwarded;
 pub mod histogram;
 pub mod json;
 pub mod lane;

@@ -12,7 +12,7 @@ use redis::Value;
 use super::meter::Called;
 use super::script::{Answers, Call, Script, Section};
 use super::{Error, Keys, Redis, stats};
-use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Receipt, WebhookId};
+use crate::domain::{DisabledReason, EntryId, ErrorKind, EventId, Millis, Receipt, Tenant, WebhookId};
 use crate::policy::breaker::{Change, Signal};
 
 static OUTCOME: LazyLock<Script> =
@@ -43,6 +43,8 @@ pub enum Disposition {
 pub struct Outcome {
     /// Which webhook.
     pub webhook: WebhookId,
+    /// Its tenant, for the log.
+    pub tenant: Tenant,
     /// The hash of its owner.
     pub owner_hash: Arc<str>,
     /// The hash of its tenant.

@@ -10,7 +10,8 @@ use prometheus::IntCounter;
 
 use crate::clock;
 use crate::domain::{
-    AttemptResult, ErrorKind, EventId, Millis, NodeId, Partition, SkipReason, TraceId, Webhook, WebhookId,
+    AttemptResult, DisabledReason, ErrorKind, EventId, Millis, NodeId, Partition, SkipReason, TraceId,
+    Webhook, WebhookId,
 };
 use crate::policy::breaker::Change;
 use crate::policy::lease::Renewal;
@@ -23,6 +24,10 @@ use super::metrics::{METRICS, Route};
 use super::partitions::{self, Queued};
 use super::quiet::QUIET;
 use super::traces::{self, Open};
+
+mod changes;
+
+pub use changes::{Action, Change as Changed, Ending, changed};
 
 /// The node answers requests.
 pub fn listening(api: std::net::SocketAddr, management: std::net::SocketAddr) {
@@ -232,6 +237,9 @@ pub fn recorded(outcome: &Outcome) {
         Some(Change::Closed) => breaker_closed(&outcome.webhook),
         None => {}
     }
+    if let Some(reason) = outcome.disable {
+        disabled(outcome, reason);
+    }
 }
 
 /// An attempt ended for a webhook that was deleted meanwhile: nothing is recorded of it, and no more is sent.
@@ -251,9 +259,12 @@ pub fn overflowed(event: &EventId, webhook: &WebhookId) {
 }
 
 /// The service switched a webhook off.
-pub fn disabled(webhook: &WebhookId, reason: crate::domain::DisabledReason) {
+fn disabled(Outcome { webhook, tenant, .. }: &Outcome, reason: DisabledReason) {
     METRICS.webhooks_disabled.with_label_values(&[reason.code()]).inc();
     tracing::warn!(%webhook, reason = reason.code(), "webhook disabled");
+    let tenant = tenant.to_string();
+    let change = Changed { tenant: Some(&tenant), webhook: Some(webhook), ..Changed::default() };
+    changed(Action::DisableWebhook, Ending::Done, &change);
 }
 
 /// The breaker of a webhook opened, or its probe failed.
@@ -312,6 +323,8 @@ pub fn nodes_changed(before: &BTreeSet<NodeId>, now: &BTreeSet<NodeId>) {
 /// An operator wants this node to own nothing, or to own its share again.
 pub fn asked_to_drain(drain: bool) {
     tracing::info!(drain, "an operator changed whether this node owns partitions");
+    let action = if drain { Action::DrainNode } else { Action::UndrainNode };
+    changed(action, Ending::Done, &Changed::default());
 }
 
 /// Redis answers and holds nothing of this installation: all webhooks and events are gone.

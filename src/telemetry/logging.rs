@@ -126,7 +126,7 @@ pub fn set_level(new: &str) -> Result<(), Unchanged> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
     use std::sync::Arc;
 
@@ -143,6 +143,16 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    /// What `speak` says, in the format for people.
+    pub(in crate::telemetry) fn said_as_text(speak: impl FnOnce()) -> String {
+        let page = Page::default();
+        let writer = page.clone();
+        let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_ansi(false);
+        tracing::subscriber::with_default(Registry::default().with(lines), speak);
+        let bytes = page.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
     }
 
     /// What is said of one line of each level by us, by a library, and by one that is called nearly as we are.

@@ -21,6 +21,7 @@ use prometheus::{
 
 pub use self::route::Route;
 use self::set::{Described, Kind, Set, of, told_later};
+use super::events::{Action, Ending};
 use super::partitions;
 use crate::clock;
 use crate::domain::{DisabledReason, ErrorKind, SkipReason};
@@ -104,6 +105,7 @@ pub struct Metrics {
     pub trace_spans_exported: IntCounter,
     pub trace_spans_dropped: IntCounter,
     pub log_lines_dropped: IntCounter,
+    pub changes: IntCounterVec,
     api_requests: IntCounterVec,
     api_request_duration: HistogramVec,
     build_info: IntGaugeVec,
@@ -233,6 +235,12 @@ impl Metrics {
             trace_spans_dropped: set.counter(
                 "trace_spans_dropped_total",
                 "Spans that were lost: their queue was full, or the collector did not take them.",
+            ),
+            changes: set.counters(
+                "changes_total",
+                vec![of("action", Action::ALL.map(Action::as_str)), of("result", Ending::ALL.map(Ending::as_str))],
+                "Changes that users, operators and the service itself (`disable_webhook`) made, as the audit log names them: \
+                 `done`; `unknown` = Redis did not say whether it was done; `denied` = refused for a role or a scope.",
             ),
             api_requests: set.counters(
                 "api_requests_total",

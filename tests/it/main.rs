@@ -14,6 +14,7 @@ mod harness;
 
 mod adding_up;
 mod addresses;
+mod audit;
 mod auth;
 mod bounds;
 mod breaker;
@@ -42,5 +43,6 @@ mod statistics;
 mod survival;
 mod switching;
 mod traces;
+mod trusted;
 mod watching;
 mod webhooks;

@@ -9,9 +9,11 @@ use rand::RngExt;
 use std::time::Duration;
 use url::Url;
 
+use super::differences::differences;
 use super::rules::{Changes, Rules, activate, deactivate};
 use super::view::{NewSecret, View};
 use crate::api::access::{Id, IfMatch, NO_WEBHOOK, Purpose, etag, find, webhooks_of};
+use crate::api::audit::Trail;
 use crate::api::auth::{Caller, Reader, Writer};
 use crate::api::body::{Body, OptionalBody};
 use crate::api::fields::Fields;
@@ -79,7 +81,7 @@ pub async fn catalogue(app: Data<App>, _caller: Reader) -> Json<Vec<EventType>> 
 }
 
 /// `POST /api/webhooks`
-pub async fn create(app: Data<App>, caller: Writer, body: Body) -> Result<HttpResponse, Error> {
+pub async fn create(app: Data<App>, caller: Writer, trail: Trail, body: Body) -> Result<HttpResponse, Error> {
     let mut fields = Fields::parse(&body.0)?;
     fields.require(&["name", "url", "events"]);
     let changes = checked(&app, fields).await?;
@@ -88,10 +90,15 @@ pub async fn create(app: Data<App>, caller: Writer, body: Body) -> Result<HttpRe
     changes.apply(&mut webhook);
     let limits = &app.config.limits;
     let quotas = Quotas { per_user: limits.webhooks_per_user, per_tenant: limits.webhooks_per_tenant };
-    match webhooks.create(&webhook, quotas).await? {
-        Created::Stored => {}
-        Created::UserFull => return Err(full("user", limits.webhooks_per_user)),
-        Created::TenantFull => return Err(full("organization", limits.webhooks_per_tenant)),
+    trail.concerns(&webhook.id);
+    let refused = match trail.follow(webhooks.create(&webhook, quotas)).await? {
+        Created::Stored => None,
+        Created::UserFull => Some(full("user", limits.webhooks_per_user)),
+        Created::TenantFull => Some(full("organization", limits.webhooks_per_tenant)),
+    };
+    if let Some(refusal) = refused {
+        trail.nothing_was_done();
+        return Err(refusal);
     }
     let view = View::of(&webhook, Figures::default(), clock::now()).with_secret(&webhook.settings.secret);
     let location = format!("/api/webhooks/{}", webhook.id);
@@ -112,6 +119,7 @@ pub async fn show(app: Data<App>, caller: Reader, id: Id) -> Result<HttpResponse
 pub async fn update(
     app: Data<App>,
     caller: Writer,
+    trail: Trail,
     id: Id,
     condition: IfMatch,
     body: Body,
@@ -119,8 +127,13 @@ pub async fn update(
     // Whose webhook it is comes before what is wrong with the body.
     find(&app, &caller, &id.0, Purpose::Change).await?;
     let changes = checked(&app, Fields::parse(&body.0)?).await?;
-    let edit = |webhook: &mut Webhook| Ok(changes.apply(webhook));
-    let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, edit).await?;
+    let edit = |webhook: &mut Webhook| {
+        let before = webhook.clone();
+        let failures = changes.apply(webhook);
+        trail.names(differences(&before, webhook));
+        Ok(failures)
+    };
+    let webhook = change((&app, &caller, &trail), &id.0, Purpose::Change, &condition, edit).await?;
     shown(&app, &caller, &webhook).await
 }
 
@@ -128,12 +141,13 @@ pub async fn update(
 pub async fn delete(
     app: Data<App>,
     caller: Writer,
+    trail: Trail,
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Stop).await?;
     condition.check(&webhook)?;
-    webhooks_of(&app, &caller).delete(&webhook).await?;
+    trail.follow(webhooks_of(&app, &caller).delete(&webhook)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -144,6 +158,7 @@ pub async fn delete(
 pub async fn regenerate_secret(
     app: Data<App>,
     caller: Writer,
+    trail: Trail,
     id: Id,
     condition: IfMatch,
     body: OptionalBody,
@@ -158,7 +173,7 @@ pub async fn regenerate_secret(
         let renewed = webhook.settings.renew_secret(secret.clone(), grace, now);
         renewed.map(|()| Failures::Keep).map_err(|refused| Error::Conflict(refused.to_string().into()))
     };
-    let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, edit).await?;
+    let webhook = change((&app, &caller, &trail), &id.0, Purpose::Change, &condition, edit).await?;
     Ok(tagged(HttpResponse::Ok(), &webhook).json(NewSecret {
         id: &webhook.id,
         secret: &secret.0,
@@ -171,11 +186,13 @@ pub async fn regenerate_secret(
 pub async fn switch_on(
     app: Data<App>,
     caller: Writer,
+    trail: Trail,
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
     let webhook =
-        change(&app, &caller, &id.0, Purpose::Change, &condition, |webhook| Ok(activate(webhook))).await?;
+        change((&app, &caller, &trail), &id.0, Purpose::Change, &condition, |webhook| Ok(activate(webhook)))
+            .await?;
     shown(&app, &caller, &webhook).await
 }
 
@@ -183,11 +200,13 @@ pub async fn switch_on(
 pub async fn switch_off(
     app: Data<App>,
     caller: Writer,
+    trail: Trail,
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
     let webhook =
-        change(&app, &caller, &id.0, Purpose::Stop, &condition, |webhook| Ok(deactivate(webhook))).await?;
+        change((&app, &caller, &trail), &id.0, Purpose::Stop, &condition, |webhook| Ok(deactivate(webhook)))
+            .await?;
     shown(&app, &caller, &webhook).await
 }
 
@@ -196,6 +215,7 @@ pub async fn switch_off(
 pub async fn reset_failures(
     app: Data<App>,
     caller: Writer,
+    trail: Trail,
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
@@ -203,7 +223,7 @@ pub async fn reset_failures(
         webhook.disabled_reason = None;
         Ok(Failures::Forget)
     };
-    let webhook = change(&app, &caller, &id.0, Purpose::Change, &condition, forget).await?;
+    let webhook = change((&app, &caller, &trail), &id.0, Purpose::Change, &condition, forget).await?;
     shown(&app, &caller, &webhook).await
 }
 
@@ -231,8 +251,7 @@ async fn checked(app: &App, mut fields: Fields<'_>) -> Result<Changes, Error> {
 /// Reads, edits and writes a webhook; begins again when somebody else wrote in between. An edit that changes nothing
 /// is not written.
 async fn change(
-    app: &App,
-    caller: &Caller,
+    (app, caller, trail): (&App, &Caller, &Trail),
     id: &WebhookId,
     purpose: Purpose,
     condition: &IfMatch,
@@ -248,7 +267,7 @@ async fn change(
         }
         next.version += 1;
         next.updated_at = clock::now();
-        match webhooks_of(app, caller).update(&next, failures).await {
+        match trail.follow(webhooks_of(app, caller).update(&next, failures)).await {
             Ok(()) => return Ok(next),
             Err(store::Error::Changed) => {}
             Err(error) => return Err(error.into()),

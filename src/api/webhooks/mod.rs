@@ -1,5 +1,7 @@
-//! The webhooks resource: [`rules`] checks what a client sends, [`handlers`] does it, [`view`] shows what there is.
+//! The webhooks resource: [`rules`] checks what a client sends, [`handlers`] does it, [`view`] shows what there is, [`differences`] names
+//! what has changed.
 
+pub mod differences;
 pub mod handlers;
 pub mod rules;
 #[cfg(test)]

@@ -63,6 +63,7 @@ impl Fixture {
         let outcome = |(name, ms): &(char, u64)| Outcome {
             webhook: webhook(*name),
             owner_hash: Arc::from(if *name == 'c' { "other" } else { "owner" }),
+            tenant: self.tenant.clone(),
             tenant_hash: Arc::from(keys::tenant_hash(&self.tenant)),
             entry,
             source: Source::Mailbox,

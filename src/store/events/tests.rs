@@ -149,6 +149,7 @@ impl Fixture {
     fn outcome(&self) -> Outcome {
         Outcome {
             webhook: self.webhook.clone(),
+            tenant: self.tenant.clone(),
             owner_hash: Arc::from("owner"),
             tenant_hash: Arc::from(keys::tenant_hash(&self.tenant)),
             entry: EntryId { ms: 5, seq: 1 },

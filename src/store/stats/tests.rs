@@ -74,6 +74,7 @@ impl Fixture {
         Outcome {
             webhook: self.webhooks[webhook].clone(),
             owner_hash: Arc::from(owner_hash(&self.tenant, &self.user)),
+            tenant: self.tenant.clone(),
             tenant_hash: Arc::from(tenant_hash(&self.tenant)),
             entry,
             source: Source::Mailbox,
