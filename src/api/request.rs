@@ -12,11 +12,13 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, HttpRequest, ResponseError};
+use actix_web::{HttpMessage, HttpRequest, ResponseError, web};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
+use super::App;
 use super::audit;
+use super::cors;
 use super::error::{About, Error};
 use super::rate_limit::Allowance;
 use super::routes;
@@ -71,12 +73,23 @@ pub async fn around(
     let started = clock::monotonic();
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
-    let response = next.call(request).await?.map_into_boxed_body();
+    let origin = origin_of(&request);
+    let response = match cors::preflight(&request, &origin) {
+        Some(Ok(permission)) => request.into_response(permission),
+        Some(Err(refusal)) => request.error_response(refusal),
+        None => next.call(request).await?.map_into_boxed_body(),
+    };
     audit::ends(response.request(), error_of(&response));
     let mut response = written(response, &id);
     set_headers(&mut response, &id);
+    cors::say(response.headers_mut(), origin);
     tell(&response, &id, started.elapsed());
     Ok(response)
+}
+
+fn origin_of(request: &ServiceRequest) -> cors::Verdict {
+    let app = request.app_data::<web::Data<App>>();
+    app.map_or(cors::Verdict::Off, |app| cors::judge(request.headers(), &app.config.api.cors_allowed_origins))
 }
 
 /// The layer of the routes that send events (all of them `POST`): begins a span if the request is traced.
