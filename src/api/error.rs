@@ -41,6 +41,8 @@ pub enum Error {
     PreconditionFailed,
     /// 413: the body is longer than this many bytes.
     TooLarge(usize),
+    /// 414: the path with its query is longer than this many bytes.
+    UriTooLong(usize),
     /// 415: the body is not `application/json`.
     UnsupportedMediaType,
     /// 429: come back after that time.
@@ -103,6 +105,10 @@ impl Error {
             Self::TooLarge(limit) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, One(format!("the body is longer than {limit} bytes").into()))
             }
+            Self::UriTooLong(limit) => (
+                StatusCode::URI_TOO_LONG,
+                One(format!("the path with its query is longer than {limit} bytes").into()),
+            ),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, One("the body must be plain application/json".into()))
             }

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod cluster;
+pub mod connections;
 pub mod cors;
 pub mod deliveries;
 pub mod error;

@@ -34,6 +34,13 @@ const LONGEST_ID: usize = 128;
 /// Of an id made here: 62^22 are enough to never meet twice.
 const MADE_LENGTH: usize = 22;
 
+/// The longest path with its query, in bytes (RFC 9110, section 4.1, asks for 8000 at least).
+const LONGEST_URI: usize = 8 * 1024;
+/// How much of a path an error repeats, in bytes.
+const SHOWN_OF_PATH: usize = 1024;
+/// The longest method that the log repeats, in bytes. Any word may stand there.
+const LONGEST_METHOD: usize = 16;
+
 /// Names one request in its answer and in the log; in the request's extensions.
 #[derive(Clone, Debug)]
 pub struct RequestId(Rc<str>);
@@ -77,6 +84,7 @@ pub async fn around(
     let response = match cors::preflight(&request, &origin) {
         Some(Ok(permission)) => request.into_response(permission),
         Some(Err(refusal)) => request.error_response(refusal),
+        None if is_too_long(&request) => request.error_response(Error::UriTooLong(LONGEST_URI)),
         None => next.call(request).await?.map_into_boxed_body(),
     };
     audit::ends(response.request(), error_of(&response));
@@ -85,6 +93,10 @@ pub async fn around(
     cors::say(response.headers_mut(), origin);
     tell(&response, &id, started.elapsed());
     Ok(response)
+}
+
+fn is_too_long(request: &ServiceRequest) -> bool {
+    request.uri().path_and_query().is_some_and(|asked| asked.as_str().len() > LONGEST_URI)
 }
 
 fn origin_of(request: &ServiceRequest) -> cors::Verdict {
@@ -138,7 +150,8 @@ fn written(response: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceRespons
     }
     let foreign = Error::Protocol(response.status());
     let error = error_of(&response).unwrap_or(&foreign);
-    let about = About { path: response.request().path(), request_id: id.as_str(), now: clock::now() };
+    let about =
+        About { path: beginning_of(response.request().path()), request_id: id.as_str(), now: clock::now() };
     let mut answer = error.response(about);
     // The framework's own refusals carry a header that belongs to the status.
     if let Some(allow) = response.headers().get(header::ALLOW) {
@@ -151,6 +164,11 @@ fn written(response: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceRespons
         response.request().extensions_mut().insert(Cause(cause));
     }
     response
+}
+
+fn beginning_of(path: &str) -> &str {
+    let end = (0..=SHOWN_OF_PATH.min(path.len())).rev().find(|at| path.is_char_boundary(*at));
+    &path[..end.unwrap_or(0)]
 }
 
 fn error_of(response: &ServiceResponse<BoxBody>) -> Option<&Error> {
@@ -189,7 +207,9 @@ fn tell(response: &ServiceResponse<BoxBody>, id: &RequestId, elapsed: Duration) 
     let request = response.request();
     let extensions = request.extensions();
     let answered = facts::Answered {
-        method: request.method().as_str(),
+        method: Some(request.method().as_str())
+            .filter(|name| name.len() <= LONGEST_METHOD)
+            .unwrap_or("other"),
         route: routes::of(request),
         status: response.status().as_u16(),
         elapsed,
@@ -204,7 +224,24 @@ fn tell(response: &ServiceResponse<BoxBody>, id: &RequestId, elapsed: Duration) 
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+
     use super::*;
+    use crate::api::testing::{Client, config};
+
+    #[actix_web::test]
+    async fn a_uri_has_an_end_and_an_error_does_not_repeat_all_of_it() {
+        let client = Client::alone(config()).await;
+        let room = LONGEST_URI - "/api/x?".len();
+        for (query, status) in [(room, 404), (room + 1, 414)] {
+            let get = TestRequest::get().uri(&format!("/api/x?{}", "a".repeat(query)));
+            let answer = client.send(get).await;
+            assert_eq!((answer.status, &answer.json()["path"]), (status, &"/api/x".into()));
+        }
+        let answer = client.send(TestRequest::get().uri(&format!("/{}", "a".repeat(50_000)))).await;
+        assert!(answer.json()["message"].as_str().unwrap().contains("8192 bytes"), "{}", answer.text);
+        assert_eq!(answer.json()["path"].as_str().unwrap().len(), SHOWN_OF_PATH);
+    }
 
     #[test]
     fn a_sane_request_id_is_kept_and_any_other_replaced() {

@@ -1,7 +1,8 @@
 //! The two HTTP servers: the API, and the management port that is for the operator's network alone.
 //!
-//! Bounds against slow and many clients: the request's head must arrive within [`HEAD_DEADLINE`] (its body: see
-//! [`super::body`]), idle connections close, and connections past `server.max_connections` wait in the listen backlog.
+//! Bounds against slow and many clients: the first request's head must arrive within [`HEAD_DEADLINE`] (its body: see
+//! [`super::body`]), a connection on which no further one arrives is closed ([`connections`]), and connections past
+//! `server.max_connections` wait in the listen backlog. `docs/security.md` has all limits in a table.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,13 +15,10 @@ use actix_web::{HttpServer, web};
 
 use super::app::{App, SetUpError, Shared};
 use super::cluster::{self, ClusterState};
+use super::connections::{self, HEAD_DEADLINE, KEEP_ALIVE};
 use super::health::{self, Readiness};
 use super::{log_level, request, routes};
 
-/// The longest time from connecting, or from the first byte of a further request, to the end of its head.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a connection may lie idle.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to close its side.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// Scrapers and probes are few.
@@ -81,6 +79,7 @@ fn bind_api(shared: &Shared) -> Result<(Server, SocketAddr), BindError> {
     });
     let address = SocketAddr::new(settings.bind, settings.port);
     let bound = server
+        .on_connect(connections::watch(settings.connections_of_worker()))
         .workers(settings.workers)
         .max_connections(settings.connections_of_worker())
         .client_request_timeout(HEAD_DEADLINE)
@@ -111,13 +110,16 @@ fn bind_management(shared: &Shared, readiness: &Arc<Readiness>) -> Result<(Serve
             .route("/cluster", web::get().to(cluster::show))
             .configure(log_level::configure)
             .configure(move |routes| health::configure(routes, readiness))
+            .wrap(from_fn(connections::answering))
     });
     let address = SocketAddr::new(settings.bind, settings.management_port);
     let bound = server
+        .on_connect(connections::watch(MAX_MANAGEMENT_CONNECTIONS))
         .workers(1)
         .max_connections(MAX_MANAGEMENT_CONNECTIONS)
         .client_request_timeout(HEAD_DEADLINE)
         .client_disconnect_timeout(GOODBYE)
+        .keep_alive(KEEP_ALIVE)
         .disable_signals()
         .shutdown_timeout(GOODBYE.as_secs())
         .bind(address);
@@ -148,6 +150,7 @@ pub fn service(
         .app_data(app)
         .configure(|cfg| routes::configure(cfg, &base_path))
         .wrap(from_fn(request::around))
+        .wrap(from_fn(connections::answering))
 }
 
 #[cfg(test)]

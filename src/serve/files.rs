@@ -11,13 +11,15 @@ use crate::config::Config;
 /// Sockets of lookups while name servers do not answer (256 at once, two questions to two servers each, sent twice), and
 /// connections to Redis, the management port, files of the data, of certificates and of the runtime.
 const REST: u64 = 2048 + 256;
+/// Handles of a client's connection: the server's, and that of the watch over it ([`crate::api::connections`]).
+const PER_CONNECTION: u64 = 2;
 /// Sockets of one attempt: its connection, and one that is kept for the next.
 const PER_ATTEMPT: u64 = 2;
 
 /// The system does not let this process open as many files as its settings ask for.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{PER_ATTEMPT} x delivery.max_in_flight ({max_in_flight}) + server.max_connections ({max_connections}) + {REST} \
+    "{PER_ATTEMPT} x delivery.max_in_flight ({max_in_flight}) + {PER_CONNECTION} x server.max_connections ({max_connections}) + {REST} \
      are {needed} open files, and the system allows this process {allowed} (ulimit -Hn): raise that (systemd: \
      LimitNOFILE={needed}, docker: --ulimit nofile={needed}), or lower the settings"
 )]
@@ -46,7 +48,7 @@ impl Demand {
     }
 
     fn files(self) -> u64 {
-        PER_ATTEMPT * self.max_in_flight + self.max_connections + REST
+        PER_ATTEMPT * self.max_in_flight + PER_CONNECTION * self.max_connections + REST
     }
 
     /// The soft limit to set, if it has to be raised; `None` in a limit = none.
@@ -87,15 +89,15 @@ mod tests {
     #[test]
     fn the_soft_limit_is_raised_as_far_as_is_needed_and_a_hard_one_that_is_too_low_is_refused() {
         let demand = Demand { max_in_flight: 4096, max_connections: 8192 };
-        assert_eq!(demand.files(), 18_688);
+        assert_eq!(demand.files(), 26_880);
         for (current, maximum, expected) in [
-            (Some(1024), Some(1_048_576), Some(Some(18_688))),
-            (Some(1024), Some(18_688), Some(Some(18_688))),
-            (Some(1024), None, Some(Some(18_688))),
-            (Some(18_688), Some(18_688), Some(None)),
+            (Some(1024), Some(1_048_576), Some(Some(26_880))),
+            (Some(1024), Some(26_880), Some(Some(26_880))),
+            (Some(1024), None, Some(Some(26_880))),
+            (Some(26_880), Some(26_880), Some(None)),
             (Some(1_000_000), Some(1_048_576), Some(None)),
             (None, None, Some(None)),
-            (Some(1024), Some(18_687), None),
+            (Some(1024), Some(26_879), None),
         ] {
             let soft = demand.soft_limit(Rlimit { current, maximum });
             assert_eq!(soft.ok(), expected, "{current:?} of {maximum:?}");
@@ -109,8 +111,8 @@ mod tests {
         let said = demand.soft_limit(limits).expect_err("400 are too few").to_string();
         assert_eq!(
             said,
-            "2 x delivery.max_in_flight (100) + server.max_connections (50) + 2304 are 2554 open files, and the system \
-             allows this process 400 (ulimit -Hn): raise that (systemd: LimitNOFILE=2554, docker: --ulimit nofile=2554), \
+            "2 x delivery.max_in_flight (100) + 2 x server.max_connections (50) + 2304 are 2604 open files, and the system \
+             allows this process 400 (ulimit -Hn): raise that (systemd: LimitNOFILE=2604, docker: --ulimit nofile=2604), \
              or lower the settings"
         );
     }

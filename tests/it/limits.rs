@@ -42,7 +42,7 @@ async fn a_node_that_may_open_too_few_files_does_not_start_and_says_what_to_set(
     let said = TestNode::refused_when_limited(&[], "ulimit -n 512").await;
     let settings = ["delivery.max_in_flight (4096)", "server.max_connections (8192)"];
     for word in
-        settings.into_iter().chain(["18688 open files", "allows this process 512", "LimitNOFILE=18688"])
+        settings.into_iter().chain(["26880 open files", "allows this process 512", "LimitNOFILE=26880"])
     {
         assert!(said.contains(word), "{word}: {said}");
     }
@@ -55,7 +55,7 @@ async fn a_node_raises_its_soft_limit_of_open_files_to_what_its_settings_need() 
     let limits = node.limits();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("the limit");
     let soft = files.split_whitespace().nth(3).expect("four columns");
-    assert_eq!(soft, "4864", "{files}");
+    assert_eq!(soft, "5376", "{files}");
 }
 
 #[tokio::test]

@@ -1,0 +1,193 @@
+//! The connections of clients: nobody holds one without sending requests on it.
+//!
+//! The framework bounds the first head of a connection and what lies idle between two requests, and nothing else: a
+//! further head that never ends, a chunked body that goes on after its answer, and an answer that is never read would hold
+//! a connection for ever. So each is watched from outside. While a request is being answered its handler's own bounds
+//! hold ([`super::body`]); from its answer on, [`patience`] runs until the next request is there, and whoever has not sent it
+//! is cut off, whatever else is going on. Where connections run short, those that lie idle go first.
+//!
+//! [`UNREAD`] is the same for what the system still holds of a connection that is closed here: data that no client
+//! takes would otherwise stay in its memory for many minutes.
+//! Sources: tcp(7) (`TCP_USER_TIMEOUT`), RFC 9112 section 9.5 (idle connections may be closed at any time).
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use rustix::net::sockopt::set_tcp_user_timeout;
+
+use crate::clock;
+
+/// The longest time from connecting to the end of the first request's head.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection may lie idle.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// The same where connections run short.
+const KEEP_ALIVE_IN_A_CROWD: Duration = Duration::from_secs(5);
+/// How long what was sent may go without being taken.
+const UNREAD: Duration = Duration::from_secs(30);
+/// How often connections are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a client has from one answer to the end of the next request's head, while `open` of at most `most` connections
+/// are.
+fn patience(open: usize, most: usize) -> Duration {
+    if open > most / 4 * 3 { KEEP_ALIVE_IN_A_CROWD } else { KEEP_ALIVE + HEAD_DEADLINE }
+}
+
+/// One connection, as its watch sees it.
+#[derive(Debug)]
+struct Connection {
+    /// A second handle of the socket: closing it from here ends it for the framework too.
+    socket: TcpStream,
+    /// Requests that are being answered.
+    under_way: Cell<u32>,
+    /// When it was opened, or the last answer was given.
+    since: Cell<Instant>,
+}
+
+impl Connection {
+    fn of(socket: &impl AsFd, now: Instant) -> std::io::Result<Self> {
+        let socket = socket.as_fd().try_clone_to_owned()?;
+        let unread = u32::try_from(UNREAD.as_millis()).expect("a few thousand");
+        set_tcp_user_timeout(&socket, unread)?;
+        Ok(Self { socket: socket.into(), under_way: Cell::new(0), since: Cell::new(now) })
+    }
+
+    fn is_held(&self, now: Instant, patience: Duration) -> bool {
+        self.under_way.get() == 0 && now.saturating_duration_since(self.since.get()) >= patience
+    }
+
+    fn cut(&self) {
+        // It may have ended by itself in this moment.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// The connections of one worker thread.
+#[derive(Debug, Default)]
+struct Watched {
+    open: RefCell<Vec<Weak<Connection>>>,
+    is_swept: Cell<bool>,
+}
+
+thread_local! {
+    static WATCHED: Watched = Watched::default();
+}
+
+/// What a server does with each new connection of a worker that takes at most `most`.
+pub fn watch(most: usize) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
+    move |io, data| {
+        let Some(socket) = io.downcast_ref::<tokio::net::TcpStream>() else { return };
+        // One that is closed already needs no watch.
+        let Ok(connection) = Connection::of(socket, clock::monotonic()) else { return };
+        let connection = Rc::new(connection);
+        WATCHED.with(|watched| {
+            watched.open.borrow_mut().push(Rc::downgrade(&connection));
+            if !watched.is_swept.replace(true) {
+                actix_web::rt::spawn(sweep(most));
+            }
+        });
+        data.insert(connection);
+    }
+}
+
+async fn sweep(most: usize) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let now = clock::monotonic();
+        WATCHED.with(|watched| {
+            let mut open = watched.open.borrow_mut();
+            open.retain(|connection| connection.strong_count() > 0);
+            let patience = patience(open.len(), most);
+            let held = open.iter().filter_map(Weak::upgrade).filter(|one| one.is_held(now, patience));
+            held.for_each(|connection| connection.cut());
+        });
+    }
+}
+
+/// A request that is being answered on a connection.
+struct UnderWay(Rc<Connection>);
+
+impl UnderWay {
+    fn on(connection: &Rc<Connection>) -> Self {
+        connection.under_way.set(connection.under_way.get() + 1);
+        Self(connection.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.set(self.0.under_way.get() - 1);
+        self.0.since.set(clock::monotonic());
+    }
+}
+
+/// The layer that tells the watch which requests are being answered.
+///
+/// # Errors
+/// Those of the services inside.
+pub async fn answering(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let _under_way = request.conn_data::<Rc<Connection>>().map(UnderWay::on);
+    Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_connection_is_held_by_who_sends_no_request_in_time() {
+        let now = clock::monotonic();
+        let (_client, socket) = pair();
+        let connection = Rc::new(Connection::of(&socket, now).unwrap());
+        let minute = Duration::from_secs(60);
+        assert!(!connection.is_held(now + minute / 2, minute));
+        assert!(connection.is_held(now + minute, minute));
+        let (first, second) = (UnderWay::on(&connection), UnderWay::on(&connection));
+        assert!(!connection.is_held(now + 100 * minute, minute));
+        drop(first);
+        assert!(!connection.is_held(now + 100 * minute, minute), "the second goes on");
+        drop(second);
+        assert!(connection.is_held(now + 100 * minute, minute));
+        assert!(!connection.is_held(connection.since.get(), minute), "it begins anew with the answer");
+    }
+
+    #[test]
+    fn what_is_cut_is_cut_for_every_handle_of_the_socket() {
+        let (mut client, socket) = pair();
+        Connection::of(&socket, clock::monotonic()).unwrap().cut();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "although the framework's handle lives");
+        drop(socket);
+    }
+
+    #[test]
+    fn in_a_crowd_patience_is_short() {
+        for (open, most, expected) in [
+            (0, 16, KEEP_ALIVE + HEAD_DEADLINE),
+            (12, 16, KEEP_ALIVE + HEAD_DEADLINE),
+            (13, 16, KEEP_ALIVE_IN_A_CROWD),
+            (1, 1, KEEP_ALIVE_IN_A_CROWD),
+        ] {
+            assert_eq!(patience(open, most), expected, "{open} of {most}");
+        }
+    }
+}
