@@ -123,6 +123,9 @@ pub fn etag(webhook: &Webhook) -> String {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use actix_web::http::header::HeaderValue;
 

@@ -349,4 +349,6 @@ fn shown(request: &HttpRequest, allowance: Allowance) -> Allowance {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

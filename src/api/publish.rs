@@ -320,3 +320,6 @@ async fn store(app: &App, publication: Publication) -> Result<Taken, Error> {
         }
     }
 }
+
+#[cfg(test)]
+mod properties;

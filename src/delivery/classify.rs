@@ -264,6 +264,9 @@ fn text(bytes: &[u8], limit: usize) -> String {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

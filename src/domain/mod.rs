@@ -3,12 +3,16 @@
 //! No I/O, no clock, no randomness: a value of this module means the same on every node and in every test.
 //! Everything else imports from here; this module imports nothing of the crate.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 pub mod attempt;
 pub mod catalogue;
 pub mod event;
 pub mod filter;
 pub mod ids;
 pub mod json;
+#[cfg(test)]
+mod properties;
 pub mod time;
 pub mod trace;
 pub mod webhook;

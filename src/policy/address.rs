@@ -238,4 +238,6 @@ fn parse_absolute(text: &str) -> Result<Url, Fault> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -232,6 +232,9 @@ fn push_tamed_string(out: &mut String, token: &str) {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 

@@ -79,7 +79,7 @@ pub enum How {
 
 impl DeliveryStatus {
     /// The status of a record's text.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         if text == "pending" {
             return Some(Self::Pending);
         }

@@ -132,7 +132,7 @@ fn raw_entry(entry: Value) -> Option<RawEntry> {
     Some((id, pairs))
 }
 
-fn read_entry((id, mut fields): RawEntry) -> Entry {
+pub(super) fn read_entry((id, mut fields): RawEntry) -> Entry {
     let kind = read_kind(&mut fields).unwrap_or_else(|| EntryKind::Unreadable(describe(&fields)));
     Entry { id, kind }
 }

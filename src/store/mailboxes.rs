@@ -51,7 +51,7 @@ impl Retry {
     }
 
     /// Only what [`Self::member`] writes: by that text it is removed again.
-    fn parse(member: &[u8], score: f64) -> Option<Self> {
+    pub(super) fn parse(member: &[u8], score: f64) -> Option<Self> {
         let text = std::str::from_utf8(member).ok()?;
         let mut parts = text.splitn(3, ' ');
         let entry = parts.next()?.parse().ok()?;

@@ -20,6 +20,8 @@ pub mod outcomes;
 pub mod overview;
 pub mod preflight;
 pub mod private;
+#[cfg(test)]
+mod properties;
 pub mod publications;
 pub mod record;
 pub mod recoveries;

@@ -112,7 +112,7 @@ pub async fn list(redis: &Redis, keys: &Keys) -> Result<Vec<Listed>, Error> {
 }
 
 /// What is not an entry is left out: it may be one of a later version.
-fn read_nodes(value: Value) -> Result<Vec<Listed>, Error> {
+pub(super) fn read_nodes(value: Value) -> Result<Vec<Listed>, Error> {
     let pairs: Vec<(String, String)> =
         FromRedisValue::from_redis_value(value).map_err(redis::RedisError::from)?;
     let read = |(id, text): (String, String)| {

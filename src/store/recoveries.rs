@@ -405,4 +405,6 @@ fn read(fields: &BTreeMap<String, String>) -> Option<Recovery> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
