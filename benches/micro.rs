@@ -116,6 +116,7 @@ fn webhook(number: u32, tenants: u32, pattern: &str) -> Webhook {
         disabled_reason: None,
         updated_at: NOW,
         settings: serde_json::from_value(settings).expect("settings"),
+        locked: None,
     }
 }
 

@@ -13,6 +13,8 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::oneshot;
 
 use crate::config::{self, Config, Layers, RedisMode};
+use crate::domain::{EncryptionKey, KeyId};
+use crate::operator::rekey;
 use crate::policy::lease::{LOOK_EVERY, TERM};
 use crate::serve::{Addresses, ServeOptions};
 use crate::telemetry::metrics::METRICS;
@@ -63,6 +65,10 @@ enum Command {
     /// Look at the cluster and move partitions off a node
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Encrypt the secrets of all webhooks with security.encryption_key, whatever they are stored with now; nodes may run
+    Rekey(RekeyArgs),
+    /// Print a new random key for security.encryption_key
+    EncryptionKey,
     /// Wait and end: for a `preStop` hook in an image without a shell
     Sleep {
         /// A number and s, m, h or d
@@ -81,6 +87,29 @@ enum ClusterCommand {
     Status,
     /// Let a node own nothing, restarts included, and wait until it does; --undo gives it its share again
     Drain(DrainArgs),
+}
+
+#[derive(Debug, Args)]
+struct RekeyArgs {
+    /// Count what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Store them as they are instead, for a version of the program that does not encrypt
+    #[arg(long, conflicts_with = "dry_run")]
+    decrypt: bool,
+    /// The id of a key that is lost for good: nodes start without it, and its webhooks wait for new secrets
+    #[arg(long, value_name = "ID", value_parser = key_id, conflicts_with = "dry_run")]
+    lost_key: Option<KeyId>,
+}
+
+impl RekeyArgs {
+    fn mode(&self) -> rekey::Mode {
+        match (self.dry_run, self.decrypt) {
+            (true, _) => rekey::Mode::DryRun,
+            (false, true) => rekey::Mode::Decrypt,
+            (false, false) => rekey::Mode::Encrypt,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -198,6 +227,14 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
                 }
             })
         }
+        Command::Rekey(args) => {
+            let config = cli.settings.load_without_secret()?;
+            let report = rekey::run(&config, args.mode(), args.lost_key).await?;
+            say(&report.to_string())?;
+            anyhow::ensure!(report.is_whole(), "some records could not be read");
+            Ok(())
+        }
+        Command::EncryptionKey => say(&EncryptionKey::new(rand::random()).to_base64()),
         Command::Sleep { span } => {
             tokio::time::sleep(span).await;
             Ok(())
@@ -357,6 +394,11 @@ fn scopes(text: &str) -> Result<String, String> {
         None if text.trim().is_empty() => Err(format!("known are, with spaces between: {known}")),
         None => Ok(text.split_whitespace().collect::<Vec<_>>().join(" ")),
     }
+}
+
+/// A key's id, as the log and `rekey` print it.
+fn key_id(text: &str) -> Result<KeyId, String> {
+    text.parse().map_err(|_| "expected eight of the digits 0-9 and a-f, such as 1a2b3c4d".into())
 }
 
 /// What the API takes as an organization.

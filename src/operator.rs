@@ -1,4 +1,4 @@
-//! `cluster`: what an operator asks of the cluster, straight from Redis, so that it answers also when no node does.
+//! `cluster`, `rekey`: what an operator asks of the cluster, straight from Redis, so that it answers also when no node does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,6 +15,8 @@ use crate::store::nodes::{self, Listed};
 use crate::store::overview::{self, Overview};
 use crate::store::private;
 use crate::store::{Keys, Redis};
+
+pub mod rekey;
 
 /// How often a draining node is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

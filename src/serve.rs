@@ -36,7 +36,7 @@ use crate::policy::placement::Placement;
 use crate::policy::shares::Rule;
 use crate::store::connection::Address;
 use crate::store::private::Private;
-use crate::store::{Keys, Redis, preflight};
+use crate::store::{Keys, Redis, encryption, preflight};
 use crate::telemetry::events as facts;
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::traces;
@@ -117,6 +117,10 @@ async fn serve(
         Address::of(&config.redis, url.as_deref()).context("the settings of redis cannot be used")?;
     let redis = Redis::new(address.clone()).context("redis cannot be reached")?;
     preflight::check(&redis, &config.redis, &config.cluster).await.context("redis was refused")?;
+    let keys = Keys::new(&config.redis.prefix);
+    let keyring = Arc::new(encryption::keyring(&config.security));
+    encryption::check(&redis, &keys, &keyring, clock::now()).await.context("redis was refused")?;
+    facts::secrets_are_stored(&keyring);
     let layout = Layout {
         partitions: config.cluster.partitions,
         webhooks_per_shard: config.cluster.webhooks_per_shard,
@@ -129,7 +133,6 @@ async fn serve(
     let servers = server::bind(&shared, &readiness)?;
     let addresses = Addresses { api: servers.api_address, management: servers.management_address };
     let (stop, stopping) = watch::channel(false);
-    let keys = Keys::new(&config.redis.prefix);
     let membership =
         Membership::join(redis.clone(), keys.clone(), config.clone(), addresses.api, live).await?;
     let scarcity = Scarcity::default();
@@ -140,7 +143,7 @@ async fn serve(
     }
     facts::listening(addresses.api, addresses.management);
     let probe = actix::spawn(probe(redis.clone(), readiness.clone(), options.on_ready, addresses));
-    let fitness = actix::spawn(fitness::watch(redis.clone(), config.clone(), scarcity));
+    let fitness = actix::spawn(fitness::watch(redis.clone(), config.clone(), keyring, scarcity));
     let figures = actix::spawn(figures::tell(redis.clone(), keys.clone(), config.node_id.clone(), lives));
     let running = Running::new(servers);
     let ended = tokio::select! {
@@ -174,7 +177,7 @@ fn start_arbiters(
     placement: &watch::Receiver<Arc<Placement>>,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<FuturesUnordered<Arbiter>> {
-    let Shared { config, layout, listeners, sockets, .. } = shared;
+    let Shared { config, layout, keyring, listeners, sockets, .. } = shared;
     let threads = config.cluster.threads;
     let permits = Arc::new(Pool::new(config.delivery.max_in_flight, Rule::Quarter));
     let ended = FuturesUnordered::new();
@@ -185,6 +188,7 @@ fn start_arbiters(
             redis: redis.for_another_thread()?,
             keys: Keys::new(&config.redis.prefix),
             layout: *layout,
+            keyring: keyring.clone(),
             permits: permits.clone(),
             sockets: sockets.clone(),
             scarcity: scarcity.clone(),

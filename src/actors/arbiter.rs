@@ -26,6 +26,7 @@ use crate::policy::lease::LOOK_EVERY;
 use crate::policy::partition::Layout;
 use crate::policy::placement::Placement;
 use crate::policy::retake::Pace;
+use crate::policy::sealing::Keyring;
 use crate::store::publications::fresh::Listeners;
 use crate::store::{Keys, Redis};
 use crate::telemetry::events as facts;
@@ -49,6 +50,8 @@ pub struct Blueprint {
     pub keys: Keys,
     /// Which partition is whose home.
     pub layout: Layout,
+    /// Decrypts webhooks' secrets.
+    pub keyring: Arc<Keyring>,
     /// Attempts of the whole node at once.
     pub permits: Arc<Pool>,
     /// Connections of the whole node for deliveries.
@@ -87,6 +90,7 @@ pub async fn run(blueprint: Blueprint) -> anyhow::Result<()> {
         permits: Permits::new(permits),
         scarcity,
         config,
+        keyring: blueprint.keyring,
         recorders: RefCell::default(),
     });
     let feeds = Rc::new(if redis.is_cluster() { Feeds::default() } else { Feeds::listening(listeners) });

@@ -110,7 +110,7 @@ async fn make(attempt: &Attempt) -> End {
     let turn = local.sender.turn(attempt.tenant).await;
     // What has changed while it waited holds for this attempt.
     let Current { webhook, endpoint } = attempt.current.borrow().clone();
-    if !webhook.is_active || !attempt.tenure.is_valid() {
+    if !webhook.may_send() || !attempt.tenure.is_valid() {
         return NOT_NOW;
     }
     let sending = send(attempt, turn, &webhook, &endpoint, body);

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::delivery::Sender;
 use crate::domain::{EventBody, Partition};
 use crate::policy::partition::Layout;
+use crate::policy::sealing::Keyring;
 use crate::store::events::DispatchLimits;
 use crate::store::outcomes::OutcomeLimits;
 use crate::store::{Keys, Redis};
@@ -39,6 +40,8 @@ pub struct Local {
     pub keys: Keys,
     /// Which partition is whose home.
     pub layout: Layout,
+    /// Decrypts webhooks' secrets.
+    pub keyring: Arc<Keyring>,
     /// The settings.
     pub config: Arc<Config>,
     /// The HTTP client of this thread.

@@ -304,8 +304,11 @@ async fn load_webhooks(local: &Local, partition: Partition) -> Result<Vec<Webhoo
     loop {
         let (next, records) = mailboxes::scan_records(&local.redis, &local.keys, partition, cursor).await?;
         for (id, text) in records {
-            match id.parse().ok().and_then(|id| records::decode(&id, &text).ok()) {
-                Some(webhook) => webhooks.push(webhook),
+            match id.parse().ok().and_then(|id| records::decode(&id, &text, &local.keyring).ok()) {
+                Some(webhook) => {
+                    facts::webhook_read(&webhook);
+                    webhooks.push(webhook);
+                }
                 None => facts::unreadable_record(&id),
             }
         }

@@ -4,6 +4,7 @@
 //! - Deliveries that wait for an inactive webhook past `delivery.max_age_days`: they end as dead (contract, section 6).
 //!   A lane sees to those of an active webhook; an inactive one has none, and without this its bodies would stay for ever.
 //!   Recording tests for itself whether the delivery still waits, so a webhook that is switched on meanwhile does no harm.
+//! - Former secrets whose grace period is over, out of the records of webhooks that nobody has changed since.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::clock;
 use crate::cluster::tenure::Tenure;
 use crate::domain::{EntryId, Millis, Partition, Receipt, Webhook};
 use crate::policy::lane::{Next, Verdict};
+use crate::store::encryption::{self, Replacement};
 use crate::store::outcomes::Outcome;
 use crate::store::{Error, attempts, keys, mailboxes, record};
 use crate::telemetry::events as facts;
@@ -41,15 +43,37 @@ async fn expire(local: &Local, tenure: &Tenure) -> Result<(), Error> {
     loop {
         let (next, records) =
             mailboxes::scan_records(&local.redis, &local.keys, tenure.partition, cursor).await?;
-        let webhooks = records.iter().filter_map(|(id, text)| record::decode(&id.parse().ok()?, text).ok());
-        for webhook in webhooks.filter(|webhook| !webhook.is_active) {
-            expire_queue(local, tenure, &webhook, before).await?;
+        let read = |(id, text): (String, String)| {
+            record::decode(&id.parse().ok()?, &text, &local.keyring).ok().map(|webhook| (webhook, text))
+        };
+        let webhooks: Vec<(Webhook, String)> = records.into_iter().filter_map(read).collect();
+        forget_secrets(local, tenure.partition, &webhooks).await?;
+        for (webhook, _) in webhooks.iter().filter(|(webhook, _)| !webhook.is_active) {
+            expire_queue(local, tenure, webhook, before).await?;
         }
         cursor = next;
         if cursor == 0 {
             return Ok(());
         }
     }
+}
+
+/// Takes former secrets whose grace period is over out of the records. They sign nothing any more; what cannot be stolen
+/// either is better still. Whoever changes the record meanwhile takes them out himself.
+async fn forget_secrets(
+    local: &Local,
+    partition: Partition,
+    webhooks: &[(Webhook, String)],
+) -> Result<(), Error> {
+    let now = clock::now();
+    let without = |(webhook, stated): &(Webhook, String)| {
+        let mut webhook = webhook.clone();
+        let text =
+            webhook.settings.forget_expired(now).then(|| record::encode(&webhook, &local.keyring).ok());
+        Some(Replacement { webhook: webhook.id, stated: stated.clone(), text: text.flatten()? })
+    };
+    let replacements: Vec<Replacement> = webhooks.iter().filter_map(without).collect();
+    encryption::replace(&local.redis, &local.keys, partition, &replacements).await.map(drop)
 }
 
 async fn expire_queue(

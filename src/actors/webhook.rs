@@ -34,6 +34,8 @@ use crate::telemetry::events as facts;
 
 /// When a record is read again whose reading Redis rejected.
 const LOAD_AGAIN: Duration = Duration::from_secs(5);
+/// When a record is read again whose secrets could not be decrypted: nothing tells when it is encrypted otherwise.
+const UNLOCK_AGAIN: Duration = Duration::from_secs(10);
 
 type Body = Arc<RidingBody>;
 
@@ -130,6 +132,8 @@ pub struct WebhookActor {
     ready: Option<Ready>,
     attempts: HashMap<EntryId, AbortHandle>,
     timer: Option<SpawnHandle>,
+    /// When the record is read again because it is locked.
+    locked: Option<SpawnHandle>,
     draining: Vec<oneshot::Sender<()>>,
     /// How many messages of a change were taken.
     changes: u64,
@@ -170,6 +174,7 @@ impl WebhookActor {
             ready: None,
             attempts: HashMap::new(),
             timer: None,
+            locked: None,
             draining: Vec::new(),
             changes: 0,
             take,
@@ -244,6 +249,7 @@ impl WebhookActor {
 
     /// The record is known, for the first time or anew.
     fn changed(&mut self, webhook: Arc<Webhook>, standing: Standing, ctx: &mut Context<Self>) {
+        self.note_lock(&webhook, ctx);
         let Some(ready) = &self.ready else {
             self.begin(webhook, standing, ctx);
             return;
@@ -251,6 +257,23 @@ impl WebhookActor {
         let limits = self.limits_of(&webhook);
         ready.current.replace(self.current(webhook));
         self.step(Input::Changed { limits, standing }, ctx);
+    }
+
+    /// A lane of a webhook that is locked starts nothing, as one that is inactive; its events are queued all the same.
+    fn note_lock(&mut self, webhook: &Webhook, ctx: &mut Context<Self>) {
+        facts::webhook_read(webhook);
+        self.unlocked(ctx);
+        if webhook.locked.is_some() {
+            facts::webhook_waits_for_its_key();
+            self.locked = Some(ctx.run_later(UNLOCK_AGAIN, |actor, ctx| actor.load(ctx)));
+        }
+    }
+
+    fn unlocked(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.locked.take() {
+            ctx.cancel_future(timer);
+            facts::webhook_waits_no_more();
+        }
     }
 
     fn settle(&mut self) {
@@ -445,7 +468,7 @@ enum Loaded {
 async fn load(start: Start) -> Loaded {
     let Start { local, tenure, id, .. } = start;
     match steps::read_record(&local, tenure.partition, &id).await {
-        Ok((text, standing)) => match text.and_then(|text| record::decode(&id, &text).ok()) {
+        Ok((text, standing)) => match text.and_then(|text| record::decode(&id, &text, &local.keyring).ok()) {
             Some(webhook) => Loaded::Found(Arc::new(webhook), standing),
             None => Loaded::Missing,
         },
@@ -470,8 +493,9 @@ impl Actor for WebhookActor {
         }));
     }
 
-    fn stopped(&mut self, _: &mut Context<Self>) {
+    fn stopped(&mut self, ctx: &mut Context<Self>) {
         facts::actor_stopped();
+        self.unlocked(ctx);
         for attempt in self.attempts.values() {
             attempt.abort();
         }

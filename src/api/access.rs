@@ -45,7 +45,8 @@ impl FromRequest for Id {
 
 /// The store's view of the caller's tenant.
 pub fn webhooks_of<'a>(app: &'a App, caller: &'a Caller) -> Webhooks<'a> {
-    Webhooks { redis: &app.redis, keys: &app.keys, layout: &app.layout, tenant: &caller.tenant }
+    let App { redis, keys, layout, keyring, .. } = app;
+    Webhooks { redis, keys, layout, keyring, tenant: &caller.tenant }
 }
 
 /// The webhook `id`, if `caller` may reach it for that purpose.

@@ -13,7 +13,9 @@ use crate::delivery::{self, Sender, Sockets};
 use crate::domain::NodeId;
 use crate::policy::address::Guard;
 use crate::policy::partition::Layout;
+use crate::policy::sealing::Keyring;
 use crate::store;
+use crate::store::encryption;
 use crate::store::publications::fresh::Listeners;
 use crate::store::publications::{Bounds, Intake};
 
@@ -26,6 +28,8 @@ pub struct Shared {
     pub address: store::connection::Address,
     /// The cluster's fixed counts.
     pub layout: Layout,
+    /// Encrypts and decrypts webhooks' secrets.
+    pub keyring: Arc<Keyring>,
     /// Checks tokens.
     pub authenticator: Arc<Authenticator>,
     /// Counts requests.
@@ -48,11 +52,23 @@ impl Shared {
         layout: Layout,
         live: watch::Receiver<Arc<BTreeSet<NodeId>>>,
     ) -> Self {
+        let keyring = Arc::new(encryption::keyring(&config.security));
         let authenticator = Arc::new(Authenticator::new(&config.auth));
         let rate_limits = Arc::new(RateLimits::new(&config.api, live.clone()));
         let sockets = Sockets::new(config.delivery.max_in_flight);
         let (listeners, surveys) = (Arc::default(), Arc::default());
-        Self { config, address, layout, authenticator, rate_limits, live, surveys, listeners, sockets }
+        Self {
+            config,
+            address,
+            layout,
+            keyring,
+            authenticator,
+            rate_limits,
+            live,
+            surveys,
+            listeners,
+            sockets,
+        }
     }
 }
 
@@ -69,6 +85,8 @@ pub struct App {
     pub intake: Intake,
     /// The cluster's fixed counts.
     pub layout: Layout,
+    /// Encrypts and decrypts webhooks' secrets.
+    pub keyring: Arc<Keyring>,
     /// Checks tokens.
     pub authenticator: Arc<Authenticator>,
     /// Counts requests.
@@ -115,6 +133,7 @@ impl App {
             keys,
             config: shared.config.clone(),
             layout: shared.layout,
+            keyring: shared.keyring.clone(),
             authenticator: shared.authenticator.clone(),
             rate_limits: shared.rate_limits.clone(),
             surveys: shared.surveys.clone(),

@@ -181,6 +181,11 @@ impl From<store::Error> for Error {
         match error {
             store::Error::Unanswered(_) | store::Error::Refused(_) => Self::Unavailable(error),
             store::Error::Changed => Self::Conflict("it was changed meanwhile, read it again".into()),
+            store::Error::Locked(_) => Self::Conflict(
+                "the webhook's secret and the values of its headers cannot be decrypted: until they can, it can be \
+                 given new ones with regenerate-secret, or be deleted, and nothing else"
+                    .into(),
+            ),
             store::Error::Fenced
             | store::Error::NoScript
             | store::Error::Malformed(_)

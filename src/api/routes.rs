@@ -10,7 +10,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig, resource};
 
 use super::error::Error;
-use super::webhooks::handlers as webhooks;
+use super::webhooks::{handlers as webhooks, secrets};
 use super::{audit, deliveries, events, filter_test, publish, recover, request, stats, trial};
 use crate::telemetry::events::Action;
 use crate::telemetry::metrics::Route;
@@ -53,7 +53,7 @@ table! {
     "/webhooks/events" => { get: webhooks::catalogue }
     "/webhooks/stats" => { get: stats::show }
     "/webhooks/{id}" => { get: webhooks::show, patch: webhooks::update, delete: webhooks::delete }
-    "/webhooks/{id}/regenerate-secret" => { post: webhooks::regenerate_secret }
+    "/webhooks/{id}/regenerate-secret" => { post: secrets::regenerate }
     "/webhooks/{id}/test" via request::traced => { post: trial::run }
     "/webhooks/{id}/stats" => { get: stats::of_webhook }
     "/webhooks/{id}/filter-test" => { post: filter_test::run }

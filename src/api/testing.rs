@@ -54,6 +54,7 @@ pub fn config() -> Config {
             publisher_roles: vec!["service".into()],
             admin_roles: vec!["ADMIN".into()],
         },
+        security: Security::default(),
         redis: Redis {
             mode: RedisMode::Standalone,
             url: None,

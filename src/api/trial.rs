@@ -68,6 +68,9 @@ pub async fn run(
 ) -> Result<Json<Report>, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
     let mut sample = read_sample(&app, &webhook, body)?;
+    if webhook.locked.is_some() {
+        return Err(store::Error::Locked(webhook.id).into());
+    }
     sample.body.trace = trace_of(&request);
     concerns(&request, &sample.id);
     let task = actix_web::rt::spawn(async move { attempt(&app, &webhook, sample).await });

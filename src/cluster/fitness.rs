@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::config::Config;
-use crate::store::{Redis, preflight};
+use crate::policy::sealing::Keyring;
+use crate::store::{Keys, Redis, encryption, preflight};
 use crate::telemetry::events as facts;
 
 /// How often it is looked whether the servers are the same ones.
@@ -22,7 +23,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(60);
 pub type Scarcity = Arc<AtomicBool>;
 
 /// Watches until the task is dropped.
-pub async fn watch(redis: Redis, config: Arc<Config>, scarcity: Scarcity) {
+pub async fn watch(redis: Redis, config: Arc<Config>, keyring: Arc<Keyring>, scarcity: Scarcity) {
+    let keys = Keys::new(&config.redis.prefix);
     let mut known = Vec::new();
     let mut last: Option<(Instant, u64)> = None;
     loop {
@@ -42,6 +44,10 @@ pub async fn watch(redis: Redis, config: Arc<Config>, scarcity: Scarcity) {
                 && let Ok(faults) = preflight::faults(&redis, &config.redis).await
             {
                 facts::redis_checked(&known, &faults);
+                // It may have been taken out while this node still writes with it, or lost with all of Redis.
+                if let Err(error) = encryption::note(&redis, &keys, &keyring, clock::now()).await {
+                    facts::key_not_noted(&error);
+                }
                 (known, last) = (faults, Some((now, replacements)));
             }
         }

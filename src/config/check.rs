@@ -51,6 +51,7 @@ pub(super) fn check(
         server: check.server(raw.server, machine),
         api: check.api(&raw.api),
         auth: check.auth(raw.auth),
+        security: check.security(raw.security),
         redis: check.redis(raw.redis),
         cluster: check.cluster(&raw.cluster, machine),
         delivery: check.delivery(&raw.delivery),
@@ -459,5 +460,6 @@ fn otlp_endpoint(text: &str) -> Option<Url> {
 
 mod clients;
 mod delivery;
+mod security;
 #[cfg(test)]
 mod tests;

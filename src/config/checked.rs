@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use crate::domain::{Catalogue, NodeId};
+use crate::domain::{Catalogue, EncryptionKey, NodeId};
 
 /// All settings of a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub api: Api,
     /// `[auth]`
     pub auth: Auth,
+    /// `[security]`
+    pub security: Security,
     /// `[redis]`
     pub redis: Redis,
     /// `[cluster]`
@@ -120,6 +122,15 @@ impl fmt::Debug for Auth {
             .field("issuer", &self.issuer)
             .finish_non_exhaustive()
     }
+}
+
+/// What webhooks' secrets are encrypted with where they are stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Security {
+    /// `security.encryption_key`: encrypts, and decrypts; `None` = secrets are stored as they are.
+    pub encryption_key: Option<EncryptionKey>,
+    /// `security.former_encryption_keys`: decrypt only.
+    pub former_encryption_keys: Vec<EncryptionKey>,
 }
 
 /// How Redis is reached, or that the node runs its own.

@@ -9,7 +9,8 @@ use std::fmt;
 use url::Url;
 
 /// Keys whose values are never shown.
-const SECRET_KEYS: [&str; 1] = ["auth.jwt_secret"];
+const SECRET_KEYS: [&str; 3] =
+    ["auth.jwt_secret", "security.encryption_key", "security.former_encryption_keys"];
 /// Keys that hold URLs, of which everything but the password is shown.
 const URL_KEYS: [&str; 5] = [
     "redis.url",

@@ -16,7 +16,7 @@ mod raw;
 pub use check::{LOG_FILTER, is_log_filter};
 pub use checked::{
     Api, Auth, Breaker, Cluster, Config, Delivery, Limits, Log, LogFormat, Origins, ProxyUrl, Queue, Redis,
-    RedisMode, Server, Telemetry,
+    RedisMode, Security, Server, Telemetry,
 };
 pub use fault::{Fault, Faults, redacted_url};
 pub use layers::Layers;

@@ -19,6 +19,7 @@ sections! {
         server: Server,
         api: Api,
         auth: Auth,
+        security: Security,
         redis: Redis,
         cluster: Cluster,
         delivery: Delivery,
@@ -54,6 +55,7 @@ sections! {
         publisher_roles: Vec<String>,
         admin_roles: Vec<String>,
     }
+    Security { encryption_key: String, former_encryption_keys: Vec<String> }
     Redis {
         mode: String,
         url: String,

@@ -7,6 +7,7 @@
 pub(crate) mod arbitrary;
 pub mod attempt;
 pub mod catalogue;
+pub mod encryption_key;
 pub mod event;
 pub mod filter;
 pub mod ids;
@@ -19,6 +20,7 @@ pub mod webhook;
 
 pub use attempt::{AttemptResult, AttemptRow, ErrorKind, Failure, Receipt};
 pub use catalogue::{Catalogue, EventType};
+pub use encryption_key::{EncryptionKey, KeyId, Lock};
 pub use event::{Event, EventBody};
 pub use filter::Filter;
 pub use ids::{AttemptId, EntryId, EventId, NodeId, Partition, Shard, Tenant, UserId, WebhookId};

@@ -2,26 +2,45 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::ids::BadName;
-use super::{Filter, Millis, Tenant, UserId, WebhookId};
+use super::{Filter, Lock, Millis, Tenant, UserId, WebhookId};
 
 /// Former secrets that may sign beside the present one: each adds an entry to a header of every request.
 pub const MAX_FORMER_SECRETS: usize = 4;
 
-/// As many former secrets as may be are still in their grace period.
+/// What a secret begins with; not part of the key of `webhook-signature`.
+pub const SECRET_PREFIX: &str = "whsec_";
+/// Bytes of a secret's key: 192 to 512 bits (Standard Webhooks, "Signature scheme").
+const SECRET_KEY_BYTES: RangeInclusive<usize> = 24..=64;
+
+/// Why a secret was not put in the place of the present one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{MAX_FORMER_SECRETS} former secrets are still in their grace period, the first of them until {first_ends}: wait \
-     for it, or end them all with gracePeriodSeconds 0"
-)]
-pub struct TooManySecrets {
-    /// When the first of them ends.
-    pub first_ends: Millis,
+pub enum NotRenewed {
+    /// As many former secrets as may be are still in their grace period.
+    #[error(
+        "{MAX_FORMER_SECRETS} former secrets are still in their grace period, the first of them until {first_ends}: wait \
+         for it, or end them all with gracePeriodSeconds 0"
+    )]
+    TooMany {
+        /// When the first of them ends.
+        first_ends: Millis,
+    },
+    /// It is the present one.
+    #[error("this secret is the webhook's present one already: nothing was changed")]
+    Present,
+    /// It is one that was replaced and still signs.
+    #[error(
+        "this secret is a former one of the webhook, which still signs: give one that was not used before"
+    )]
+    Former,
 }
 
 /// A webhook, complete. The API's camelCase view of it is made in `api::webhooks`.
@@ -39,6 +58,9 @@ pub struct Webhook {
     pub updated_at: Millis,
     /// What its owner chose.
     pub settings: Settings,
+    /// Why its secrets and the values of its headers cannot be read, if so: they are empty then, nothing is sent to it, and it
+    /// is not written.
+    pub locked: Option<Lock>,
 }
 
 /// The part of a webhook that only the API writes, stored as JSON.
@@ -91,19 +113,21 @@ impl Settings {
     /// ends every former one at once.
     ///
     /// # Errors
-    /// So many secrets sign already that one more would break a promise or make the header grow without end; nothing is
-    /// changed.
-    pub fn renew_secret(
-        &mut self,
-        secret: Secret,
-        grace: Duration,
-        now: Millis,
-    ) -> Result<(), TooManySecrets> {
+    /// It signs already, or so many secrets sign already that one more would break a promise or make the header grow
+    /// without end; nothing is changed.
+    pub fn renew_secret(&mut self, secret: Secret, grace: Duration, now: Millis) -> Result<(), NotRenewed> {
+        if secret == self.secret {
+            return Err(NotRenewed::Present);
+        }
         let mut kept = self.former_secrets.clone();
-        kept.retain(|(_, expires)| now < *expires && !grace.is_zero());
+        kept.retain(|(_, expires)| now < *expires);
+        if kept.iter().any(|(former, _)| *former == secret) {
+            return Err(NotRenewed::Former);
+        }
+        kept.retain(|_| !grace.is_zero());
         if kept.len() >= MAX_FORMER_SECRETS {
             let first_ends = kept.iter().map(|(_, expires)| *expires).min().unwrap_or(now);
-            return Err(TooManySecrets { first_ends });
+            return Err(NotRenewed::TooMany { first_ends });
         }
         let former = std::mem::replace(&mut self.secret, secret);
         if !grace.is_zero() {
@@ -111,6 +135,13 @@ impl Settings {
         }
         self.former_secrets = kept;
         Ok(())
+    }
+
+    /// Drops the former secrets whose grace period is over; answers whether there were any.
+    pub fn forget_expired(&mut self, now: Millis) -> bool {
+        let before = self.former_secrets.len();
+        self.former_secrets.retain(|(_, expires)| now < *expires);
+        self.former_secrets.len() < before
     }
 }
 
@@ -206,6 +237,27 @@ impl<'de> Deserialize<'de> for Pattern {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);
+
+/// A text is no [`Secret`] that a caller may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "secret must be \"{SECRET_PREFIX}\" followed by the base64 of {} to {} bytes",
+    SECRET_KEY_BYTES.start(),
+    SECRET_KEY_BYTES.end()
+)]
+pub struct BadSecret;
+
+impl Secret {
+    /// A secret that a caller chose: standard base64, padded and canonical, so that every receiver reads the same key.
+    ///
+    /// # Errors
+    /// It is none; the text of the error does not repeat it.
+    pub fn chosen(text: &str) -> Result<Self, BadSecret> {
+        let key = text.strip_prefix(SECRET_PREFIX).and_then(|key| BASE64.decode(key).ok());
+        let fits = key.is_some_and(|key| SECRET_KEY_BYTES.contains(&key.len()));
+        if fits { Ok(Self(text.to_owned())) } else { Err(BadSecret) }
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -312,6 +364,11 @@ impl Webhook {
         }
     }
 
+    /// Whether anything may be sent to it: it is active, and can be signed for.
+    pub fn may_send(&self) -> bool {
+        self.is_active && self.locked.is_none()
+    }
+
     /// How long one attempt may take, all of it.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(u64::from(self.settings.timeout_seconds))
@@ -342,15 +399,19 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_former_secret_signs_as_long_as_was_promised() {
-        let secret = |name: &str| Secret(name.into());
-        let mut settings: Settings = serde_json::from_value(serde_json::json!({
+    fn settings() -> Settings {
+        serde_json::from_value(serde_json::json!({
             "tenant": "org:demo", "owner": "ann", "name": "x", "url": "https://example.com/", "events": ["*"],
             "retries": { "attempts": 3, "delay_seconds": 60, "backoff": "fixed" },
             "timeout_seconds": 30, "max_concurrency": 16, "secret": "0", "created_at": 1,
         }))
-        .expect("settings");
+        .expect("settings")
+    }
+
+    #[test]
+    fn every_former_secret_signs_as_long_as_was_promised() {
+        let secret = |name: &str| Secret(name.into());
+        let mut settings = settings();
         let at = |settings: &Settings, now| {
             let lasting = settings.former_secrets.iter().filter(|(_, expires)| Millis(now) < *expires);
             lasting.map(|(secret, _)| secret.0.clone()).collect::<Vec<_>>()
@@ -371,6 +432,59 @@ mod tests {
         assert_eq!(at(&settings, 10_000), ["4", "3", "2", "0"]);
         renew(&mut settings, "6", 0, 10_000).expect("a leaked secret can always be replaced");
         assert_eq!((at(&settings, 10_000), settings.secret), (vec![], secret("6")));
+    }
+
+    #[test]
+    fn a_secret_that_signs_already_is_not_taken_again() {
+        let secret = |name: &str| Secret(name.into());
+        let mut settings = settings();
+        settings.secret = secret("present");
+        settings.former_secrets = vec![(secret("former"), Millis(10)), (secret("expired"), Millis(5))];
+        let before = settings.clone();
+        for (name, grace) in [("present", 0), ("present", 60), ("former", 0), ("former", 60)] {
+            let refused = settings.renew_secret(secret(name), Duration::from_secs(grace), Millis(5));
+            let expected = if name == "present" { NotRenewed::Present } else { NotRenewed::Former };
+            assert_eq!(refused, Err(expected), "{name} {grace}");
+            assert_eq!(settings, before);
+        }
+        settings.renew_secret(secret("expired"), Duration::ZERO, Millis(5)).expect("its time is over");
+        assert_eq!((settings.secret, settings.former_secrets), (secret("expired"), vec![]));
+    }
+
+    #[test]
+    fn former_secrets_are_dropped_when_their_time_is_over() {
+        let mut settings = settings();
+        settings.former_secrets = vec![(Secret("a".into()), Millis(10)), (Secret("b".into()), Millis(5))];
+        assert!(!settings.forget_expired(Millis(4)));
+        assert!(settings.forget_expired(Millis(5)) && !settings.forget_expired(Millis(5)));
+        assert_eq!(settings.former_secrets, [(Secret("a".into()), Millis(10))]);
+    }
+
+    #[test]
+    fn a_chosen_secret_is_the_prefix_and_canonical_base64_of_24_to_64_bytes() {
+        let text = |bytes: usize| format!("whsec_{}", BASE64.encode(vec![0xff; bytes]));
+        for bytes in 0..=70 {
+            let taken = Secret::chosen(&text(bytes));
+            assert_eq!(taken.is_ok(), (24..=64).contains(&bytes), "{bytes} bytes");
+        }
+        let good = text(32);
+        let url_safe = good.replace('/', "_").replace("whsec_", "");
+        for bad in [
+            good.replace("whsec_", ""),
+            good.replace("whsec_", "WHSEC_"),
+            good.trim_end_matches('=').to_owned(),
+            format!("{good}="),
+            format!(" {good}"),
+            format!("{good}\n"),
+            good.replace("8=", "9="),
+            format!("whsec_{url_safe}"),
+            "whsec_".to_owned(),
+        ] {
+            assert_ne!(bad, good);
+            let refused = Secret::chosen(&bad).expect_err(&bad);
+            let expected = "secret must be \"whsec_\" followed by the base64 of 24 to 64 bytes";
+            assert_eq!(refused.to_string(), expected);
+        }
     }
 
     #[test]

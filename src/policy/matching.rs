@@ -188,6 +188,7 @@ mod tests {
             disabled_reason: None,
             updated_at: Millis(1),
             settings,
+            locked: None,
         }
     }
 

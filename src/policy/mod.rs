@@ -19,6 +19,7 @@ pub mod placement;
 pub mod retake;
 pub mod retry;
 pub mod roster;
+pub mod sealing;
 pub mod shares;
 pub mod signing;
 pub mod trace;

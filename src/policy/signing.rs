@@ -19,15 +19,13 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::domain::Secret;
+use crate::domain::webhook::SECRET_PREFIX;
 
 /// Secrets are read with or without `=` at the end: both spellings are in use.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-
-/// What a secret begins with; not part of the Standard Webhooks key.
-const SECRET_PREFIX: &str = "whsec_";
 
 /// The scheme of a symmetric Standard Webhooks signature.
 const STANDARD_VERSION: &str = "v1,";

@@ -72,6 +72,8 @@ calls! {
     WebhookUpdate = "webhook_update",
     /// A webhook's record is removed.
     WebhookDelete = "webhook_delete",
+    /// A webhook's record is encrypted otherwise.
+    WebhookRekey = "webhook_rekey",
     /// Leases are taken.
     LeaseTake = "lease_take",
     /// Leases are renewed.
@@ -168,7 +170,7 @@ fn kind_of(error: &Error) -> Option<&'static str> {
         Error::Unanswered(_) => Some("unanswered"),
         Error::Refused(_) => Some("refused"),
         Error::Rejected(_) => Some("rejected"),
-        Error::Malformed(_) => Some("malformed"),
+        Error::Malformed(_) | Error::Locked(_) => Some("malformed"),
         Error::Fenced | Error::Changed | Error::NoScript => None,
     }
 }

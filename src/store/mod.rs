@@ -8,6 +8,7 @@ pub mod attempts;
 mod cluster;
 pub mod connection;
 pub mod delivered_record;
+pub mod encryption;
 pub mod event_status;
 pub mod events;
 pub mod keys;

@@ -1,6 +1,8 @@
 //! What nodes read from Redis: whatever lies there, nothing panics; what is ours comes back as it was written, and what is
 //! not is told apart.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use redis::Value;
 
@@ -12,8 +14,10 @@ use super::{attempts, nodes, record};
 use crate::domain::arbitrary::{config, damaged, damaged_text, texts};
 use crate::domain::webhook::Settings;
 use crate::domain::{
-    AttemptRow, Backoff, DisabledReason, EntryId, EventId, Millis, Retries, Secret, Shard, Webhook, WebhookId,
+    AttemptRow, Backoff, DisabledReason, EncryptionKey, EntryId, EventId, Millis, Retries, Secret, Shard,
+    Webhook, WebhookId,
 };
+use crate::policy::sealing::Keyring;
 
 fn webhook_id() -> WebhookId {
     WebhookId::new(Shard(13), "abcdefghijklmnopqrstuv")
@@ -49,8 +53,14 @@ prop_compose! {
             former_secrets: former.into_iter().map(|(text, at)| (Secret(text), Millis(at))).collect(),
             created_at: Millis(created_at),
         };
-        Webhook { id: webhook_id(), version, is_active, disabled_reason, updated_at: Millis(updated_at), settings }
+        Webhook { id: webhook_id(), version, is_active, disabled_reason, updated_at: Millis(updated_at), settings, locked: None }
     }
+}
+
+/// With a key and without one.
+fn keyrings() -> impl Strategy<Value = Arc<Keyring>> {
+    let keys = prop::option::of(any::<[u8; 32]>());
+    keys.prop_map(|key| Arc::new(Keyring::new(key.map(EncryptionKey::new).as_ref(), &[])))
 }
 
 fn rows() -> impl Strategy<Value = AttemptRow> {
@@ -122,18 +132,25 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_webhook_survives_its_record(webhook in webhooks()) {
-        let read = record::decode(&webhook.id, &record::encode(&webhook));
-        prop_assert_eq!(read.expect("ours"), webhook);
+    fn a_webhook_survives_its_record(webhook in webhooks(), keyring in keyrings()) {
+        let text = record::encode(&webhook, &keyring).expect("not locked");
+        prop_assert_eq!(record::decode(&webhook.id, &text, &keyring).expect("ours"), webhook);
     }
 
     #[test]
     fn a_damaged_record_is_refused_or_is_another_good_one(
-        text in webhooks().prop_flat_map(|webhook| damaged_text(record::encode(&webhook))),
+        (keyring, text) in (webhooks(), keyrings()).prop_flat_map(|(webhook, keyring)| {
+            let text = record::encode(&webhook, &keyring).expect("not locked");
+            (Just(keyring), damaged_text(text))
+        }),
     ) {
-        if let Ok(webhook) = record::decode(&webhook_id(), &text) {
-            let again = record::decode(&webhook.id, &record::encode(&webhook));
-            prop_assert_eq!(again.expect("ours"), webhook);
+        let Ok(webhook) = record::decode(&webhook_id(), &text, &keyring) else { return Ok(()) };
+        match record::encode(&webhook, &keyring) {
+            Ok(again) => {
+                let again = record::decode(&webhook.id, &again, &keyring);
+                prop_assert_eq!(again.expect("ours"), webhook);
+            }
+            Err(_) => prop_assert!(webhook.locked.is_some() && !webhook.may_send()),
         }
     }
 

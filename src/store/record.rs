@@ -1,35 +1,161 @@
-//! The stored text of a webhook: a head line that scripts can read and rewrite, then the settings as JSON.
+//! The stored text of a webhook: a head line that scripts can read and rewrite, the settings as JSON, and what is secret
+//! of them encrypted, if it is.
 //!
 //! `<version> <1 active | 0> <updated ms> <reason code | ->`, a line feed, [`Settings`] as JSON. The outcome script
 //! switches a webhook off by rewriting the head alone, so it never has to parse and write JSON in Lua.
+//!
+//! With a key ([`Keyring`]) a third line follows, `x1 <key id> <base64 of nonce and ciphertext>`, and the JSON has the
+//! secret, the former ones and the values of headers left empty. That line alone says that the record is encrypted, never
+//! the look of a value; a build that does not know it cannot take the record for a plain one. All of it is sealed in one
+//! piece, so that no value, no end of a grace period and no header can be exchanged, taken out or put in by itself; it is
+//! bound to the tenant, the webhook and the names of its headers, so that it opens in no other record.
+//!
+//! Whoever can write to Redis can still put a whole plain record in its place.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::domain::webhook::Settings;
-use crate::domain::{DisabledReason, Millis, Webhook, WebhookId};
+use crate::domain::{DisabledReason, KeyId, Lock, Millis, Secret, Webhook, WebhookId};
+use crate::policy::sealing::{self, Keyring, NONCE_BYTES};
 
 use super::Error;
 
 /// What stands for "no reason" in the head line.
 const NO_REASON: &str = "-";
+/// What an encrypted part begins with: the scheme.
+const SCHEME: &str = "x1";
+/// The first part of what an encrypted part is bound to.
+const LABEL: &str = "salesos-webhooks: secrets of a webhook, x1";
+/// What stands for the value of a header that cannot be read.
+const HIDDEN: &str = "***";
 
-/// The text to store.
-pub fn encode(webhook: &Webhook) -> String {
-    let Webhook { version, updated_at, .. } = webhook;
-    let reason = webhook.disabled_reason.map_or(NO_REASON, DisabledReason::code);
-    let settings =
-        serde_json::to_string(&webhook.settings).expect("settings have text keys and no maps of maps");
-    format!("{version} {} {} {reason}\n{settings}", u8::from(webhook.is_active), updated_at.0)
+/// What is encrypted, in the order in which it is written.
+#[derive(Serialize, Deserialize)]
+struct Secrets {
+    secret: Secret,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    former: Vec<(Secret, Millis)>,
+    /// In the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<String>,
 }
 
-/// The webhook of a stored text.
+/// How what is secret of a record is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// As it is.
+    Plain,
+    /// Encrypted with that key.
+    With(KeyId),
+    /// In a form that is not ours.
+    Unknown,
+}
+
+/// The text to store: encrypted if `keyring` has a present key.
+///
+/// # Errors
+/// [`Error::Locked`]: there is nothing to write in the place of what could not be read.
+pub fn encode(webhook: &Webhook, keyring: &Keyring) -> Result<String, Error> {
+    if webhook.locked.is_some() {
+        return Err(Error::Locked(webhook.id.clone()));
+    }
+    let Webhook { version, updated_at, settings, .. } = webhook;
+    let reason = webhook.disabled_reason.map_or(NO_REASON, DisabledReason::code);
+    let head = format!("{version} {} {} {reason}", u8::from(webhook.is_active), updated_at.0);
+    let json = |settings: &Settings| {
+        serde_json::to_string(settings).expect("settings have text keys and no maps of maps")
+    };
+    let Some((key, sealed)) = seal(webhook, keyring) else {
+        return Ok(format!("{head}\n{}", json(settings)));
+    };
+    let shown = without_secrets(settings.clone(), "");
+    Ok(format!("{head}\n{}\n{SCHEME} {key} {}", json(&shown), BASE64.encode(sealed)))
+}
+
+/// The webhook of a stored text. One whose secrets cannot be read is [`Webhook::locked`], and otherwise whole: its events
+/// are matched and queued as ever.
 ///
 /// # Errors
 /// [`Error::Malformed`]: the text is not one that [`encode`] writes.
-pub fn decode(id: &WebhookId, text: &str) -> Result<Webhook, Error> {
-    read(id, text).ok_or_else(|| Error::Malformed(id.clone()))
+pub fn decode(id: &WebhookId, text: &str, keyring: &Keyring) -> Result<Webhook, Error> {
+    let (mut webhook, sealed) = read(id, text).ok_or_else(|| Error::Malformed(id.clone()))?;
+    let opened = match sealed {
+        Some(sealed) => open(&webhook, sealed, keyring).map(|secrets| put(&mut webhook.settings, secrets)),
+        // Nothing can be signed with that: somebody took the third line away.
+        None if webhook.settings.secret.0.is_empty() => Err(Lock::Broken),
+        None => Ok(()),
+    };
+    if let Err(lock) = opened {
+        webhook.settings = without_secrets(webhook.settings, HIDDEN);
+        webhook.locked = Some(lock);
+    }
+    Ok(webhook)
 }
 
-fn read(id: &WebhookId, text: &str) -> Option<Webhook> {
-    let (head, settings) = text.split_once('\n')?;
+/// How what is secret of a stored text is stored.
+pub fn stored(text: &str) -> Stored {
+    match text.split('\n').nth(2) {
+        None => Stored::Plain,
+        Some(sealed) => sealed_parts(sealed).map_or(Stored::Unknown, |(key, _)| Stored::With(key)),
+    }
+}
+
+fn seal<'a>(webhook: &Webhook, keyring: &'a Keyring) -> Option<(&'a KeyId, Vec<u8>)> {
+    keyring.present()?;
+    let Settings { secret, former_secrets, headers, .. } = &webhook.settings;
+    let secrets = Secrets {
+        secret: secret.clone(),
+        former: former_secrets.clone(),
+        headers: headers.values().cloned().collect(),
+    };
+    let text = Zeroizing::new(serde_json::to_vec(&secrets).expect("texts and numbers are JSON"));
+    let nonce: [u8; NONCE_BYTES] = rand::random();
+    keyring.seal(nonce, &context(webhook), &text)
+}
+
+fn open(webhook: &Webhook, sealed: &str, keyring: &Keyring) -> Result<Secrets, Lock> {
+    let (key, base64) = sealed_parts(sealed).ok_or(Lock::Broken)?;
+    let sealed = BASE64.decode(base64).map_err(|_| Lock::Broken)?;
+    let text = keyring.open(&key, &context(webhook), &sealed)?;
+    let secrets: Secrets = serde_json::from_slice(&text).map_err(|_| Lock::Broken)?;
+    let fits = secrets.headers.len() == webhook.settings.headers.len();
+    if fits { Ok(secrets) } else { Err(Lock::Broken) }
+}
+
+/// The key's id and the rest.
+fn sealed_parts(sealed: &str) -> Option<(KeyId, &str)> {
+    let (key, base64) = sealed.strip_prefix(SCHEME)?.strip_prefix(' ')?.split_once(' ')?;
+    Some((key.parse().ok()?, base64))
+}
+
+/// What the secrets of a webhook are bound to.
+fn context(webhook: &Webhook) -> Vec<u8> {
+    let tenant = webhook.settings.tenant.to_string();
+    let mut parts = vec![LABEL, &tenant, webhook.id.as_str()];
+    parts.extend(webhook.settings.headers.keys().map(String::as_str));
+    sealing::context(&parts)
+}
+
+fn without_secrets(mut settings: Settings, value: &str) -> Settings {
+    settings.secret = Secret(String::new());
+    settings.former_secrets = Vec::new();
+    settings.headers.values_mut().for_each(|header| value.clone_into(header));
+    settings
+}
+
+fn put(settings: &mut Settings, Secrets { secret, former, headers }: Secrets) {
+    (settings.secret, settings.former_secrets) = (secret, former);
+    settings.headers.values_mut().zip(headers).for_each(|(header, value)| *header = value);
+}
+
+fn read<'a>(id: &WebhookId, text: &'a str) -> Option<(Webhook, Option<&'a str>)> {
+    let (head, rest) = text.split_once('\n')?;
+    // JSON of ours has no line feed in it.
+    let (settings, sealed) =
+        rest.split_once('\n').map_or((rest, None), |(settings, sealed)| (settings, Some(sealed)));
     let mut parts = head.split(' ');
     let version = parts.next()?.parse().ok()?;
     let is_active = match parts.next()? {
@@ -43,55 +169,10 @@ fn read(id: &WebhookId, text: &str) -> Option<Webhook> {
         code => Some(DisabledReason::from_code(code)?),
     };
     let settings: Settings = serde_json::from_str(settings).ok()?;
-    Some(Webhook { id: id.clone(), version, is_active, disabled_reason, updated_at, settings })
+    let webhook =
+        Webhook { id: id.clone(), version, is_active, disabled_reason, updated_at, settings, locked: None };
+    Some((webhook, sealed))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{Backoff, Retries, Secret};
-
-    fn webhook() -> Webhook {
-        let settings = Settings {
-            tenant: "org:demo".parse().expect("a tenant"),
-            owner: "ann".parse().expect("a user"),
-            name: "two\nlines \"and\" quotes".into(),
-            description: None,
-            url: "https://example.com/hook".into(),
-            events: vec!["lead.*".parse().expect("a pattern")],
-            headers: [("X-Team".to_owned(), "a b".to_owned())].into(),
-            retries: Retries { attempts: 3, delay_seconds: 60, backoff: Backoff::Linear, schedule: None },
-            timeout_seconds: 30,
-            rate_limit_per_second: Some(5),
-            max_concurrency: 16,
-            ordered: false,
-            filter: None,
-            secret: Secret("whsec_abc".into()),
-            former_secrets: vec![(Secret("whsec_old".into()), Millis(9))],
-            created_at: Millis(1),
-        };
-        let id = "wh_00abcdefghijklmnopqrstuv".parse().expect("an id");
-        Webhook { id, version: 7, is_active: true, disabled_reason: None, updated_at: Millis(5), settings }
-    }
-
-    #[test]
-    fn a_record_survives_a_round_trip() {
-        let mut webhook = webhook();
-        assert_eq!(decode(&webhook.id, &encode(&webhook)).expect("readable"), webhook);
-        webhook.is_active = false;
-        webhook.disabled_reason = Some(DisabledReason::Gone);
-        assert!(encode(&webhook).starts_with("7 0 5 gone\n{"));
-        assert_eq!(decode(&webhook.id, &encode(&webhook)).expect("readable"), webhook);
-    }
-
-    #[test]
-    fn what_we_do_not_write_is_malformed() {
-        let webhook = webhook();
-        let good = encode(&webhook);
-        for bad in
-            ["", "7", "7 1 5 -", "x 1 5 -\n{}", &good.replace("7 1", "7 2"), &good.replace("5 -", "5 why")]
-        {
-            assert!(matches!(decode(&webhook.id, bad), Err(Error::Malformed(_))), "{bad}");
-        }
-    }
-}
+mod tests;

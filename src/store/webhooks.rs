@@ -16,6 +16,7 @@ use super::{Error, Keys, Redis, Script, keys, mailboxes, record};
 use crate::domain::{Millis, Shard, Tenant, UserId, Webhook, WebhookId};
 use crate::policy::breaker::Standing;
 use crate::policy::partition::Layout;
+use crate::policy::sealing::Keyring;
 
 /// Webhooks read in one round trip.
 const CHUNK: usize = 200;
@@ -42,6 +43,8 @@ pub struct Webhooks<'a> {
     pub keys: &'a Keys,
     /// Says where things lie.
     pub layout: &'a Layout,
+    /// Encrypts and decrypts what is secret of them.
+    pub keyring: &'a Keyring,
     /// Whose.
     pub tenant: &'a Tenant,
 }
@@ -116,11 +119,11 @@ impl Webhooks<'_> {
     /// One webhook.
     ///
     /// # Errors
-    /// As [`Redis::query`], and [`Error::Malformed`].
+    /// As [`Redis::query`], and [`Error::Malformed`]. One whose secrets cannot be decrypted is none: see [`Webhook::locked`].
     pub async fn get(&self, id: &WebhookId) -> Result<Option<Webhook>, Error> {
         let mut command = redis::cmd("HGET");
         let text: Option<String> = self.redis.query(command.arg(self.records(id)).arg(id.as_str())).await?;
-        let webhook = text.map(|text| record::decode(id, &text)).transpose()?;
+        let webhook = text.map(|text| record::decode(id, &text, self.keyring)).transpose()?;
         // Ids are random, but what a tenant may see must not hang on that.
         Ok(webhook.filter(|webhook| webhook.settings.tenant == *self.tenant))
     }
@@ -139,6 +142,7 @@ impl Webhooks<'_> {
     /// # Errors
     /// As [`Redis::query`]; after [`Error::Unanswered`] it may be there.
     pub async fn create(&self, webhook: &Webhook, quotas: Quotas) -> Result<Created, Error> {
+        let record = record::encode(webhook, self.keyring)?;
         let owner = keys::owner_hash(self.tenant, &webhook.settings.owner);
         let home = self.keys.of(self.layout.home_of(self.tenant));
         let mut index = INDEX.on(&self.index(Whose::All));
@@ -151,7 +155,7 @@ impl Webhooks<'_> {
             _ => {}
         }
         let mut create = CREATE.on(&self.records(&webhook.id));
-        create.arg(self.prefix(&webhook.id)).arg(webhook.id.as_str()).arg(record::encode(webhook));
+        create.arg(self.prefix(&webhook.id)).arg(webhook.id.as_str()).arg(record);
         create.run::<i64>(self.redis).await?;
         Ok(Created::Stored)
     }
@@ -159,12 +163,14 @@ impl Webhooks<'_> {
     /// Writes `webhook`, whose version is one more than the one that was read.
     ///
     /// # Errors
-    /// [`Error::Changed`]: the stored version is another, or there is no record any more. Else as [`Redis::query`].
+    /// [`Error::Changed`]: the stored version is another, or there is no record any more. [`Error::Locked`]: not all of it was
+    /// read. Else as [`Redis::query`].
     pub async fn update(&self, webhook: &Webhook, failures: Failures) -> Result<(), Error> {
+        let record = record::encode(webhook, self.keyring)?;
         let forget = u8::from(failures == Failures::Forget);
         let mut update = UPDATE.on(&self.records(&webhook.id));
         update.arg(self.prefix(&webhook.id)).arg(webhook.id.as_str());
-        update.arg(webhook.version - 1).arg(record::encode(webhook)).arg(forget);
+        update.arg(webhook.version - 1).arg(record).arg(forget);
         update.run::<i64>(self.redis).await?;
         Ok(())
     }
@@ -228,7 +234,7 @@ impl Webhooks<'_> {
     }
 
     fn decoded(&self, id: &WebhookId, text: &str) -> Option<Webhook> {
-        let decoded = record::decode(id, text);
+        let decoded = record::decode(id, text, self.keyring);
         if decoded.is_err() {
             tracing::error!(webhook = %id, "the record of a webhook cannot be read");
         }

@@ -10,12 +10,13 @@ use prometheus::IntCounter;
 
 use crate::clock;
 use crate::domain::{
-    AttemptResult, DisabledReason, ErrorKind, EventId, Millis, NodeId, Partition, SkipReason, TraceId,
+    AttemptResult, DisabledReason, ErrorKind, EventId, Lock, Millis, NodeId, Partition, SkipReason, TraceId,
     Webhook, WebhookId,
 };
 use crate::policy::breaker::Change;
 use crate::policy::lease::Renewal;
 use crate::policy::pauses::Counts;
+use crate::policy::sealing::Keyring;
 use crate::store::leases::Renewed;
 use crate::store::outcomes::{Disposition, Outcome};
 use crate::store::{self, publications::Published};
@@ -466,6 +467,55 @@ pub fn quarantined(partition: Partition, entries: u64) {
 /// A webhook's stored record cannot be read: nothing is sent to it.
 pub fn unreadable_record(webhook: &str) {
     tracing::error!(webhook, "unreadable webhook record");
+}
+
+/// A webhook's record was read. If it is locked, nothing is sent to it until a node has the key, or its secret is
+/// regenerated. Told now and then, with how often it was met since; one of the webhooks is named.
+pub fn webhook_read(webhook: &Webhook) {
+    let (kind, key) = match &webhook.locked {
+        None => return,
+        Some(Lock::KeyMissing(key)) => ("their key is missing in the settings", key.as_str()),
+        Some(Lock::Broken) => ("they are damaged", ""),
+    };
+    if let Some(times) = QUIET.let_through(kind, clock::monotonic()) {
+        let webhook = webhook.id.as_str();
+        tracing::error!(
+            webhook,
+            key,
+            times,
+            reason = kind,
+            "webhook secrets cannot be decrypted, its deliveries wait"
+        );
+    }
+}
+
+/// Deliveries of a webhook wait because its secrets cannot be decrypted.
+pub fn webhook_waits_for_its_key() {
+    METRICS.webhooks_locked.inc();
+}
+
+/// The end of [`webhook_waits_for_its_key`].
+pub fn webhook_waits_no_more() {
+    METRICS.webhooks_locked.dec();
+}
+
+/// Whether webhooks' secrets are encrypted where they are stored. Told once, at the start.
+pub fn secrets_are_stored(keyring: &Keyring) {
+    METRICS.secrets_encrypted.set(i64::from(keyring.present().is_some()));
+    match keyring.present() {
+        Some(key) => tracing::info!(%key, "webhook secrets are encrypted in redis"),
+        None => tracing::warn!(
+            "webhook secrets and header values are stored unencrypted in redis: set security.encryption_key \
+             (WEBHOOKS_SECURITY__ENCRYPTION_KEY) to encrypt them"
+        ),
+    }
+}
+
+/// The key in use could not be noted in Redis; it is noted again. Told now and then.
+pub fn key_not_noted(error: &store::Error) {
+    if let Some(times) = QUIET.let_through("note the key", clock::monotonic()) {
+        tracing::warn!(%error, times, "the encryption key in use could not be noted");
+    }
 }
 
 /// A webhook actor started.

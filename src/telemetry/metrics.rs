@@ -85,6 +85,8 @@ pub struct Metrics {
     oldest_due_age: GaugeVec,
     breakers: IntGaugeVec,
     pub webhooks_disabled: IntCounterVec,
+    pub webhooks_locked: IntGauge,
+    pub secrets_encrypted: IntGauge,
     pub actors_active: IntGauge,
     pub actors_restarted: IntCounter,
     pub partitions: IntGauge,
@@ -193,6 +195,16 @@ impl Metrics {
                 vec![of("reason", DisabledReason::ALL.map(DisabledReason::code))],
                 "Webhooks that the service switched off: `gone` = the endpoint answered 410, `failing` = every attempt \
                  had failed for days.",
+            ),
+            webhooks_locked: set.gauge(
+                "webhooks_locked",
+                "Webhooks whose deliveries wait on this node because their secrets cannot be decrypted: the node lacks the \
+                 key, or they are damaged. The log names the key.",
+            ),
+            secrets_encrypted: set.gauge(
+                "secrets_encrypted",
+                "1 while webhooks' secrets and header values are encrypted when they are written \
+                 (`security.encryption_key` is set), else 0.",
             ),
             actors_active: set.gauge("actors_active", "Webhook actors alive."),
             actors_restarted: set.counter("actors_restarted_total", "Actors rebuilt from Redis after a panic."),

@@ -83,7 +83,7 @@ impl PartitionActor {
         standing: Standing,
         ctx: &mut Context<Self>,
     ) {
-        let webhook = record.and_then(|text| record::decode(&id, &text).ok());
+        let webhook = record.and_then(|text| record::decode(&id, &text, &self.local.keyring).ok());
         let instruction = match webhook {
             Some(webhook) => {
                 self.subscribe(&webhook);

@@ -12,6 +12,7 @@ use crate::delivery::{Sender, Sockets};
 use crate::domain::EventId;
 use crate::domain::WebhookId;
 use crate::policy::partition::Layout;
+use crate::policy::sealing::Keyring;
 use crate::policy::shares::Rule;
 use crate::store::Keys;
 use crate::store::testing::TestRedis;
@@ -29,6 +30,7 @@ fn local(server: &TestRedis) -> Local {
         permits: Permits::new(Arc::new(Pool::new(1, Rule::Quarter))),
         scarcity: Arc::default(),
         bodies: BodyMeter::new(0),
+        keyring: Arc::new(Keyring::new(None, &[])),
         config,
         dispatches: Dispatches::new(server.redis.clone()),
         recorders: RefCell::default(),
@@ -68,7 +70,7 @@ async fn what_waited_too_long_for_an_inactive_webhook_is_dead_and_gives_its_byte
     run(&server, &["HSET", "sw:{p03}:usage", &bytes, "4"]).await;
     for (id, active) in ids.iter().zip(["0", "1"]) {
         let record = format!("1 {active} 5 -\n{}", settings());
-        assert!(record::decode(&id.parse::<WebhookId>().unwrap(), &record).is_ok());
+        assert!(record::decode(&id.parse::<WebhookId>().unwrap(), &record, &local.keyring).is_ok());
         run(&server, &["HSET", "sw:{p03}:webhooks", id, &record]).await;
         for (entry, event) in [("7-0".to_owned(), "evt_1"), (format!("{now}-0"), "evt_2")] {
             run(&server, &["XADD", &format!("sw:{{p03}}:mbox:{id}"), &entry, "e", event]).await;

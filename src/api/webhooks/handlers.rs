@@ -3,19 +3,16 @@
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use rand::RngExt;
-use std::time::Duration;
 use url::Url;
 
 use super::differences::differences;
 use super::rules::{Changes, Rules, activate, deactivate};
-use super::view::{NewSecret, View};
+use super::secrets::{chosen_secret, new_secret};
+use super::view::View;
 use crate::api::access::{Id, IfMatch, NO_WEBHOOK, Purpose, etag, find, webhooks_of};
 use crate::api::audit::Trail;
 use crate::api::auth::{Caller, Reader, Writer};
-use crate::api::body::{Body, OptionalBody};
+use crate::api::body::Body;
 use crate::api::fields::Fields;
 use crate::api::query::Query;
 use crate::api::request::random_text;
@@ -28,12 +25,6 @@ use crate::store::webhooks::{Created, Failures, Figures, Indexed, Quotas, Whose}
 
 /// How often a change is tried anew when others change the same webhook at the same moment.
 const MAX_RACES: usize = 5;
-/// `gracePeriodSeconds` when it is not given.
-const DEFAULT_GRACE: u32 = 86_400;
-/// The longest `gracePeriodSeconds`.
-const MAX_GRACE: u32 = 604_800;
-/// Random bytes of a secret.
-const SECRET_BYTES: usize = 32;
 
 /// `GET /api/webhooks`: the caller's webhooks, newest first; `all=true` the tenant's, for administrators.
 pub async fn list(app: Data<App>, caller: Reader, request: HttpRequest) -> Result<HttpResponse, Error> {
@@ -84,9 +75,11 @@ pub async fn catalogue(app: Data<App>, _caller: Reader) -> Json<Vec<EventType>> 
 pub async fn create(app: Data<App>, caller: Writer, trail: Trail, body: Body) -> Result<HttpResponse, Error> {
     let mut fields = Fields::parse(&body.0)?;
     fields.require(&["name", "url", "events"]);
+    let secret = chosen_secret(&mut fields);
     let changes = checked(&app, fields).await?;
     let webhooks = webhooks_of(&app, &caller);
-    let mut webhook = new_webhook(&caller, webhooks.next_shard().await?);
+    let secret = secret.unwrap_or_else(new_secret);
+    let mut webhook = new_webhook(&caller, webhooks.next_shard().await?, secret);
     changes.apply(&mut webhook);
     let limits = &app.config.limits;
     let quotas = Quotas { per_user: limits.webhooks_per_user, per_tenant: limits.webhooks_per_tenant };
@@ -126,7 +119,11 @@ pub async fn update(
 ) -> Result<HttpResponse, Error> {
     // Whose webhook it is comes before what is wrong with the body.
     find(&app, &caller, &id.0, Purpose::Change).await?;
-    let changes = checked(&app, Fields::parse(&body.0)?).await?;
+    let mut fields = Fields::parse(&body.0)?;
+    if fields.take("secret").is_some() {
+        fields.fault("property secret should not exist here: regenerate-secret takes one".into());
+    }
+    let changes = checked(&app, fields).await?;
     let edit = |webhook: &mut Webhook| {
         let before = webhook.clone();
         let failures = changes.apply(webhook);
@@ -149,37 +146,6 @@ pub async fn delete(
     condition.check(&webhook)?;
     trail.follow(webhooks_of(&app, &caller).delete(&webhook)).await?;
     Ok(HttpResponse::NoContent().finish())
-}
-
-/// `POST /api/webhooks/{id}/regenerate-secret`: the former secret signs beside the new one for a while, and
-/// those before it until the end that was promised for them. 409 when too many do.
-///
-/// `gracePeriodSeconds: 0` ends them all at once.
-pub async fn regenerate_secret(
-    app: Data<App>,
-    caller: Writer,
-    trail: Trail,
-    id: Id,
-    condition: IfMatch,
-    body: OptionalBody,
-) -> Result<HttpResponse, Error> {
-    find(&app, &caller, &id.0, Purpose::Change).await?;
-    let mut fields = body.0.as_deref().map_or_else(|| Ok(Fields::empty()), Fields::parse)?;
-    let grace = fields.integer("gracePeriodSeconds", 0..=MAX_GRACE).unwrap_or(DEFAULT_GRACE);
-    fields.finish()?;
-    let secret = new_secret();
-    let (now, grace) = (clock::now(), Duration::from_secs(grace.into()));
-    let edit = |webhook: &mut Webhook| {
-        let renewed = webhook.settings.renew_secret(secret.clone(), grace, now);
-        renewed.map(|()| Failures::Keep).map_err(|refused| Error::Conflict(refused.to_string().into()))
-    };
-    let webhook = change((&app, &caller, &trail), &id.0, Purpose::Change, &condition, edit).await?;
-    Ok(tagged(HttpResponse::Ok(), &webhook).json(NewSecret {
-        id: &webhook.id,
-        secret: &secret.0,
-        previous_secret_expires_at: (now + grace).to_string(),
-        message: if grace.is_zero() { NEW_SECRET_ALONE } else { NEW_SECRET },
-    }))
 }
 
 /// `POST /api/webhooks/{id}/activate`
@@ -227,11 +193,6 @@ pub async fn reset_failures(
     shown(&app, &caller, &webhook).await
 }
 
-const NEW_SECRET: &str = "Store the new secret now, it is not shown again. X-Webhook-Signature is made with it from now on; \
-                          until previousSecretExpiresAt webhook-signature also carries a signature made with the former secret.";
-const NEW_SECRET_ALONE: &str =
-    "Store the new secret now, it is not shown again. Nothing is signed with a former secret any more.";
-
 /// The changes that a body asks for, all of its faults told at once.
 async fn checked(app: &App, mut fields: Fields<'_>) -> Result<Changes, Error> {
     let rules = Rules {
@@ -250,7 +211,7 @@ async fn checked(app: &App, mut fields: Fields<'_>) -> Result<Changes, Error> {
 
 /// Reads, edits and writes a webhook; begins again when somebody else wrote in between. An edit that changes nothing
 /// is not written.
-async fn change(
+pub(super) async fn change(
     (app, caller, trail): (&App, &Caller, &Trail),
     id: &WebhookId,
     purpose: Purpose,
@@ -267,6 +228,7 @@ async fn change(
         }
         next.version += 1;
         next.updated_at = clock::now();
+        next.settings.forget_expired(next.updated_at);
         match trail.follow(webhooks_of(app, caller).update(&next, failures)).await {
             Ok(()) => return Ok(next),
             Err(store::Error::Changed) => {}
@@ -284,13 +246,13 @@ async fn shown(app: &App, caller: &Caller, webhook: &Webhook) -> Result<HttpResp
     Ok(tagged(HttpResponse::Ok(), webhook).json(view))
 }
 
-fn tagged(mut response: HttpResponseBuilder, webhook: &Webhook) -> HttpResponseBuilder {
+pub(super) fn tagged(mut response: HttpResponseBuilder, webhook: &Webhook) -> HttpResponseBuilder {
     response.insert_header((ETAG, etag(webhook)));
     response
 }
 
 /// A webhook with the defaults of contract section 5; the required fields are still empty.
-fn new_webhook(caller: &Caller, shard: Shard) -> Webhook {
+fn new_webhook(caller: &Caller, shard: Shard, secret: Secret) -> Webhook {
     let now = clock::now();
     Webhook {
         id: WebhookId::new(shard, &random_text(WebhookId::RANDOM_LENGTH)),
@@ -312,15 +274,10 @@ fn new_webhook(caller: &Caller, shard: Shard) -> Webhook {
             max_concurrency: 16,
             ordered: false,
             filter: None,
-            secret: new_secret(),
+            secret,
             former_secrets: Vec::new(),
             created_at: now,
         },
+        locked: None,
     }
-}
-
-/// `whsec_` and base64 of random bytes from a cryptographic generator.
-fn new_secret() -> Secret {
-    let bytes: [u8; SECRET_BYTES] = rand::rng().random();
-    Secret(format!("whsec_{}", BASE64.encode(bytes)))
 }

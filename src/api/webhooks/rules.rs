@@ -204,7 +204,7 @@ fn unknown(text: &str, catalogue: &Catalogue) -> String {
     format!("unknown event type \"{}\"{hint}", quoted(text))
 }
 
-fn headers(fields: &mut Fields<'_>) -> Option<BTreeMap<String, String>> {
+pub(super) fn headers(fields: &mut Fields<'_>) -> Option<BTreeMap<String, String>> {
     let pairs = fields.object("headers")?;
     if pairs.len() > MAX_HEADERS {
         fields.fault(format!("headers must hold at most {MAX_HEADERS} entries"));

@@ -359,6 +359,7 @@ async fn a_secret_is_replaced_with_a_grace_period() {
         redis: &bench.app.redis,
         keys: &bench.app.keys,
         layout: &bench.app.layout,
+        keyring: &bench.app.keyring,
         tenant: &tenant,
     };
     let stored = store.get(&id).await.unwrap().unwrap();

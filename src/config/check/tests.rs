@@ -52,6 +52,7 @@ fn the_embedded_default_holds_the_documented_values() {
             publisher_roles: words(&["service"]),
             admin_roles: words(&["ADMIN", "admin"]),
         },
+        security: Security::default(),
         redis: Redis {
             mode: RedisMode::Standalone,
             url: None,
@@ -339,4 +340,35 @@ fn one_core_still_makes_a_thread() {
     for (value, usual, expected) in [(0, 0, 1), (0, 1, 1), (0, 64, 64), (7, 1, 7)] {
         assert_eq!(check.threads("server.workers", value, usual), expected);
     }
+}
+
+#[test]
+fn encryption_keys_are_32_bytes_in_base64_and_never_shown() {
+    let (good, other) =
+        ("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=", "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=");
+    let section = |line: &str| checked(&format!("{SECRET}[security]\n{line}"));
+    let both = format!("encryption_key = \"{good}\"\nformer_encryption_keys = [\"{other}\", \"{good}\"]");
+    let security = section(&both).expect("sound").security;
+    assert_eq!(security.encryption_key.map(|key| *key.bytes()), Some([7; 32]));
+    assert_eq!(security.former_encryption_keys.len(), 2);
+    let key = "security.encryption_key (my.toml): is a value that is not shown; expected the base64 of exactly 32 bytes, \
+               as `salesos-webhooks encryption-key` prints it, or empty";
+    let former = "security.former_encryption_keys (my.toml): is a value that is not shown; expected at most 8 keys, each \
+                  the base64 of exactly 32 bytes";
+    let nine = format!("former_encryption_keys = [{}]", vec![format!("\"{good}\""); 9].join(","));
+    for (line, fault) in [
+        ("encryption_key = \"hunter2\"".to_owned(), key),
+        (format!("encryption_key = \"{}\"", &good[..40]), key),
+        (format!("encryption_key = \"{}\"", good.trim_end_matches('=')), key),
+        ("former_encryption_keys = [\"hunter2\"]".to_owned(), former),
+        (format!("former_encryption_keys = [\"{good}\", \"\"]"), former),
+        (nine, former),
+    ] {
+        assert_eq!(faults("security", &line), [fault], "{line}");
+    }
+    let mistaken = faults("security", "encryption_key = 7");
+    assert_eq!(
+        mistaken,
+        ["security.encryption_key (my.toml): is a value that is not shown; expected a text"]
+    );
 }

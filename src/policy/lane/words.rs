@@ -37,7 +37,7 @@ impl Limits {
     ) -> Self {
         let settings = &webhook.settings;
         Self {
-            active: webhook.is_active,
+            active: webhook.may_send(),
             max_concurrency: if settings.ordered { 1 } else { settings.max_concurrency.max(1) as usize },
             ordered: settings.ordered,
             rate_per_second: settings.rate_limit_per_second.or(Some(default_rate).filter(|rate| *rate > 0)),

@@ -25,6 +25,9 @@ pub enum Error {
     /// Stored data is not what we wrote.
     #[error("the stored record of {0} cannot be read")]
     Malformed(WebhookId),
+    /// Its secrets and the values of its headers cannot be decrypted: nothing was written, nothing was sent.
+    #[error("the secrets of {0} cannot be decrypted")]
+    Locked(WebhookId),
     /// A fault of ours or of the set-up (wrong password, wrong type): trying again does not help.
     #[error("redis rejected the command")]
     Rejected(#[source] RedisError),
@@ -44,7 +47,7 @@ impl Error {
     /// Whether it is certain that nothing of the call was carried out.
     pub fn has_not_happened(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Fenced | Self::NoScript => true,
+            Self::Refused(_) | Self::Fenced | Self::NoScript | Self::Locked(_) => true,
             Self::Rejected(error) => error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort),
             Self::Unanswered(_) | Self::Changed | Self::Malformed(_) => false,
         }

@@ -11,17 +11,25 @@ const QUOTAS: Quotas = Quotas { per_user: 3, per_tenant: 4 };
 struct Bench {
     server: TestRedis,
     keys: Keys,
+    keyring: Keyring,
     tenant: Tenant,
 }
 
 impl Bench {
     async fn new() -> Self {
         let tenant = "org:acme".parse().unwrap();
-        Self { server: TestRedis::start().await, keys: Keys::new("sw:"), tenant }
+        let keyring = Keyring::new(None, &[]);
+        Self { server: TestRedis::start().await, keys: Keys::new("sw:"), keyring, tenant }
     }
 
     fn webhooks(&self) -> Webhooks<'_> {
-        Webhooks { redis: &self.server.redis, keys: &self.keys, layout: &LAYOUT, tenant: &self.tenant }
+        Webhooks {
+            redis: &self.server.redis,
+            keys: &self.keys,
+            layout: &LAYOUT,
+            keyring: &self.keyring,
+            tenant: &self.tenant,
+        }
     }
 
     fn webhook(&self, number: u64, owner: &str, shard: Shard) -> Webhook {
@@ -50,6 +58,7 @@ impl Bench {
             disabled_reason: None,
             updated_at: Millis(1),
             settings,
+            locked: None,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::api::testing;
 use crate::domain::arbitrary::{config, damaged, objects};
 use crate::domain::webhook::Settings;
 use crate::domain::{Millis, Retries, Secret};
+use crate::policy::sealing::Keyring;
 use crate::store::record;
 
 const FIELDS: &[&str] = &[
@@ -60,7 +61,15 @@ fn webhook() -> Webhook {
         created_at: Millis(1),
     };
     let id = "wh_00abcdefghijklmnopqrstuv".parse().expect("an id");
-    Webhook { id, version: 7, is_active: true, disabled_reason: None, updated_at: Millis(5), settings }
+    Webhook {
+        id,
+        version: 7,
+        is_active: true,
+        disabled_reason: None,
+        updated_at: Millis(5),
+        settings,
+        locked: None,
+    }
 }
 
 /// The changed webhook, or the faults.
@@ -108,8 +117,10 @@ proptest! {
         match changed(body.to_string().as_bytes()) {
             Ok(webhook) => {
                 prop_assert!(is_within_the_contract(&webhook.settings), "{body}");
-                let stored = record::decode(&webhook.id, &record::encode(&webhook));
-                prop_assert_eq!(stored.expect("it can be read again"), webhook);
+                let plain = Keyring::new(None, &[]);
+                let stored = record::encode(&webhook, &plain).expect("not locked");
+                let read = record::decode(&webhook.id, &stored, &plain);
+                prop_assert_eq!(read.expect("it can be read again"), webhook);
             }
             Err(faults) => {
                 prop_assert!(!faults.is_empty());

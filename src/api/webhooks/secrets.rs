@@ -1,0 +1,147 @@
+//! The secrets of webhooks: made here or chosen by the caller, and put in the place of others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rand::RngExt;
+
+use super::handlers::{change, tagged};
+use super::rules::headers;
+use super::view::NewSecret;
+use crate::api::access::{Id, IfMatch, Purpose, find};
+use crate::api::audit::Trail;
+use crate::api::auth::Writer;
+use crate::api::body::OptionalBody;
+use crate::api::fields::{Fields, string_of};
+use crate::api::{App, Error};
+use crate::clock;
+use crate::domain::webhook::{BadSecret, SECRET_PREFIX};
+use crate::domain::{Lock, Millis, Secret, Webhook};
+use crate::store::encryption;
+use crate::store::webhooks::Failures;
+
+/// `gracePeriodSeconds` when it is not given.
+const DEFAULT_GRACE: u32 = 86_400;
+/// The longest `gracePeriodSeconds`.
+const MAX_GRACE: u32 = 604_800;
+/// Random bytes of a secret.
+const SECRET_BYTES: usize = 32;
+/// What a client is told to wait for a key that other nodes have: about as long as a node takes to start.
+const KEY_PAUSE: Duration = Duration::from_secs(10);
+
+const NEW_SECRET: &str = "Store the new secret now, it is not shown again. X-Webhook-Signature is made with it from now on; \
+                          until previousSecretExpiresAt webhook-signature also carries a signature made with the former secret.";
+const NEW_SECRET_ALONE: &str =
+    "Store the new secret now, it is not shown again. Nothing is signed with a former secret any more.";
+
+/// What is asked for.
+struct Renewal {
+    secret: Secret,
+    grace: Duration,
+    /// Of a locked webhook: those that take the place of the ones that cannot be read.
+    headers: BTreeMap<String, String>,
+}
+
+/// `POST /api/webhooks/{id}/regenerate-secret`: the former secret signs beside the new one for a while, and
+/// those before it until the end that was promised for them. 409 when too many do, or the new one is one of them.
+///
+/// `gracePeriodSeconds: 0` ends them all at once. `secret` is the new one when the caller wants to choose it. A webhook whose
+/// secrets cannot be decrypted gets a new secret alone, and its headers anew: there is nothing to overlap with.
+pub async fn regenerate(
+    app: Data<App>,
+    caller: Writer,
+    trail: Trail,
+    id: Id,
+    condition: IfMatch,
+    body: OptionalBody,
+) -> Result<HttpResponse, Error> {
+    let found = find(&app, &caller, &id.0, Purpose::Change).await?;
+    let renewal = read(&app, &found, &body).await?;
+    let Renewal { secret, grace, .. } = &renewal;
+    let now = clock::now();
+    let edit = |webhook: &mut Webhook| renewal.apply(webhook, now).map(|()| Failures::Keep);
+    let webhook = change((&app, &caller, &trail), &id.0, Purpose::Change, &condition, edit).await?;
+    Ok(tagged(HttpResponse::Ok(), &webhook).json(NewSecret {
+        id: &webhook.id,
+        secret: &secret.0,
+        previous_secret_expires_at: (now + *grace).to_string(),
+        message: if grace.is_zero() { NEW_SECRET_ALONE } else { NEW_SECRET },
+    }))
+}
+
+async fn read(app: &App, webhook: &Webhook, body: &OptionalBody) -> Result<Renewal, Error> {
+    let mut fields = body.0.as_deref().map_or_else(|| Ok(Fields::empty()), Fields::parse)?;
+    let grace = fields.integer("gracePeriodSeconds", 0..=MAX_GRACE).unwrap_or(DEFAULT_GRACE);
+    let secret = chosen_secret(&mut fields);
+    let given = webhook.locked.as_ref().and_then(|_| headers(&mut fields));
+    fields.finish()?;
+    let (grace, headers) = match &webhook.locked {
+        None => (Duration::from_secs(grace.into()), BTreeMap::new()),
+        Some(lock) => {
+            is_for_good(app, lock).await?;
+            (Duration::ZERO, replacing(webhook, given)?)
+        }
+    };
+    Ok(Renewal { secret: secret.unwrap_or_else(new_secret), grace, headers })
+}
+
+/// Whether nobody will ever decrypt what is locked: a key that records are known to be encrypted with is only missing here.
+async fn is_for_good(app: &App, lock: &Lock) -> Result<(), Error> {
+    let Some(key) = lock.missing_key() else { return Ok(()) };
+    if encryption::in_use(&app.redis, &app.keys).await?.contains(key) {
+        let why = "this node cannot decrypt the webhook's secret yet, others can: try again later";
+        return Err(Error::Busy(why.into(), KEY_PAUSE));
+    }
+    Ok(())
+}
+
+/// The headers of a locked webhook from now on. Requests without those that it had would be refused by its receiver, so
+/// they must be given.
+fn replacing(
+    webhook: &Webhook,
+    given: Option<BTreeMap<String, String>>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let names: Vec<&str> = webhook.settings.headers.keys().map(String::as_str).collect();
+    match given {
+        Some(headers) => Ok(headers),
+        None if names.is_empty() => Ok(BTreeMap::new()),
+        None => {
+            let names = names.join(", ");
+            let why = format!(
+                "the values of its headers cannot be decrypted either: give all that it shall have with this request, \
+                 as headers (it had {names})"
+            );
+            Err(Error::Conflict(why.into()))
+        }
+    }
+}
+
+impl Renewal {
+    fn apply(&self, webhook: &mut Webhook, now: Millis) -> Result<(), Error> {
+        let settings = &mut webhook.settings;
+        if webhook.locked.take().is_some() {
+            settings.secret.clone_from(&self.secret);
+            settings.headers.clone_from(&self.headers);
+            return Ok(());
+        }
+        let renewed = settings.renew_secret(self.secret.clone(), self.grace, now);
+        renewed.map_err(|refused| Error::Conflict(refused.to_string().into()))
+    }
+}
+
+/// The field `secret`, if it is given. A fault never repeats it.
+pub fn chosen_secret(fields: &mut Fields<'_>) -> Option<Secret> {
+    let given = fields.take("secret")?;
+    let chosen = string_of(given).ok_or(BadSecret).and_then(|text| Secret::chosen(&text));
+    chosen.map_err(|fault| fields.fault(fault.to_string())).ok()
+}
+
+/// `whsec_` and base64 of random bytes from a cryptographic generator.
+pub fn new_secret() -> Secret {
+    let bytes: [u8; SECRET_BYTES] = rand::rng().random();
+    Secret(format!("{SECRET_PREFIX}{}", BASE64.encode(bytes)))
+}

@@ -1,0 +1,259 @@
+//! `rekey`: encrypts the secrets of every webhook with the present key, whatever they are stored with now.
+//!
+//! It may run while nodes do, as often as one likes, and be broken off: each record is replaced by itself, if it still is
+//! the one that was read, and means the same afterwards. A record that keeps changing is written by nodes, with their key. What
+//! is encrypted with a key that no node has any more is told, and left as it is.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use anyhow::{Context as _, ensure};
+
+use super::Data;
+use crate::clock;
+use crate::config::Config;
+use crate::domain::{KeyId, Partition, WebhookId};
+use crate::policy::sealing::Keyring;
+use crate::store::encryption::{self, Replacement};
+use crate::store::record::{self, Stored};
+use crate::store::{Error, mailboxes};
+
+/// Unreadable records that are named.
+const NAMED: usize = 100;
+/// How often a record is read anew that changes meanwhile.
+const MAX_RACES: usize = 5;
+
+/// What is to be done with records that are not stored as they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are encrypted with the present key.
+    Encrypt,
+    /// They are stored as they are, for a version of the program that does not encrypt.
+    Decrypt,
+    /// They are counted.
+    DryRun,
+}
+
+/// What was found, and done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    mode: Option<Mode>,
+    records: u64,
+    rewritten: u64,
+    fine: u64,
+    /// Deleted, or changed by nodes again and again, which write them with their key.
+    passed_over: u64,
+    unreadable: u64,
+    /// The first [`NAMED`] of those.
+    named: Vec<String>,
+    /// Keys that records are encrypted with now.
+    seen: BTreeSet<KeyId>,
+    /// Ids that were taken out of the list of keys in use.
+    dropped: Vec<KeyId>,
+}
+
+impl Report {
+    /// Whether every record could be read.
+    pub fn is_whole(&self) -> bool {
+        self.unreadable == 0
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { records, rewritten, fine, passed_over, unreadable, .. } = self;
+        let done = match self.mode {
+            Some(Mode::DryRun) => "to rewrite",
+            Some(Mode::Decrypt) => "decrypted",
+            Some(Mode::Encrypt) | None => "re-encrypted",
+        };
+        write!(
+            f,
+            "records {records}, {done} {rewritten}, already fine {fine}, could not be read {unreadable}"
+        )?;
+        if *passed_over > 0 {
+            write!(f, ", changed or deleted meanwhile {passed_over}")?;
+        }
+        let list =
+            |ids: &mut dyn Iterator<Item = &KeyId>| ids.map(KeyId::as_str).collect::<Vec<_>>().join(", ");
+        if !self.seen.is_empty() {
+            write!(f, "\nencrypted with the keys: {}", list(&mut self.seen.iter()))?;
+        }
+        if !self.dropped.is_empty() {
+            write!(f, "\nno longer in use: {}", list(&mut self.dropped.iter()))?;
+        }
+        if !self.named.is_empty() {
+            let more = if *unreadable > NAMED as u64 { " …" } else { "" };
+            write!(f, "\ncould not be read: {}{more}", self.named.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Rewrites every record that is not stored as `mode` wants it, and takes keys that are no longer used off the list of those
+/// in use; `lost` is taken off it in any case.
+///
+/// # Errors
+/// The settings lack what the mode needs, hold the key that is said to be lost, or Redis does not answer.
+pub async fn run(config: &Config, mode: Mode, lost: Option<KeyId>) -> anyhow::Result<Report> {
+    let data = Data::of(config)?;
+    let security = &config.security;
+    let configured = encryption::keyring(security);
+    if mode == Mode::Encrypt {
+        ensure!(
+            configured.present().is_some(),
+            "security.encryption_key (WEBHOOKS_SECURITY__ENCRYPTION_KEY) is not set: there is nothing to encrypt with"
+        );
+    }
+    if let Some(lost) = lost {
+        ensure!(!configured.holds(&lost), "the key {lost} is in the settings: it is not lost");
+        encryption::forget(&data.redis, &data.keys, &[lost]).await.context("redis cannot be written")?;
+    }
+    let keyring = match mode {
+        Mode::Decrypt => {
+            let all = security.encryption_key.iter().chain(&security.former_encryption_keys);
+            Keyring::new(None, &all.cloned().collect::<Vec<_>>())
+        }
+        Mode::Encrypt | Mode::DryRun => configured,
+    };
+    let walk = Walk { data: &data, keyring: &keyring, mode };
+    walk.all().await.context("redis did not answer: what was done is done, run it again")
+}
+
+/// One walk over all records.
+struct Walk<'a> {
+    data: &'a Data,
+    keyring: &'a Keyring,
+    mode: Mode,
+}
+
+impl Walk<'_> {
+    async fn all(&self) -> Result<Report, Error> {
+        let mut report = Report { mode: Some(self.mode), ..Report::default() };
+        if self.mode == Mode::Encrypt {
+            encryption::note(&self.data.redis, &self.data.keys, self.keyring, clock::now()).await?;
+        }
+        for partition in (0..self.data.partitions).map(Partition) {
+            self.each_batch(partition, async |records| self.rewrite(partition, records, &mut report).await)
+                .await?;
+        }
+        // What nodes have written meanwhile counts too.
+        for partition in (0..self.data.partitions).map(Partition) {
+            self.each_batch(partition, async |records| {
+                let keys = records.iter().filter_map(|(_, text)| key_of(text));
+                report.seen.extend(keys);
+                Ok(())
+            })
+            .await?;
+        }
+        if self.mode != Mode::DryRun {
+            report.dropped = self.drop_unused(&report.seen).await?;
+        }
+        Ok(report)
+    }
+
+    /// Hands the records of a partition on, some at a time. One that is written meanwhile may come twice.
+    async fn each_batch(
+        &self,
+        partition: Partition,
+        mut take: impl AsyncFnMut(Vec<(String, String)>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut cursor = 0;
+        loop {
+            let (next, records) =
+                mailboxes::scan_records(&self.data.redis, &self.data.keys, partition, cursor).await?;
+            take(records).await?;
+            cursor = next;
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn rewrite(
+        &self,
+        partition: Partition,
+        records: Vec<(String, String)>,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let mut replacements = Vec::new();
+        for (id, text) in records {
+            report.records += 1;
+            match id.parse().ok().and_then(|id| self.judge(id, text)) {
+                Some(Verdict::Fine) => report.fine += 1,
+                Some(Verdict::Replace(replacement)) => replacements.push(replacement),
+                None => {
+                    report.unreadable += 1;
+                    if report.named.len() < NAMED {
+                        report.named.push(id);
+                    }
+                }
+            }
+        }
+        if self.mode == Mode::DryRun {
+            report.rewritten += replacements.len() as u64;
+            return Ok(());
+        }
+        let Data { redis, keys, .. } = self.data;
+        let done = encryption::replace(redis, keys, partition, &replacements).await?;
+        for (Replacement { webhook, .. }, done) in replacements.into_iter().zip(done) {
+            if done || self.again(partition, webhook).await? {
+                report.rewritten += 1;
+            } else {
+                report.passed_over += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// A record that was changed after it was read.
+    async fn again(&self, partition: Partition, webhook: WebhookId) -> Result<bool, Error> {
+        let Data { redis, keys, .. } = self.data;
+        for _ in 0..MAX_RACES {
+            let text = mailboxes::record(redis, keys, partition, &webhook).await?;
+            let Some(Verdict::Replace(replacement)) = text.and_then(|text| self.judge(webhook.clone(), text))
+            else {
+                return Ok(false);
+            };
+            if encryption::replace(redis, keys, partition, &[replacement]).await? == [true] {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// `None` when it cannot be read.
+    fn judge(&self, webhook: WebhookId, stated: String) -> Option<Verdict> {
+        let read = record::decode(&webhook, &stated, self.keyring).ok()?;
+        if read.locked.is_some() {
+            return None;
+        }
+        let wanted = self.keyring.present().cloned().map_or(Stored::Plain, Stored::With);
+        if record::stored(&stated) == wanted {
+            return Some(Verdict::Fine);
+        }
+        let text = record::encode(&read, self.keyring).ok()?;
+        Some(Verdict::Replace(Replacement { webhook, stated, text }))
+    }
+
+    async fn drop_unused(&self, seen: &BTreeSet<KeyId>) -> Result<Vec<KeyId>, Error> {
+        let Data { redis, keys, .. } = self.data;
+        let is_used = |id: &KeyId| seen.contains(id) || self.keyring.present() == Some(id);
+        let unused: Vec<KeyId> =
+            encryption::in_use(redis, keys).await?.into_iter().filter(|id| !is_used(id)).collect();
+        encryption::forget(redis, keys, &unused).await?;
+        Ok(unused)
+    }
+}
+
+enum Verdict {
+    Fine,
+    Replace(Replacement),
+}
+
+fn key_of(text: &str) -> Option<KeyId> {
+    match record::stored(text) {
+        Stored::With(key) => Some(key),
+        Stored::Plain | Stored::Unknown => None,
+    }
+}
