@@ -39,6 +39,7 @@ mod recovering;
 mod redis_faults;
 mod redis_modes;
 mod retries;
+mod secrets;
 mod shares;
 mod smoke;
 mod statistics;

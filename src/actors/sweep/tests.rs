@@ -9,8 +9,7 @@ use crate::actors::permits::Permits;
 use crate::config;
 use crate::delivery::pool::Pool;
 use crate::delivery::{Sender, Sockets};
-use crate::domain::EventId;
-use crate::domain::WebhookId;
+use crate::domain::{EncryptionKey, EventId, Secret, WebhookId};
 use crate::policy::partition::Layout;
 use crate::policy::sealing::Keyring;
 use crate::policy::shares::Rule;
@@ -87,4 +86,27 @@ async fn what_waited_too_long_for_an_inactive_webhook_is_dead_and_gives_its_byte
     }
     assert_eq!(run(&server, &["HGET", "sw:{p03}:usage", &bytes]).await, "0");
     assert_eq!(run(&server, &["XLEN", &format!("sw:{{p03}}:log:{}", ids[0])]).await, "2");
+}
+
+#[tokio::test]
+async fn a_former_secret_is_taken_out_of_its_record_when_its_time_is_over() {
+    let server = TestRedis::start().await;
+    for keyring in [Keyring::new(None, &[]), Keyring::new(Some(&EncryptionKey::new([1; 32])), &[])] {
+        let local = Local { keyring: Arc::new(keyring), ..local(&server) };
+        let ids: [WebhookId; 2] =
+            ["wh_00abcdefghijklmnopqrstuv", "wh_00abcdefghijklmnopqrstuw"].map(|id| id.parse().unwrap());
+        for (id, ends) in ids.iter().zip([Millis(1), Millis::MAX]) {
+            let text = format!("1 1 5 -\n{}", settings());
+            let mut webhook = record::decode(id, &text, &local.keyring).unwrap();
+            webhook.settings.former_secrets = vec![(Secret("whsec_old".into()), ends)];
+            let text = record::encode(&webhook, &local.keyring).unwrap();
+            run(&server, &["HSET", "sw:{p03}:webhooks", id.as_str(), &text]).await;
+        }
+        super::run(&local, &Tenure::new(PARTITION, "t".into(), clock::monotonic())).await;
+        for (id, left) in ids.iter().zip([0, 1]) {
+            let text = run(&server, &["HGET", "sw:{p03}:webhooks", id.as_str()]).await;
+            let webhook = record::decode(id, &text, &local.keyring).unwrap();
+            assert_eq!((webhook.version, webhook.settings.former_secrets.len()), (1, left));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use redis::{Client, FromRedisValue};
+use redis::{Client, FromRedisValue, Value};
 use tokio::net::{TcpListener, UnixStream};
 
 use super::TempDir;
@@ -84,6 +84,35 @@ impl TestRedis {
         redis::cmd(words[0]).arg(&words[1..]).query(&mut connection).expect("the command is good")
     }
 
+    /// All that it holds, as text: every key of every type with its values.
+    pub fn dump(&self) -> String {
+        let keys: Vec<String> = self.command(&["KEYS", "*"]);
+        let value = |key: &String| {
+            let kind: String = self.command(&["TYPE", key]);
+            let read: &[&str] = match kind.as_str() {
+                "hash" => &["HGETALL", key],
+                "stream" => &["XRANGE", key, "-", "+"],
+                "zset" => &["ZRANGE", key, "0", "-1", "WITHSCORES"],
+                "string" => &["GET", key],
+                "list" => &["LRANGE", key, "0", "-1"],
+                "set" => &["SMEMBERS", key],
+                other => panic!("no way to read a {other}"),
+            };
+            format!("{key} {}\n", words(self.command(read)))
+        };
+        keys.iter().map(value).collect()
+    }
+
+    /// The bytes of its append-only files: every write that it ever took.
+    pub fn append_only_files(&self) -> Vec<u8> {
+        let dir = self.dir.path().join("appendonlydir");
+        let files = std::fs::read_dir(dir).expect("it keeps a file");
+        let read = |file: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read(file.expect("it can be listed").path()).expect("it can be read")
+        };
+        files.flat_map(read).collect()
+    }
+
     /// Breaks every connection to it.
     pub fn cut_connections(&self) {
         let _: u64 = self.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
@@ -106,6 +135,18 @@ impl Drop for TestRedis {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// All texts of an answer, whatever they are nested in.
+fn words(value: Value) -> String {
+    match value {
+        Value::BulkString(bytes) => format!("{} ", String::from_utf8_lossy(&bytes)),
+        Value::Array(items) => items.into_iter().map(words).collect(),
+        Value::Int(number) => format!("{number} "),
+        Value::SimpleString(text) => format!("{text} "),
+        Value::Nil => String::new(),
+        other => panic!("an answer of another kind: {other:?}"),
     }
 }
 
