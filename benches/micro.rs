@@ -17,8 +17,10 @@ use salesos_webhooks::policy::breaker::{self, Standing};
 use salesos_webhooks::policy::lane::{Delivery, Effect, Input, Known, Lane, Limits};
 use salesos_webhooks::policy::matching::Subscriptions;
 use salesos_webhooks::policy::placement::{Member, Placement};
+use salesos_webhooks::policy::sealing::Keyring;
 use salesos_webhooks::policy::{json, signing};
 use salesos_webhooks::store::attempts::{decode, encode};
+use salesos_webhooks::store::record;
 use serde_json::json;
 
 /// Bytes of a published body.
@@ -33,7 +35,7 @@ fn main() {
     }
     let criterion = Criterion::default().without_plots().warm_up_time(Duration::from_secs(1));
     let mut criterion = criterion.measurement_time(Duration::from_secs(2)).configure_from_args();
-    for measure in [signing, matching, filter, lane, placement, publish, log_row] {
+    for measure in [signing, matching, filter, lane, placement, publish, log_row, stored_record] {
         measure(&mut criterion);
     }
     criterion.final_summary();
@@ -92,6 +94,29 @@ fn filter(criterion: &mut Criterion) {
             let (tenant, event_type) = (tenant(0), Arc::from("lead.created"));
             criterion.bench_function(&format!("policy/filter/{what}/{count}"), |bench| {
                 bench.iter(|| table.matching(black_box(&tenant), &event_type, body).targets.len());
+            });
+        }
+    }
+}
+
+/// The stored text of a webhook, made and read: with and without a key, and with no headers or as many as there may be, 8 KiB
+/// of them.
+fn stored_record(criterion: &mut Criterion) {
+    const MOST_HEADERS: usize = 50;
+    let key = EncryptionKey::new([7; 32]);
+    for (what, ring) in [("plain", Keyring::new(None, &[])), ("sealed", Keyring::new(Some(&key), &[]))] {
+        for headers in [0, MOST_HEADERS] {
+            let mut webhook = webhook(0, 1, "*");
+            webhook.settings.secret = Secret("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".into());
+            let header = |number| (format!("X-Header-{number:03}"), "v".repeat(150));
+            webhook.settings.headers = (0..headers).map(header).collect();
+            let text = record::encode(&webhook, &ring).expect("it is not locked");
+            let name = |step| format!("store/record/{what}/{headers}_headers/{step}");
+            criterion.bench_function(&name("encode"), |bench| {
+                bench.iter(|| record::encode(black_box(&webhook), &ring));
+            });
+            criterion.bench_function(&name("decode"), |bench| {
+                bench.iter(|| record::decode(&webhook.id, black_box(&text), &ring));
             });
         }
     }

@@ -282,9 +282,10 @@ FLEET = Dashboard(
                       "ops", [total("leases_lost_total", "leases lost"), total("calls_fenced_total", "calls fenced off")]),
                 Panel("Faults in data and program",
                       "Entries set aside because they could not be read, actors rebuilt after a panic, and how often Redis was found "
-                      "empty. All of them should be 0 for ever.",
+                      "empty; webhooks that wait because their secrets cannot be decrypted. All of them should be 0 for ever.",
                       "short",
                       [("sum(:entries_quarantined_total{@})", "entries set aside"),
+                       ("sum(:webhooks_locked{@})", "webhooks not decrypted"),
                        ("sum(:actors_restarted_total{@})", "actors rebuilt"),
                        ("max(:redis_emptied_total{@})", "Redis found empty")]),
             ],
@@ -308,9 +309,11 @@ FLEET = Dashboard(
                 Panel("Memory of Redis", "What Redis uses, and maxmemory (0 = no limit). In a Redis Cluster: of the fullest primary.", "bytes",
                       [("max(:redis_memory_used_bytes{@})", "used"), ("max(:redis_memory_limit_bytes{@})", "limit")]),
                 Panel("Fit and roomy",
-                      "Unfit: Redis may lose what it accepts (no append-only file, or it evicts). Scarce: nearly full. 1 = yes.",
+                      "Unfit: Redis may lose what it accepts (no append-only file, or it evicts). Scarce: nearly full. Encrypted: all "
+                      "nodes write webhooks' secrets encrypted. 1 = yes.",
                       "short",
-                      [("max(:redis_unfit{@})", "unfit"), ("max(:redis_memory_scarce{@})", "memory scarce")], most=1),
+                      [("max(:redis_unfit{@})", "unfit"), ("max(:redis_memory_scarce{@})", "memory scarce"),
+                       ("min(:secrets_encrypted{@})", "secrets encrypted")], most=1),
             ],
         ),
         (

@@ -16,6 +16,7 @@ use crate::config::{self, Config, Layers, RedisMode};
 use crate::domain::{EncryptionKey, KeyId};
 use crate::operator::rekey;
 use crate::policy::lease::{LOOK_EVERY, TERM};
+use crate::policy::sealing::id_of;
 use crate::serve::{Addresses, ServeOptions};
 use crate::telemetry::metrics::METRICS;
 use crate::token::{self, Bearer};
@@ -356,9 +357,13 @@ fn summary(config: &Config) -> String {
         }
         (RedisMode::Cluster, _) => format!("the cluster of {}", places(&redis.cluster_urls)),
     };
+    let secrets = match &config.security.encryption_key {
+        Some(key) => format!("encrypted with the key {}", id_of(key)),
+        None => "stored as they are".to_owned(),
+    };
     format!(
         "ok\n  api          http://{}, also under {}\n  management   http://{}\n  redis        {redis}\n  \
-         cluster      {} partitions, {} threads here, {} for the API\n  events       {} types",
+         cluster      {} partitions, {} threads here, {} for the API\n  secrets      {secrets}\n  events       {} types",
         SocketAddr::new(server.bind, server.port),
         server.base_path,
         SocketAddr::new(server.bind, server.management_port),

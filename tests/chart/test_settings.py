@@ -12,7 +12,8 @@ from helm import HELMS, merged
 from manifests import one
 
 # What stands in Secrets that are made outside of the chart.
-OUTSIDE = {"jwt-secret": "k" * 32, "token-key": "k" * 32, "redis-url": "rediss://:p@redis:6379", "nodes": "redis://a:6379,redis://b:6379"}
+KEY, FORMER = (base64.b64encode(bytes([byte] * 32)).decode() for byte in (7, 8))
+OUTSIDE = {"encryption-key": KEY, "jwt-secret": "k" * 32, "token-key": "k" * 32, "redis-url": "rediss://:p@redis:6379", "nodes": "redis://a:6379,redis://b:6379"}
 
 
 def environment(objects, container, translate=lambda name, value: value):
@@ -70,3 +71,26 @@ def test_a_setting_arrives(chart, program, tmp_path):
     env = {"WEBHOOKS_AUTH__JWT_SECRET": "k" * 32}
     done = subprocess.run([program, "check-config", "--config", settings], env=env, capture_output=True, text=True, timeout=60)
     assert "/elsewhere" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("security", [
+    {"encryptionKey": KEY, "formerEncryptionKeys": [FORMER]},
+    {"existingSecret": "webhooks-encryption"},
+    {"existingSecret": "elsewhere", "existingSecretKeys": {"encryptionKey": "encryption-key", "formerEncryptionKeys": "none"}},
+], ids=["of-the-chart", "existing", "other-names"])
+def test_the_encryption_keys_arrive(chart, program, tmp_path, security):
+    minimal = [file for file in CI if "minimal" in file.name]
+    objects = HELMS[0].render(chart, merged(minimal, {"security": security}))
+    container = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    variables = environment(objects, container)
+    assert variables["WEBHOOKS_SECURITY__ENCRYPTION_KEY"] == KEY
+    assert variables.get("WEBHOOKS_SECURITY__FORMER_ENCRYPTION_KEYS") == (None if "existingSecret" in security else FORMER)
+    settings = write_settings(objects, tmp_path, "trial-salesos-webhooks")
+    done = subprocess.run([program, "check-config", "--config", settings], env=variables, capture_output=True, text=True, timeout=60)
+    assert "encrypted with the key" in done.stdout, done.stderr
+
+
+def test_without_an_encryption_key_no_variable_names_one(chart):
+    minimal = [file for file in CI if "minimal" in file.name]
+    container = one(HELMS[0].render(chart, merged(minimal, {})), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert not [entry for entry in container["env"] if "SECURITY" in entry["name"]]

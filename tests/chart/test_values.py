@@ -21,6 +21,8 @@ NAMES = {
     "out-of-range": ["partitions", "1024"],
     "unknown-mode": ["mode", "standalone", "sentinel", "cluster"],
     "plain-secret": ["config.auth.jwt_secret", "auth.existingSecret"],
+    "plain-encryption-key": ["config.security.encryption_key", "security.existingSecret"],
+    "two-encryption-keys": ["security.existingSecret", "give one"],
     "short-grace": ["terminationGracePeriodSeconds", "preStop.sleepSeconds", "config.server.drain_seconds"],
     "slow-handover": ["config.cluster.handover_seconds", "config.server.drain_seconds"],
     "too-many-nodes": ["70", "config.cluster.partitions"],

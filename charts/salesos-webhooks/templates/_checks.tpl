@@ -5,6 +5,7 @@
 {{- fail (printf "\n\nimage.repository is empty, and no image is published. Build one in a checkout of the repository, push it where your cluster pulls from, and name it:\n\n    docker build --build-arg REVISION=$(git rev-parse --short HEAD) -t REGISTRY/salesos-webhooks:%s .\n    docker push REGISTRY/salesos-webhooks:%s\n    helm install … --set image.repository=REGISTRY/salesos-webhooks\n" .Chart.AppVersion .Chart.AppVersion) -}}
 {{- end -}}
 {{- include "salesos-webhooks.checkAuth" . -}}
+{{- include "salesos-webhooks.checkSecurity" . -}}
 {{- include "salesos-webhooks.checkOwnKeys" . -}}
 {{- if .Values.valkey.enabled -}}
 {{- include "salesos-webhooks.checkValkey" . -}}
@@ -33,12 +34,21 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "salesos-webhooks.checkSecurity" -}}
+{{- $security := .Values.security -}}
+{{- if and $security.existingSecret (or $security.encryptionKey $security.formerEncryptionKeys) -}}
+{{- fail "security.existingSecret and a key in security are both set: give one" -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Keys of `config` that other values decide. */}}
 {{- define "salesos-webhooks.checkOwnKeys" -}}
 {{- $config := .Values.config -}}
 {{- $own := list
   (list "node.id" $config.node.id "" "every node is named after its pod")
   (list "auth.jwt_secret" $config.auth.jwt_secret "" "it would lie in a ConfigMap: use auth.existingSecret")
+  (list "security.encryption_key" $config.security.encryption_key "" "it would lie in a ConfigMap: use security.existingSecret")
+  (list "security.former_encryption_keys" (join "," $config.security.former_encryption_keys) "" "they would lie in a ConfigMap: use security.existingSecret")
   (list "redis.mode" $config.redis.mode "standalone" "use redis.mode")
   (list "redis.url" $config.redis.url "" "it would lie in a ConfigMap: use redis.url or redis.existingSecret")
   (list "redis.sentinel_urls" (join "," $config.redis.sentinel_urls) "" "they would lie in a ConfigMap: use redis.sentinelUrls or redis.existingSecret")

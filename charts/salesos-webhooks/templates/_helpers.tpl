@@ -74,6 +74,31 @@ app.kubernetes.io/part-of: salesos-webhooks
 {{- .Values.redis.existingSecret | default (include "salesos-webhooks.fullname" .) -}}
 {{- end -}}
 
+{{/* The environment that brings the encryption keys: of an existing Secret the first must be there, so that a slip in its name
+does not leave secrets unencrypted. */}}
+{{- define "salesos-webhooks.securityEnv" -}}
+{{- $security := .Values.security -}}
+{{- $keys := $security.existingSecretKeys -}}
+{{- $secret := $security.existingSecret | default (include "salesos-webhooks.fullname" .) -}}
+{{- if or $security.existingSecret $security.encryptionKey -}}
+- name: WEBHOOKS_SECURITY__ENCRYPTION_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret }}
+      key: {{ ternary "encryption-key" $keys.encryptionKey (empty $security.existingSecret) }}
+{{- end }}
+{{- if or $security.existingSecret $security.formerEncryptionKeys }}
+- name: WEBHOOKS_SECURITY__FORMER_ENCRYPTION_KEYS
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret }}
+      key: {{ ternary "former-encryption-keys" $keys.formerEncryptionKeys (empty $security.existingSecret) }}
+      {{- if $security.existingSecret }}
+      optional: true
+      {{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* The environment of everything that reads the settings, but for the node's id. */}}
 {{- define "salesos-webhooks.secretEnv" -}}
 {{- $keys := .Values.redis.existingSecretKeys -}}
@@ -83,6 +108,9 @@ app.kubernetes.io/part-of: salesos-webhooks
     secretKeyRef:
       name: {{ include "salesos-webhooks.authSecret" . }}
       key: {{ ternary "jwt-secret" .Values.auth.existingSecretKey (empty .Values.auth.existingSecret) }}
+{{- with include "salesos-webhooks.securityEnv" . | trim }}
+{{ . }}
+{{- end }}
 {{- if ne .Values.redis.mode "cluster" }}
 - name: WEBHOOKS_REDIS__URL
   valueFrom:
