@@ -5,7 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Receiver, RedisCluster, Reply, SOON, TestNode, TestRedis, eventually, text};
+use crate::harness::{
+    Client, Receiver, RedisCluster, RedisSentinel, Reply, SOON, TestNode, TestRedis, eventually, text,
+};
 
 const HEADER: &str = "Bearer planted-header-value";
 const ENCRYPTION_KEY: &str = "SECURITY__ENCRYPTION_KEY";
@@ -20,10 +22,9 @@ fn secret(bytes: usize) -> String {
     format!("whsec_{}", STANDARD.encode(key))
 }
 
-/// Runs `rekey` with those settings; answers whether it ended well, and what it printed.
-async fn rekey(settings: &[(&str, String)], words: &[&str]) -> (bool, String) {
+/// Runs the program with those settings; answers whether it ended well, and what it printed.
+async fn program(settings: &[(&str, String)], words: &[&str]) -> (bool, String) {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
-        .arg("rekey")
         .args(words)
         .env_clear()
         .envs(settings.iter().map(|(name, value)| (format!("WEBHOOKS_{name}"), value)))
@@ -33,6 +34,18 @@ async fn rekey(settings: &[(&str, String)], words: &[&str]) -> (bool, String) {
         .unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+async fn rekey(settings: &[(&str, String)], words: &[&str]) -> (bool, String) {
+    program(settings, &[&["rekey"], words].concat()).await
+}
+
+/// Waits until that many webhooks wait on the node for their key.
+async fn waits(node: &TestNode, webhooks: f64) {
+    eventually("the metric tells", SOON, async || {
+        (node.metrics().await.sum("webhooks_locked", &[]) == webhooks).then_some(())
+    })
+    .await;
 }
 
 /// The settings of a node or a command on that Redis.
@@ -170,10 +183,7 @@ async fn a_node_without_the_key_lets_its_webhooks_wait_until_one_with_it_takes_o
         without.log().iter().any(told).then_some(())
     })
     .await;
-    eventually("the metric tells", SOON, async || {
-        (without.metrics().await.sum("webhooks_locked", &[]) == 1.0).then_some(())
-    })
-    .await;
+    waits(&without, 1.0).await;
     let shown = ann.get(&path).await.expect(200);
     assert_eq!((&shown["headers"]["Authorization"], &shown["pendingCount"]), (&json!("***"), &json!(1)));
     for answer in [
@@ -195,7 +205,55 @@ async fn a_node_without_the_key_lets_its_webhooks_wait_until_one_with_it_takes_o
     got[0].verify(&[&text(&locked["secret"])]);
 }
 
-/// Creates that many webhooks and changes them one after another until told to stop; answers how often.
+#[tokio::test]
+async fn a_locked_webhook_goes_on_by_itself_when_its_record_is_stored_otherwise() {
+    let redis = TestRedis::start();
+    let receiver = Receiver::start().await;
+    let node = TestNode::start(&redis).await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let own = json!({ "headers": { "Authorization": HEADER } });
+    let made = ann.create(&receiver.url("/"), &["*"], &own).await;
+    let settings = with(&redis, &[present(1)]);
+    assert!(rekey(&settings, &[]).await.0);
+    let event = crm.publish("lead.created", &json!({})).await;
+    waits(&node, 1.0).await;
+    assert_eq!(receiver.count("/"), 0);
+    assert!(rekey(&settings, &["--decrypt"]).await.0);
+    let got = receiver.arrived("/", 1).await;
+    assert_eq!((got[0].event_id(), got[0].header("authorization")), (event.as_str(), HEADER));
+    got[0].verify(&[&text(&made["secret"])]);
+    waits(&node, 0.0).await;
+}
+
+#[tokio::test]
+async fn what_was_known_before_the_record_was_encrypted_is_not_used_any_more() {
+    let redis = TestRedis::start();
+    let receiver = Receiver::start().await;
+    let mut owner = TestNode::start_with(&redis, &[("NODE__ID", "owner")]).await;
+    let made = owner.user("ann", "acme").create(&receiver.url("/old"), &["*"], &json!({})).await;
+    let settings = with(&redis, &[present(1)]);
+    let other = TestNode::start_with(&redis, &[("NODE__ID", "other"), (ENCRYPTION_KEY, &key(1))]).await;
+    assert!(program(&settings, &["cluster", "drain", "other"]).await.0);
+    // The owner's actor knows the plain record.
+    owner.publisher("acme").publish("lead.created", &json!({})).await;
+    receiver.arrived("/old", 1).await;
+    let path = format!("/api/webhooks/{}", text(&made["id"]));
+    let ann = other.user("ann", "acme");
+    ann.patch(&path, &json!({ "url": receiver.url("/new") })).await.expect(200);
+    let renewed = json!({ "gracePeriodSeconds": 0 });
+    let renewed = ann.post(&format!("{path}/regenerate-secret"), &renewed).await.expect(200);
+    let event = owner.publisher("acme").publish("lead.created", &json!({})).await;
+    waits(&owner, 1.0).await;
+    assert!(program(&settings, &["cluster", "drain", "other", "--undo"]).await.0);
+    owner.terminate();
+    assert!(owner.ended(SOON).await.success());
+    let got = receiver.arrived("/new", 1).await;
+    assert_eq!(got[0].event_id(), event);
+    got[0].verify(&[&text(&renewed["secret"])]);
+    assert_eq!(receiver.count("/old"), 1);
+}
+
+/// Changes the webhooks one after another until told to stop; answers how often.
 async fn change_all(ann: &Client, ids: &[String], mut stop: tokio::sync::oneshot::Receiver<()>) -> usize {
     for change in 0.. {
         if stop.try_recv().is_ok() {
@@ -255,13 +313,19 @@ async fn a_key_is_replaced_while_nodes_run_and_records_change() {
 }
 
 #[tokio::test]
-async fn rekey_reaches_every_primary_of_a_redis_cluster() {
-    let redis = RedisCluster::start().await;
-    let node = TestNode::start_at(&redis.settings()).await;
+async fn rekey_reaches_every_primary_of_a_redis_cluster_and_the_one_behind_sentinels() {
+    let (cluster, sentinel) = (RedisCluster::start().await, RedisSentinel::start(1).await);
+    for settings in [cluster.settings(), sentinel.settings()] {
+        rekey_reaches_all(&settings).await;
+    }
+}
+
+async fn rekey_reaches_all(redis: &[(&'static str, String)]) {
+    let node = TestNode::start_at(redis).await;
     for n in 0..40 {
         node.user("ann", &format!("org{}", n % 8)).create("http://127.0.0.1:9/", &["*"], &json!({})).await;
     }
-    let settings = [redis.settings(), vec![present(1)]].concat();
+    let settings = [redis, &[present(1)]].concat();
     let (good, said) = rekey(&settings, &[]).await;
     assert!(
         good && said.starts_with("records 40, re-encrypted 40, already fine 0, could not be read 0"),
@@ -269,7 +333,7 @@ async fn rekey_reaches_every_primary_of_a_redis_cluster() {
     );
     let (good, said) = rekey(&settings, &[]).await;
     assert!(good && said.starts_with("records 40, re-encrypted 0, already fine 40"), "{said}");
-    let (good, said) = rekey(&redis.settings(), &[]).await;
+    let (good, said) = rekey(redis, &[]).await;
     assert!(!good && said.contains("security.encryption_key"), "{said}");
 }
 
