@@ -16,7 +16,7 @@ use crate::domain::{KeyId, Partition, WebhookId};
 use crate::policy::sealing::Keyring;
 use crate::store::encryption::{self, Replacement};
 use crate::store::record::{self, Stored};
-use crate::store::{Error, mailboxes};
+use crate::store::{Error, mailboxes, preflight};
 
 /// Unreadable records that are named.
 const NAMED: usize = 100;
@@ -94,9 +94,11 @@ impl fmt::Display for Report {
 /// in use; `lost` is taken off it in any case.
 ///
 /// # Errors
-/// The settings lack what the mode needs, hold the key that is said to be lost, or Redis does not answer.
+/// The settings are not those of the nodes, lack what the mode needs, hold the key that is said to be lost, or Redis does not answer.
 pub async fn run(config: &Config, mode: Mode, lost: Option<KeyId>) -> anyhow::Result<Report> {
     let data = Data::of(config)?;
+    // With other counts some records would not be found, and their key be taken for unused.
+    preflight::compare_layout(&data.redis, &config.redis.prefix, &config.cluster).await?;
     let security = &config.security;
     let configured = encryption::keyring(security);
     if mode == Mode::Encrypt {

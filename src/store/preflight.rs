@@ -76,6 +76,24 @@ pub async fn fix_layout(redis: &Redis, prefix: &str, cluster: &config::Cluster) 
     if faults.is_empty() { Ok(()) } else { Err(Error::Unfit(faults)) }
 }
 
+/// Whether the data in it was written with `[cluster]`. Writes nothing.
+///
+/// # Errors
+/// As [`check`]; [`Error::Unfit`] also where no node has ever started.
+pub async fn compare_layout(redis: &Redis, prefix: &str, cluster: &config::Cluster) -> Result<(), Error> {
+    let fixed = fixed(cluster);
+    let mut read = redis::cmd("HMGET");
+    read.arg(Keys::new(prefix).cluster("meta")).arg(&fixed.map(|(name, ..)| name));
+    let stored: Vec<Option<String>> = redis.query(&read).await?;
+    let Some(stored) = stored.into_iter().collect::<Option<Vec<String>>>() else {
+        return Err(Error::Unfit(vec![format!(
+            "no node has ever started on it with redis.prefix = {prefix:?}"
+        )]));
+    };
+    let faults = differences(fixed, &stored);
+    if faults.is_empty() { Ok(()) } else { Err(Error::Unfit(faults)) }
+}
+
 fn version_faults(info: &str) -> Vec<String> {
     let version = field(info, "redis_version").unwrap_or("unknown");
     let major = version.split('.').next().and_then(|number| number.parse::<u32>().ok());
@@ -128,13 +146,7 @@ async fn layout_faults(
     prefix: &str,
     cluster: &config::Cluster,
 ) -> Result<Vec<String>, connection::Error> {
-    let key = Keys::new(prefix).cluster("meta");
-    let fixed = [
-        ("schema", "the schema version of this build", SCHEMA_VERSION),
-        ("partitions", "cluster.partitions", u64::from(cluster.partitions)),
-        ("webhooks_per_shard", "cluster.webhooks_per_shard", u64::from(cluster.webhooks_per_shard)),
-        ("shards_per_tenant", "cluster.shards_per_tenant", u64::from(cluster.shards_per_tenant)),
-    ];
+    let (key, fixed) = (Keys::new(prefix).cluster("meta"), fixed(cluster));
     let mut exchange = redis::pipe();
     // One transaction: two nodes that start at once cannot store half of each one's values.
     exchange.atomic();
@@ -143,12 +155,28 @@ async fn layout_faults(
     }
     exchange.cmd("HMGET").arg(&key).arg(&fixed.map(|(name, ..)| name));
     let (stored,): (Vec<String>,) = redis.pipeline(&exchange).await?;
+    Ok(differences(fixed, &stored))
+}
+
+/// A value that is fixed at the first start: its field in `cluster:meta`, the setting, and what that says.
+type Fixed = (&'static str, &'static str, u64);
+
+fn fixed(cluster: &config::Cluster) -> [Fixed; 4] {
+    [
+        ("schema", "the schema version of this build", SCHEMA_VERSION),
+        ("partitions", "cluster.partitions", u64::from(cluster.partitions)),
+        ("webhooks_per_shard", "cluster.webhooks_per_shard", u64::from(cluster.webhooks_per_shard)),
+        ("shards_per_tenant", "cluster.shards_per_tenant", u64::from(cluster.shards_per_tenant)),
+    ]
+}
+
+fn differences(fixed: [Fixed; 4], stored: &[String]) -> Vec<String> {
     let differing =
-        fixed.iter().zip(&stored).filter(|((.., configured), stored)| configured.to_string() != **stored);
-    let fault = |((_, setting, configured), stored): (&(_, &str, u64), &String)| {
+        fixed.iter().zip(stored).filter(|((.., configured), stored)| configured.to_string() != **stored);
+    let fault = |((_, setting, configured), stored): (&Fixed, &String)| {
         format!("{setting} is {configured}, and the data in it was written with {stored}")
     };
-    Ok(differing.map(fault).collect())
+    differing.map(fault).collect()
 }
 
 #[cfg(test)]

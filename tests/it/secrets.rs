@@ -335,6 +335,12 @@ async fn rekey_reaches_all(redis: &[(&'static str, String)]) {
     assert!(good && said.starts_with("records 40, re-encrypted 0, already fine 40"), "{said}");
     let (good, said) = rekey(redis, &[]).await;
     assert!(!good && said.contains("security.encryption_key"), "{said}");
+    let fewer = [&settings, &[("CLUSTER__PARTITIONS", "32".to_owned())][..]].concat();
+    let elsewhere = [&settings, &[("REDIS__PREFIX", "else:".to_owned())][..]].concat();
+    for (settings, word) in [(fewer, "cluster.partitions"), (elsewhere, "redis.prefix")] {
+        let (good, said) = rekey(&settings, &[]).await;
+        assert!(!good && said.contains(word), "{said}");
+    }
 }
 
 #[tokio::test]
@@ -358,6 +364,8 @@ async fn a_lost_key_costs_secrets_and_headers_and_no_event() {
     let node = TestNode::start_with(&redis, &[(ENCRYPTION_KEY, &key(2))]).await;
     let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
     let event = crm.publish("lead.created", &json!({})).await;
+    waits(&node, 1.0).await;
+    assert_eq!(receiver.count("/"), 0);
     let path = format!("/api/webhooks/{id}/regenerate-secret");
     let refused = ann.post_empty(&path).await.error(409);
     assert!(refused[0].contains("Authorization"), "{refused:?}");

@@ -38,9 +38,17 @@ const NEW_SECRET: &str = "Store the new secret now, it is not shown again. X-Web
 const NEW_SECRET_ALONE: &str =
     "Store the new secret now, it is not shown again. Nothing is signed with a former secret any more.";
 
+/// Where a new secret is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Made,
+    Chosen,
+}
+
 /// What is asked for.
 struct Renewal {
     secret: Secret,
+    source: Source,
     grace: Duration,
     /// Of a locked webhook: those that take the place of the ones that cannot be read.
     headers: BTreeMap<String, String>,
@@ -86,7 +94,11 @@ async fn read(app: &App, webhook: &Webhook, body: &OptionalBody) -> Result<Renew
             (Duration::ZERO, replacing(webhook, given)?)
         }
     };
-    Ok(Renewal { secret: secret.unwrap_or_else(new_secret), grace, headers })
+    let (secret, source) = match secret {
+        Some(secret) => (secret, Source::Chosen),
+        None => (new_secret(), Source::Made),
+    };
+    Ok(Renewal { secret, source, grace, headers })
 }
 
 /// Whether nobody will ever decrypt what is locked: a key that records are known to be encrypted with is only missing here.
@@ -126,6 +138,10 @@ impl Renewal {
         if webhook.locked.take().is_some() {
             settings.secret.clone_from(&self.secret);
             settings.headers.clone_from(&self.headers);
+            return Ok(());
+        }
+        if self.source == Source::Made && settings.secret == self.secret {
+            // Written before, by a call whose answer was lost.
             return Ok(());
         }
         let renewed = settings.renew_secret(self.secret.clone(), self.grace, now);
