@@ -11,7 +11,7 @@
 //! | room | holds |
 //! |---|---|
 //! | [`domain`] | the vocabulary: ids, webhook, event, attempt, time |
-//! | [`policy`] | the decisions, pure: lane, retry, pace, matching, leases, signing, addresses |
+//! | [`policy`] | the decisions, pure: lane, retry, pace, matching, leases, signing, sealing, addresses |
 //! | [`store`] | Redis: keys, scripts, one file for each thing stored |
 //! | [`delivery`] | one attempt over HTTP |
 //! | [`cluster`] | who owns which partition |

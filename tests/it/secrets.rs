@@ -407,6 +407,21 @@ async fn damaged_secrets_send_nothing_and_lose_nothing() {
 }
 
 #[tokio::test]
+async fn a_printed_key_is_taken_and_never_the_same() {
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let (good, printed) = program(&[], &["encryption-key"]).await;
+        let settings =
+            [("AUTH__JWT_SECRET", "x".repeat(32)), (ENCRYPTION_KEY, printed.clone()), (FORMER_KEYS, key(1))];
+        let (sound, said) = program(&settings, &["check-config"]).await;
+        assert!(good && sound && said.contains("encrypted with the key"), "{said}");
+        assert!(!said.contains(printed.trim()), "{said}");
+        keys.push(printed);
+    }
+    assert_ne!(keys[0], keys[1]);
+}
+
+#[tokio::test]
 async fn a_chosen_secret_of_any_allowed_length_signs_both_ways() {
     let redis = TestRedis::start();
     let node = TestNode::start(&redis).await;
