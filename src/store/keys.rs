@@ -6,7 +6,7 @@
 //! prefix, all in the same slot. Tenants, users and client keys are hashed into names with their lengths, so no two of
 //! them can be made to collide.
 //!
-//! What belongs to no partition (`cluster:nodes`, `cluster:metrics`, `cluster:meta`, …) carries the tag `{cluster}`: it shares a slot too, so
+//! What belongs to no partition (`cluster:nodes`, `cluster:metrics`, `cluster:meta`, `cluster:keys`, …) carries the tag `{cluster}`: it shares a slot too, so
 //! that a heartbeat is one round trip to one server.
 //!
 //! | after the partition's prefix | type | holds |
@@ -21,7 +21,7 @@
 //! | `tenant:<tenant hash>` | hash | home only: `shards` = how many of the tenant's shards were ever used |
 //! | `all:<tenant hash>` | sorted set | home only: the tenant's webhooks by creation ms |
 //! | `owned:<hash of tenant, user>` | sorted set | home only: a user's webhooks by creation ms |
-//! | `webhooks` | hash | webhook id → record (`store::webhooks`) |
+//! | `webhooks` | hash | webhook id → record (`store::record`) |
 //! | `mbox:<webhook>` | stream | `e` = event id; the entry has the id that its events entry had |
 //! | `retry:<webhook>` | sorted set | due ms → `<entry id> <attempt> <event id>` |
 //! | `wake` | sorted set | webhook → when it wants attention next (ms, 0 = now) |
