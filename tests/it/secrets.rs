@@ -206,6 +206,36 @@ async fn a_node_without_the_key_lets_its_webhooks_wait_until_one_with_it_takes_o
 }
 
 #[tokio::test]
+async fn a_rekey_that_is_killed_is_taken_up_by_the_next_one() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let ann = node.user("ann", "acme");
+    for _ in 0..200 {
+        ann.create("http://127.0.0.1:9/", &["*"], &json!({ "headers": { "X-Own": HEADER } })).await;
+    }
+    let settings = with(&redis, &[present(1)]);
+    let mut killed = tokio::process::Command::new(env!("CARGO_BIN_EXE_salesos-webhooks"))
+        .arg("rekey")
+        .env_clear()
+        .envs(settings.iter().map(|(name, value)| (format!("WEBHOOKS_{name}"), value)))
+        .current_dir(std::env::temp_dir())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("it has begun, or ended already", SOON, async || {
+        let begun = redis.dump().contains("\nx1 ");
+        (begun || killed.try_wait().unwrap().is_some()).then_some(())
+    })
+    .await;
+    // One that has ended is not there to be killed.
+    let _ = killed.kill().await;
+    assert_eq!(key_in_use(&redis).len(), 8, "its key is noted before anything is encrypted with it");
+    let (good, said) = rekey(&settings, &[]).await;
+    assert!(good && said.starts_with("records 200, ") && said.contains("could not be read 0"), "{said}");
+    assert!(!redis.dump().contains(HEADER));
+}
+
+#[tokio::test]
 async fn a_locked_webhook_goes_on_by_itself_when_its_record_is_stored_otherwise() {
     let redis = TestRedis::start();
     let receiver = Receiver::start().await;
