@@ -39,8 +39,7 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
 fn is_public_v6(v6: Ipv6Addr) -> bool {
     let [a, b, c, ..] = v6.segments();
     let is_global = (0x2000..=0x3fff).contains(&a);
-    let is_special = (a == 0x2001 && b < 0x200)
-        || (a == 0x2001 && b == 0xdb8)
+    let is_special = (a == 0x2001 && (b < 0x200 || b == 0xdb8))
         || a == 0x2002
         || (a == 0x2620 && b == 0x4f && c == 0x8000)
         || (a == 0x3fff && b < 0x1000);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::arbitrary::config;
 
 /// Addresses of a small world, so that proxies are met often.
 fn addresses() -> impl Strategy<Value = IpAddr> {
@@ -28,6 +29,8 @@ fn proxies() -> Vec<IpNet> {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     /// The client is the peer or stands in the header, and nobody who is not trusted changes it.
     #[test]
     fn an_address_is_never_made_up(peer in addresses(), hops in prop::collection::vec(hops(), 0..20)) {
@@ -43,7 +46,9 @@ proptest! {
     /// What a client writes before its request reaches the first proxy does not matter.
     #[test]
     fn what_the_client_wrote_itself_is_not_believed(forged in "[ -~]{0,40}", real in addresses(), depth in 0usize..4) {
-        prop_assume!(!is_trusted(real, &proxies()));
+        if is_trusted(real, &proxies()) {
+            return Ok(());
+        }
         let written = format!("{forged},{real}{}", ",10.0.0.2".repeat(depth));
         let found = client(IpAddr::from([10, 0, 0, 1]), [written.as_str()].into_iter(), &proxies());
         prop_assert_eq!(found, real);
