@@ -132,6 +132,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_receivers_guide_tells_the_times_of_the_defaults() {
+        let guide = include_str!("../../docs/receivers.md");
+        let rule = retries(3, 60, Backoff::Fixed);
+        let waits = |jitter| (1..).map_while(move |failed| next_delay(&rule, failed, jitter));
+        let clock = |time: Duration| format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60);
+        let (mut earliest, mut latest) = (Duration::ZERO, Duration::ZERO);
+        for (n, (least, most)) in waits.clone()(0.0).zip(waits(1.0)).enumerate() {
+            (earliest, latest) = (earliest + least, latest + most);
+            let last = if n == 2 { ", the last" } else { "" };
+            let wait = format!("{} to {} s", least.as_secs(), most.as_secs());
+            let row = format!("| {}{last} | {wait} | {} | {} |", n + 2, clock(earliest), clock(latest));
+            assert!(guide.contains(&row), "{row}");
+        }
+        assert_eq!(latest, Duration::from_secs(198), "three retries");
+        let grown: Vec<u64> = delays(&retries(8, 60, Backoff::Exponential)).iter().map(|s| s / 60).collect();
+        assert_eq!(grown, [1, 2, 4, 8, 16, 32, 64, 128]);
+        assert!(guide.contains("1, 2, 4, 8, 16, 32, 64 and\n128 minutes"));
+    }
+
     prop_compose! {
         fn any_rule()(
             attempts in 0..=20_u32,
