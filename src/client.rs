@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::{Value, json};
 
 use crate::domain::Secret;
@@ -18,6 +18,9 @@ const MOST_ANSWER_BYTES: usize = 1 << 20;
 /// Why a request to the API came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// That is no place to ask. It is not repeated: a password may be in it.
+    #[error("the base URL must be http or https with a host, and hold no user and no password")]
+    Base,
     /// Nobody answered: is the service running?
     #[error("no answer from {base}")]
     Unreachable {
@@ -50,7 +53,7 @@ impl Error {
             Self::Refused { status, .. } => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Foreign { .. } => false,
+            Self::Base | Self::Foreign { .. } => false,
         }
     }
 }
@@ -76,8 +79,12 @@ impl Client {
     /// A client of the API under `base` (`http://127.0.0.1:8080`), with or without a slash at its end.
     ///
     /// # Errors
-    /// The HTTP client cannot be set up (no TLS roots on this machine).
+    /// `base` is none, or the HTTP client cannot be set up (no TLS roots on this machine).
     pub fn new(base: &str, token: &str) -> Result<Self, Error> {
+        let is_plain = |url: &Url| url.username().is_empty() && url.password().is_none() && url.has_host();
+        if !Url::parse(base).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && is_plain(&url)) {
+            return Err(Error::Base);
+        }
         let base = base.trim_end_matches('/').to_owned();
         let http = reqwest::Client::builder()
             .no_proxy()

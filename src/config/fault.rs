@@ -68,18 +68,30 @@ pub(super) fn shown(key: &str, value: &toml::Value) -> String {
                 entries.iter().map(|entry| redacted_url(entry.as_str().unwrap_or_default())).collect();
             shortened(&format!("{urls:?}"))
         }
+        // Whatever it is, a URL with a password may be in it.
+        _ if URL_KEYS.contains(&key) => "a value that is not shown".into(),
         toml::Value::String(text) => format!("{:?}", shortened(text)),
         other => shortened(&other.to_string()),
     }
 }
 
 /// `text` without the password, if it is a URL; nothing of it otherwise, since the password could be anywhere in it.
+///
+/// A user without a password is taken for one: `redis://PASSWORD@host` is a common slip. So is a password with a character
+/// that ends the host (`redis://app:12/34@host`), which leaves an `@` behind it.
 pub fn redacted_url(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return "(not a URL)".into() };
-    let no_authority = url.password().is_some() && url.set_password(Some("***")).is_err();
-    if no_authority || url.query().is_some() {
-        // redis+unix://…?pass=… carries its password in the query.
-        url.set_query(None);
+    // redis+unix://…?pass=… carries its password in the query; a fragment means nothing here.
+    url.set_query(None);
+    url.set_fragment(None);
+    let (is_hidden, has_login) = match (url.password(), url.username()) {
+        (Some(_), _) => (url.set_password(Some("***")).is_ok(), true),
+        (None, "") => (true, false),
+        (None, _) => (url.set_username("***").is_ok(), true),
+    };
+    let is_misplaced = url.path().contains('@') || (text.contains('@') && !has_login);
+    if !is_hidden || is_misplaced {
+        return "(a URL with an @ in a place where none belongs)".into();
     }
     shortened(url.as_str())
 }
@@ -103,8 +115,15 @@ mod tests {
             ("redis+unix:///run/redis.sock?pass=hunter2&db=1", "redis+unix:///run/redis.sock"),
             ("hunter2@cache", "(not a URL)"),
             ("redis://cache:6379", "redis://cache:6379"),
+            ("redis://hunter2@cache:6379/0", "redis://***@cache:6379/0"),
+            ("http://hunter2@proxy:3128", "http://***@proxy:3128/"),
+            ("http://collector/v1?key=hunter2#hunter2", "http://collector/v1"),
         ] {
             assert_eq!(redacted_url(url), expected);
+        }
+        for part in ["/", "#", "?", "@x/", "@x#", "@x?"] {
+            let url = format!("redis://app:12{part}hunter2@cache:6379");
+            assert!(!redacted_url(&url).contains("hunter2"), "{url}: {}", redacted_url(&url));
         }
         let secret = toml::Value::String("hunter2".into());
         assert!(!shown("auth.jwt_secret", &secret).contains("hunter2"));
@@ -112,6 +131,8 @@ mod tests {
         for key in ["redis.sentinel_urls", "redis.cluster_urls"] {
             assert_eq!(shown(key, &nodes), "[\"redis://:***@a:7000\", \"(not a URL)\"]");
         }
+        let table = toml::Table::from_iter([("url".to_owned(), "http://ann:hunter2@proxy".into())]);
+        assert!(!shown("delivery.proxy_url", &toml::Value::Table(table)).contains("hunter2"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod clients;
 mod cluster;
 mod cors;
 mod deliveries;
+mod disclosure;
 mod demo;
 mod endpoint;
 mod filters;

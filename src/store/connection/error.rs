@@ -10,7 +10,7 @@ pub enum Error {
     /// No answer, or a broken connection: the command may or may not have happened. Repeat it if it is idempotent.
     #[error("redis did not answer")]
     Unanswered(#[source] RedisError),
-    /// Redis cannot take the command now (full, read-only, loading): it has not happened. Try again later.
+    /// Redis cannot take the command now (full, read-only, loading, another password): it has not happened. Try again later.
     #[error("redis refused the command for now")]
     Refused(#[source] RedisError),
     /// This node does not own the partition any more: nothing has happened, and nothing may be tried again.
@@ -28,7 +28,7 @@ pub enum Error {
     /// Its secrets and the values of its headers cannot be decrypted: nothing was written, nothing was sent.
     #[error("the secrets of {0} cannot be decrypted")]
     Locked(WebhookId),
-    /// A fault of ours or of the set-up (wrong password, wrong type): trying again does not help.
+    /// A fault of ours or of the set-up (wrong command, wrong type): trying again does not help.
     #[error("redis rejected the command")]
     Rejected(#[source] RedisError),
 }
@@ -69,7 +69,9 @@ impl From<RedisError> for Error {
         match error.code() {
             Some("FENCED") => return Self::Fenced,
             Some("CHANGED") => return Self::Changed,
-            Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "UNBLOCKED") => return Self::Refused(error),
+            Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "UNBLOCKED" | "NOAUTH" | "WRONGPASS") => {
+                return Self::Refused(error);
+            }
             _ => {}
         }
         // Redis says so and closes the connection.
@@ -86,7 +88,9 @@ impl From<RedisError> for Error {
                 | Server::MasterDown
                 | Server::Moved
                 | Server::Ask,
-            ) => Self::Refused(error),
+            )
+            // A password that was changed while we run: whoever may have been logged out sent nothing.
+            | ErrorKind::AuthenticationFailed => Self::Refused(error),
             ErrorKind::Io
             | ErrorKind::Parse
             | ErrorKind::ClusterConnectionNotFound

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1 as otlp;
 use prost::Message;
 
-use super::{Receiver, Reply, SOON, eventually};
+use super::{Received, Receiver, Reply, SOON, eventually};
 
 const PATH: &str = "/v1/traces";
 
@@ -68,6 +68,12 @@ impl Collector {
     /// Where it is, as `telemetry.otlp_endpoint` names it.
     pub fn url(&self) -> String {
         self.0.url("")
+    }
+
+    /// All that it was ever sent, as text where it is text.
+    pub fn all_sent(&self) -> String {
+        let text = |request: &Received| String::from_utf8_lossy(&request.body).into_owned();
+        self.0.look(PATH, |requests| requests.iter().map(text).collect())
     }
 
     /// How often it was asked.

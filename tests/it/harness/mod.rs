@@ -22,7 +22,7 @@ mod verify;
 mod wait;
 
 pub use chaos::ChaosProxy;
-pub use client::{Answer, Client, is_time, text};
+pub use client::{Answer, Call, Client, is_time, text};
 pub use cluster::RedisCluster;
 pub use collector::{Collector, Span};
 pub use dir::TempDir;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use super::client::Address;
 use super::redis::signal;
@@ -18,6 +18,9 @@ use super::{Client, SOON, TempDir, TestRedis, Token, eventually};
 
 /// Lines of its log that are kept, to be shown when the test fails.
 const LOG_LINES: usize = 200;
+
+/// The most that is kept of all that it says, in bytes.
+const MOST_SAID: usize = 32 << 20;
 
 /// The most attempts of one webhook with the default `maxConcurrency` (16) that a kill can repeat: those on their way,
 /// and those answered and not yet recorded, of which a lane lets twice as many wait.
@@ -36,9 +39,18 @@ pub struct TestNode {
     child: Child,
     api: Address,
     management: Address,
-    log: Arc<Mutex<VecDeque<String>>>,
+    log: Arc<Mutex<Said>>,
     log_stalls: Arc<AtomicBool>,
     dir: TempDir,
+}
+
+/// What a node has said.
+#[derive(Debug, Default)]
+struct Said {
+    /// The newest lines.
+    lines: VecDeque<String>,
+    /// All of them, and what came on standard output.
+    all: String,
 }
 
 impl TestNode {
@@ -206,13 +218,20 @@ impl TestNode {
     /// The lines of its log that were kept, newest last.
     pub fn log(&self) -> Vec<Value> {
         let log = self.log.lock().expect("no holder panics");
-        log.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        log.lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// The same as they were written.
     pub fn log_text(&self) -> String {
         let log = self.log.lock().expect("no holder panics");
-        log.iter().map(|line| format!("{line}\n")).collect()
+        log.lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// All that it ever said, on standard error and standard output.
+    pub fn all_said(&self) -> String {
+        let log = self.log.lock().expect("no holder panics");
+        assert!(log.all.len() < MOST_SAID, "it said more than is kept");
+        log.all.clone()
     }
 
     /// Where its API listens.
@@ -254,6 +273,8 @@ impl TestNode {
         let listening = tokio::time::timeout(SOON, self.await_listening(lines)).await;
         let lines = listening.expect("the node listens in time");
         tokio::spawn(keep_log(lines, self.log.clone(), self.log_stalls.clone()));
+        let printed = BufReader::new(self.child.stdout.take().expect("it is piped")).lines();
+        tokio::spawn(keep_printed(printed, self.log.clone()));
         eventually("the node is ready", SOON, async || self.is_ready().await.then_some(())).await;
     }
 
@@ -264,10 +285,9 @@ impl TestNode {
     ) -> Lines<BufReader<ChildStderr>> {
         while let Some(line) = lines.next_line().await.expect("its log is text") {
             keep(&self.log, &line);
-            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            if entry["message"] == "listening" {
-                self.api.set(entry["api"].as_str().expect("api"));
-                self.management.set(entry["management"].as_str().expect("management"));
+            if let Some((api, management)) = addresses(&line) {
+                self.api.set(&api);
+                self.management.set(&management);
                 return lines;
             }
         }
@@ -278,13 +298,29 @@ impl TestNode {
 impl Drop for TestNode {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for line in self.log.lock().expect("no holder panics").iter() {
+            for line in &self.log.lock().expect("no holder panics").lines {
                 eprintln!("node: {line}");
             }
         }
         // `kill_on_drop` would leave it to a later moment, and its Redis goes right after it.
         let _ = self.child.start_kill();
     }
+}
+
+/// The ports, if this is the line that tells them, in either format of the log.
+fn addresses(line: &str) -> Option<(String, String)> {
+    let (is_it, [api, management]) = match serde_json::from_str::<Value>(line) {
+        Ok(entry) => {
+            let field = |name: &str| entry[name].as_str().map(str::to_owned);
+            (entry["message"] == "listening", ["api", "management"].map(field))
+        }
+        Err(_) => {
+            let field =
+                |name: &str| Some(line.split_once(&format!(" {name}="))?.1.split(' ').next()?.to_owned());
+            (line.contains(": listening "), ["api", "management"].map(field))
+        }
+    };
+    is_it.then_some((api?, management?))
 }
 
 /// The binary, run by a shell that sets limits if there are any.
@@ -306,18 +342,14 @@ fn spawn(settings: &BTreeMap<String, String>, limits: &str, dir: &Path) -> Child
         .envs(settings)
         .current_dir(dir)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .expect("the binary is built")
 }
 
-async fn keep_log(
-    mut lines: Lines<BufReader<ChildStderr>>,
-    log: Arc<Mutex<VecDeque<String>>>,
-    stalls: Arc<AtomicBool>,
-) {
+async fn keep_log(mut lines: Lines<BufReader<ChildStderr>>, log: Arc<Mutex<Said>>, stalls: Arc<AtomicBool>) {
     while let Ok(Some(line)) = lines.next_line().await {
         keep(&log, &line);
         if stalls.load(Ordering::Relaxed) {
@@ -327,12 +359,27 @@ async fn keep_log(
     }
 }
 
-fn keep(log: &Mutex<VecDeque<String>>, line: &str) {
-    let mut log = log.lock().expect("no holder panics");
-    if log.len() == LOG_LINES {
-        log.pop_front();
+fn keep(log: &Mutex<Said>, line: &str) {
+    keep_text(log, line);
+    let lines = &mut log.lock().expect("no holder panics").lines;
+    if lines.len() == LOG_LINES {
+        lines.pop_front();
     }
-    log.push_back(line.to_owned());
+    lines.push_back(line.to_owned());
+}
+
+async fn keep_printed(mut lines: Lines<BufReader<ChildStdout>>, log: Arc<Mutex<Said>>) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        keep_text(&log, &line);
+    }
+}
+
+fn keep_text(log: &Mutex<Said>, line: &str) {
+    let all = &mut log.lock().expect("no holder panics").all;
+    if all.len() < MOST_SAID {
+        all.push_str(line);
+        all.push('\n');
+    }
 }
 
 /// A process that belongs to a node.
