@@ -183,6 +183,10 @@ class Webhook:
             time.sleep(0.02)
         sys.exit(f"no attempt of {event} is in the log")
 
+    def test(self) -> int | None:
+        """What the endpoint answers to a test of the webhook."""
+        return self.api.post(f"/api/webhooks/{self.id}/test", '{"event":"lead.created"}')["statusCode"]
+
     def deliver(self, data: dict | None = None) -> int | None:
         return self.status_of(self.publish(data))
 
@@ -314,6 +318,7 @@ def check(program: Program, api: Api, capture: Capture, directory: Path) -> dict
     with Running(program, first, directory) as running:
         webhook.leads_to(running.url)
         expect("delivered", webhook.deliver(), 204)
+        expect("tested", webhook.test(), 204)
         expect("delivered, 200 KB", webhook.deliver({"name": "x" * 200_000}), 204)
         make = legacy_cases if program.is_legacy else cases
         for case, (request, status) in make(first, other, good).items():

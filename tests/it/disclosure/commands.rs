@@ -144,9 +144,21 @@ async fn commands_that_succeed_or_cannot_reach_anything_say_no_secret() {
     holds_no_secret(&issued);
 }
 
-/// Redis repeats the arguments of a command that it does not know: the login is one.
-#[tokio::test]
-async fn a_node_that_a_redis_will_not_log_in_repeats_no_password() {
+/// Settings of each mode that lead to that port with that login.
+fn of_each_mode(scheme: &str, login: &str, port: u16) -> [Vec<(&'static str, String)>; 3] {
+    let url = format!("{scheme}://{login}@127.0.0.1:{port}");
+    let sentinel = [
+        ("REDIS__MODE", "sentinel".to_owned()),
+        ("REDIS__SENTINEL_MASTER", "master".to_owned()),
+        ("REDIS__SENTINEL_URLS", url.clone()),
+        ("REDIS__URL", format!("{scheme}://{login}@master")),
+    ];
+    let cluster = [("REDIS__MODE", "cluster".to_owned()), ("REDIS__CLUSTER_URLS", url.clone())];
+    [vec![("REDIS__URL", url)], sentinel.to_vec(), cluster.to_vec()]
+}
+
+/// A server that repeats what it is told in an error, as Redis does with a command that it does not know: the login is one.
+async fn repeats_what_it_is_told() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("it is bound").port();
     tokio::spawn(async move {
@@ -165,11 +177,44 @@ async fn a_node_that_a_redis_will_not_log_in_repeats_no_password() {
             });
         }
     });
-    for login in [":planted-password", "planted-user:planted-password"] {
-        let url = format!("redis://{login}@127.0.0.1:{port}");
-        let said = TestNode::refused(&[("REDIS__URL", url.clone())]).await;
-        assert!(!said.contains(MARK), "{said}");
-        let variables = [("AUTH__JWT_SECRET", SECRET), ("REDIS__URL", url.as_str())];
-        holds_no_secret(&run(&["cluster", "status"], &variables, &TempDir::new()).await);
+    port
+}
+
+#[tokio::test]
+async fn a_node_that_a_redis_will_not_log_in_repeats_no_password() {
+    let mut redis = TestRedis::start();
+    redis.require_password("another-password");
+    let ports = [redis.listen_on_tcp().await, repeats_what_it_is_told().await, 1];
+    for (port, login) in ports
+        .iter()
+        .flat_map(|port| [":planted-password", "planted-user:planted-password"].map(|login| (*port, login)))
+    {
+        for settings in
+            of_each_mode("redis", login, port).into_iter().chain(of_each_mode("rediss", login, port))
+        {
+            let said = TestNode::refused(&settings).await;
+            assert!(!said.contains(MARK), "{settings:?}: {said}");
+            let mut variables = vec![("AUTH__JWT_SECRET", SECRET)];
+            variables.extend(settings.iter().map(|(name, value)| (*name, value.as_str())));
+            holds_no_secret(&run(&["cluster", "status"], &variables, &TempDir::new()).await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_certificate_is_not_repeated() {
+    let dir = TempDir::new();
+    let file = dir.path().join("ca.pem");
+    let path = file.to_str().expect("a plain path");
+    for text in ["planted-key", "-----BEGIN CERTIFICATE-----\nplanted-key\n-----END CERTIFICATE-----\n"] {
+        std::fs::write(&file, text).expect("it can be written");
+        let variables = [
+            ("AUTH__JWT_SECRET", SECRET),
+            ("REDIS__URL", "rediss://:planted-password@127.0.0.1:1"),
+            ("REDIS__TLS_CA_FILE", path),
+        ];
+        for words in [&["check-config"][..], &["cluster", "status"], &["serve"]] {
+            holds_no_secret(&run(words, &variables, &dir).await);
+        }
     }
 }
