@@ -1,5 +1,5 @@
 //! The log: a line for each request, a level that changes while the node runs, and readers that stall. That it holds no secret
-//! is for `secrets`.
+//! is for `disclosure`.
 
 use reqwest::Method;
 use serde_json::{Value, json};
