@@ -440,6 +440,7 @@ fn delivered(corner: &Corner, instruction: &Instruction) -> Vec<Outcome> {
     let Instruction::Event { entry, event, targets, .. } = instruction else { return Vec::new() };
     let outcome = |(webhook, owner): &(WebhookId, Arc<str>)| Outcome {
         webhook: webhook.clone(),
+        tenant: event.tenant.clone(),
         owner_hash: owner.clone(),
         tenant_hash: corner.tenant_hash.clone(),
         entry: *entry,

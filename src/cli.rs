@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use tokio::sync::oneshot;
 
-use crate::config::{self, Config, Layers, RedisMode};
+use crate::config::{self, Auth, Config, Jwks, Layers, RedisMode};
 use crate::domain::{EncryptionKey, KeyId};
 use crate::operator::rekey;
 use crate::policy::lease::{LOOK_EVERY, TERM};
@@ -362,16 +362,31 @@ fn summary(config: &Config) -> String {
         None => "stored as they are".to_owned(),
     };
     format!(
-        "ok\n  api          http://{}, also under {}\n  management   http://{}\n  redis        {redis}\n  \
+        "ok\n  api          http://{}, also under {}\n  management   http://{}\n  tokens       {}\n  redis        {redis}\n  \
          cluster      {} partitions, {} threads here, {} for the API\n  secrets      {secrets}\n  events       {} types",
         SocketAddr::new(server.bind, server.port),
         server.base_path,
         SocketAddr::new(server.bind, server.management_port),
+        tokens(&config.auth),
         cluster.partitions,
         cluster.threads,
         server.workers,
         config.catalogue.types().len(),
     )
+}
+
+/// Which keys verify tokens.
+fn tokens(auth: &Auth) -> String {
+    let secret = auth.jwt_secret.as_ref().map(|_| "HS256 by a secret".to_owned());
+    let public =
+        auth.jwt_public_key.as_ref().map(|key| format!("{} by a public key", key.algorithm().as_str()));
+    let jwks = auth.jwks.as_ref().map(|jwks| match jwks {
+        Jwks::File(file, set) => {
+            format!("{} keys of {} ({} left out)", set.keys.len(), file.display(), set.left_out)
+        }
+        Jwks::Url(url) => format!("the keys of {}", config::redacted_url(url.as_str())),
+    });
+    [secret, public, jwks].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// A span of time in words: `90s`, `15m`, `24h`, `30d`.

@@ -144,6 +144,8 @@ async fn serve(
     facts::listening(addresses.api, addresses.management);
     let probe = actix::spawn(probe(redis.clone(), readiness.clone(), options.on_ready, addresses));
     let fitness = actix::spawn(fitness::watch(redis.clone(), config.clone(), keyring, scarcity));
+    let authenticator = shared.authenticator.clone();
+    let key_keeper = actix::spawn(async move { authenticator.keep_keys_fresh().await });
     let figures = actix::spawn(figures::tell(redis.clone(), keys.clone(), config.node_id.clone(), lives));
     let running = Running::new(servers);
     let ended = tokio::select! {
@@ -163,6 +165,7 @@ async fn serve(
     let drained = running.drain(arbiters, config.server.drain_of_work()).await;
     membership.abort();
     figures.abort();
+    key_keeper.abort();
     membership::leave(&redis, &keys, &config.node_id).await;
     probe.abort();
     fitness.abort();

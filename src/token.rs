@@ -44,17 +44,27 @@ struct Claims<'a> {
     exp: u64,
 }
 
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Public keys verify tokens and make none.
+    #[error(
+        "auth.jwt_secret (WEBHOOKS_AUTH__JWT_SECRET) is not set, and tokens are signed with it: where only public keys are \
+         configured, tokens come from the identity provider"
+    )]
+    NoSecret,
+    /// The signature cannot be made, which no sound secret leads to.
+    #[error("the token cannot be signed")]
+    Unsigned(#[from] jsonwebtoken::errors::Error),
+}
+
 /// A token for `bearer`, good from `now` for `ttl`, signed with `auth.jwt_secret` and with the issuer and audience that
 /// `auth` asks for.
 ///
 /// # Errors
-/// The signature cannot be made, which no sound `auth` leads to.
-pub fn issue(
-    auth: &Auth,
-    bearer: &Bearer<'_>,
-    now: Millis,
-    ttl: Duration,
-) -> Result<String, jsonwebtoken::errors::Error> {
+/// See [`Error`].
+pub fn issue(auth: &Auth, bearer: &Bearer<'_>, now: Millis, ttl: Duration) -> Result<String, Error> {
+    let secret = auth.jwt_secret.as_ref().ok_or(Error::NoSecret)?;
     let claims = Claims {
         sub: bearer.user,
         organization_id: bearer.organization,
@@ -65,8 +75,8 @@ pub fn issue(
         iat: now.as_secs(),
         exp: (now + ttl).as_secs(),
     };
-    let key = EncodingKey::from_secret(auth.jwt_secret.as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)?)
 }
 
 #[cfg(test)]
@@ -77,7 +87,10 @@ mod tests {
 
     fn auth() -> Auth {
         Auth {
-            jwt_secret: "0123456789abcdef0123456789abcdef".into(),
+            jwt_secret: Some("0123456789abcdef0123456789abcdef".into()),
+            jwt_public_key: None,
+            jwks: None,
+            jwks_refresh: Duration::from_secs(300),
             issuer: Some("https://login.example".into()),
             audience: None,
             read_only_roles: vec![],
@@ -93,10 +106,18 @@ mod tests {
         let token = issue(&auth(), &bearer, now, Duration::from_secs(60)).expect("a sound secret signs");
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;
-        let key = DecodingKey::from_secret(auth().jwt_secret.as_bytes());
+        let key = DecodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
         let claims = jsonwebtoken::decode::<Value>(&token, &key, &validation).expect("it verifies").claims;
         let expected = json!({"sub": "u1", "organizationId": "demo", "scope": "a b",
             "iss": "https://login.example", "iat": 1_768_473_000, "exp": 1_768_473_060});
         assert_eq!(claims, expected);
+    }
+
+    #[test]
+    fn without_a_secret_there_is_no_token_and_the_setting_is_named() {
+        let only_public = Auth { jwt_secret: None, ..auth() };
+        let refused = issue(&only_public, &Bearer::default(), Millis(0), Duration::from_secs(60));
+        let words = refused.expect_err("nothing to sign with").to_string();
+        assert!(words.contains("auth.jwt_secret") && words.contains("identity provider"), "{words}");
     }
 }

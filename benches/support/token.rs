@@ -16,7 +16,10 @@ pub fn token(user: &str, organization: &str) -> String {
     let scope = Some("webhooks:read webhooks:write events:publish");
     let bearer = Bearer { user, organization: Some(organization), role: None, scope };
     let auth = Auth {
-        jwt_secret: SECRET.into(),
+        jwt_secret: Some(SECRET.into()),
+        jwt_public_key: None,
+        jwks: None,
+        jwks_refresh: Duration::from_secs(300),
         issuer: None,
         audience: None,
         read_only_roles: vec![],

@@ -1,47 +1,77 @@
 //! Who is calling, and what they may do.
 //!
-//! A token is an HS256 JWT made with `auth.jwt_secret`; the algorithm follows from the configured key, never from the
-//! token. A handler asks for a [`Reader`], [`Writer`] or [`Publisher`]: taking that argument is the whole check, and it
-//! comes first, so nobody without a token learns what exists. The same step counts the request against the caller's
-//! rate limit.
-//! Sources: RFC 7519 (claims), RFC 7515 section 4.1.11 (`crit`), RFC 6750 (bearer tokens), RFC 8725 (algorithms).
+//! A token is a JWT that one of the configured keys signed ([`keys`] chooses which may have, [`jwks`] holds those of an
+//! identity provider, [`claims`] says whose the token is). A handler asks for a [`Reader`], [`Writer`] or [`Publisher`]:
+//! taking that argument is the whole check, and it comes first, so nobody without a token learns what exists. The same
+//! step counts the request against the caller's rate limit.
+//!
+//! Only a token that newer keys might verify waits, for at most [`LONGEST_WAIT`]; all others are answered at once.
+//! Sources: RFC 6750 (bearer tokens), RFC 8725 (best practices).
+
+mod claims;
+mod jwks;
+mod keys;
+mod source;
 
 use std::fmt;
 use std::future::{Ready, ready};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
-use serde::Deserialize;
-use serde_json::Value;
+use futures_util::future::{Either, LocalBoxFuture};
 
+use self::claims::Roles;
+use self::jwks::{Current, Jwks};
+use self::keys::{Head, Keys, Unverified};
 use super::App;
 use super::audit;
 use super::error::Error;
 use super::rate_limit::Allowance;
 use super::source::client_address;
-use super::verified::{Term, TokenName, Verified};
+use super::verified::{TokenName, Verified};
 use crate::clock;
 use crate::config;
-use crate::domain::{Tenant, UserId};
+use crate::domain::{Refusal, Tenant, UserId};
+use crate::telemetry::events as facts;
 
-/// The longest token, in bytes.
-const LONGEST_TOKEN: usize = 8 * 1024;
-/// The longest `sub` and `organizationId`, in bytes: they are stored with every webhook.
-const LONGEST_NAME: usize = 255;
-/// How far the clocks of the issuer and of this node may differ, in seconds.
-const LEEWAY_SECONDS: u64 = 30;
+/// How long a request may wait for newer keys: longer than reading them takes.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// What a client is told to wait while the keys have not been fetched yet.
+const KEYS_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why a token is not taken, and what its holder is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The reason.
+    pub reason: Refusal,
+    /// In words fit for the holder.
+    pub words: &'static str,
+}
+
+impl Denied {
+    const fn new(reason: Refusal, words: &'static str) -> Self {
+        Self { reason, words }
+    }
+}
+
+impl From<Denied> for Error {
+    fn from(Denied { reason, words }: Denied) -> Self {
+        match reason {
+            Refusal::KeysMissing => Self::Busy(words.into(), KEYS_PAUSE),
+            _ => Self::Unauthenticated(words),
+        }
+    }
+}
 
 /// Checks tokens. One per node.
 pub struct Authenticator {
-    key: DecodingKey,
-    validation: Validation,
-    read_only_roles: Vec<String>,
-    publisher_roles: Vec<String>,
-    admin_roles: Vec<String>,
+    keys: Keys,
+    jwks: Option<Jwks>,
+    roles: Roles,
     verified: Verified,
 }
 
@@ -55,126 +85,78 @@ impl Authenticator {
     /// Takes tokens as `[auth]` says.
     pub fn new(settings: &config::Auth) -> Self {
         Self {
-            key: DecodingKey::from_secret(settings.jwt_secret.as_bytes()),
-            validation: validation(settings),
-            read_only_roles: settings.read_only_roles.clone(),
-            publisher_roles: settings.publisher_roles.clone(),
-            admin_roles: settings.admin_roles.clone(),
+            keys: Keys::new(settings),
+            jwks: settings.jwks.as_ref().map(|source| Jwks::new(source, settings)),
+            roles: Roles::new(settings),
             verified: Verified::default(),
         }
     }
 
-    /// The holder of `token`.
+    /// Reads the identity provider's keys again and again; ends at once where none are configured. Run it once.
+    pub async fn keep_keys_fresh(&self) {
+        if let Some(jwks) = &self.jwks {
+            jwks.keep_fresh().await;
+        }
+    }
+
+    /// The holder of `token` by the keys that are there now. `None` = newer keys may verify it: ask
+    /// [`Self::caller_by_newer_keys`].
     ///
     /// # Errors
-    /// What is wrong with it, in words fit for its holder.
-    pub fn caller(&self, token: &str) -> Result<Caller, &'static str> {
-        if token.len() > LONGEST_TOKEN {
-            return Err("the token is too long");
+    /// What is wrong with it.
+    pub fn caller(&self, token: &str) -> Option<Result<Caller, Denied>> {
+        let set = self.jwks.as_ref().map(Jwks::current);
+        match self.caller_by(token, set.as_ref()) {
+            Err(Unverified::NewerKeysMay) => None,
+            Err(Unverified::Never(denied)) => Some(Err(denied)),
+            Ok(caller) => Some(Ok(caller)),
         }
+    }
+
+    /// The holder of `token`, after a wait for newer keys if there may be any.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn caller_by_newer_keys(&self, token: &str) -> Result<Caller, Denied> {
+        let patience = async {
+            loop {
+                let set = self.jwks.as_ref().map(Jwks::current);
+                match self.caller_by(token, set.as_ref()) {
+                    Ok(caller) => return Ok(caller),
+                    Err(Unverified::Never(denied)) => return Err(denied),
+                    Err(Unverified::NewerKeysMay) => {}
+                }
+                match self.jwks.as_ref().zip(set) {
+                    Some((jwks, seen)) if jwks.newer_than(&seen).await => {}
+                    _ => return Err(self.unknown_key()),
+                }
+            }
+        };
+        tokio::time::timeout(LONGEST_WAIT, patience).await.unwrap_or_else(|_| Err(self.unknown_key()))
+    }
+
+    fn caller_by(&self, token: &str, set: Option<&Current>) -> Result<Caller, Unverified> {
+        let head = Head::of(token)?;
         let name = TokenName::of(token);
-        if let Some(caller) = self.verified.get(&name, clock::now().as_secs()) {
+        let generation = set.map_or(0, |set| set.generation);
+        if let Some(caller) = self.verified.get(&name, generation, clock::now().as_secs()) {
             return Ok(caller);
         }
-        let claims = self.verify(token)?;
+        let claims = self.keys.verify(token, &head, set.map(|set| set.keys.as_deref()))?;
         let term = claims.term();
-        let caller = self.caller_of(claims)?;
+        let caller = self.roles.caller_of(claims)?;
         if let Some(term) = term {
-            self.verified.put(name, term, caller.clone());
+            self.verified.put(name, generation, term, caller.clone());
         }
         Ok(caller)
     }
 
-    fn verify(&self, token: &str) -> Result<Claims, &'static str> {
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
-            .map_err(|error| refusal(error.kind()))?;
-        if decoded.header.crit.is_some() {
-            return Err("the token has critical extensions that are not supported");
+    fn unknown_key(&self) -> Denied {
+        if self.jwks.as_ref().is_some_and(|jwks| jwks.current().keys.is_none()) {
+            let words = "the keys that verify tokens have not been fetched yet, try again";
+            return Denied::new(Refusal::KeysMissing, words);
         }
-        Ok(decoded.claims)
-    }
-
-    fn caller_of(&self, claims: Claims) -> Result<Caller, &'static str> {
-        let user = UserId(claims.sub.as_str().into());
-        if claims.sub.is_empty() || claims.sub.len() > LONGEST_NAME {
-            return Err("the token's sub must be 1 to 255 bytes long");
-        }
-        let tenant = match claims.organization_id {
-            None => Tenant::User(user.0.clone()),
-            Some(id) if id.is_empty() || id.len() > LONGEST_NAME => {
-                return Err("the token's organizationId must be 1 to 255 bytes long");
-            }
-            Some(id) if id.starts_with("user:") => {
-                return Err("the token's organizationId must not begin with user:");
-            }
-            Some(id) => Tenant::Organization(id.into()),
-        };
-        let has = |roles: &[String]| claims.role.as_ref().is_some_and(|role| roles.contains(role));
-        Ok(Caller {
-            tenant,
-            user,
-            is_read_only: has(&self.read_only_roles),
-            is_publisher: has(&self.publisher_roles),
-            is_admin: has(&self.admin_roles),
-            scopes: claims.scope.map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect()),
-        })
-    }
-}
-
-fn validation(settings: &config::Auth) -> Validation {
-    let mut validation = Validation::new(Algorithm::HS256);
-    let mut required = vec!["exp", "sub"];
-    validation.leeway = LEEWAY_SECONDS;
-    validation.validate_nbf = true;
-    // Without a configured audience a token may name any; the crate would refuse it.
-    validation.validate_aud = settings.audience.is_some();
-    if let Some(audience) = &settings.audience {
-        validation.set_audience(&[audience]);
-        required.push("aud");
-    }
-    if let Some(issuer) = &settings.issuer {
-        validation.set_issuer(&[issuer]);
-        // The crate compares `iss` only when there is one.
-        required.push("iss");
-    }
-    validation.set_required_spec_claims(&required);
-    validation
-}
-
-fn refusal(kind: &ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::ExpiredSignature => "the token has expired",
-        ErrorKind::ImmatureSignature => "the token is not valid yet",
-        ErrorKind::InvalidIssuer => "the token is of another issuer",
-        ErrorKind::InvalidAudience => "the token is for another audience",
-        ErrorKind::MissingRequiredClaim(_) => "the token lacks a required claim, or it has a wrong type",
-        _ => "the token is not valid",
-    }
-}
-
-/// The claims that matter; others are ignored.
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    #[serde(rename = "organizationId")]
-    organization_id: Option<String>,
-    role: Option<String>,
-    scope: Option<String>,
-    /// Whatever it is: the crate says what is wrong with it.
-    #[serde(default)]
-    exp: Value,
-    #[serde(default)]
-    nbf: Value,
-}
-
-impl Claims {
-    /// When a good token with these claims is good; `None` = it cannot be told here.
-    fn term(&self) -> Option<Term> {
-        // Fractions are rounded as the crate does it.
-        let seconds = |claim: &Value| claim.as_u64().or_else(|| Some(claim.as_f64()?.round() as u64));
-        let until = seconds(&self.exp)?.saturating_add(LEEWAY_SECONDS);
-        let from = if self.nbf.is_null() { 0 } else { seconds(&self.nbf)?.saturating_sub(LEEWAY_SECONDS) };
-        Some(Term { from, until })
+        Denied::new(Refusal::UnknownKey, "the token is signed with a key that is not known here (kid)")
     }
 }
 
@@ -276,16 +258,27 @@ macro_rules! guard {
 
         impl FromRequest for $name {
             type Error = Error;
-            type Future = Ready<Result<Self, Error>>;
+            type Future = Either<Ready<Result<Self, Error>>, LocalBoxFuture<'static, Result<Self, Error>>>;
 
             fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-                let caller = authenticated(request).and_then(|caller| {
+                let admitted = |request: &HttpRequest, found| {
+                    let caller: Caller = settled(request, found)?;
                     audit::begins(request, app_of(request), &caller);
                     $counted(request, &caller)?;
                     caller.$check()?;
                     Ok(Self(caller))
-                });
-                ready(caller)
+                };
+                match caller_at_once(request) {
+                    Some(found) => Either::Left(ready(admitted(request, found))),
+                    None => {
+                        let request = request.clone();
+                        let waiting = async move {
+                            let found = caller_later(&request).await;
+                            admitted(&request, found)
+                        };
+                        Either::Right(Box::pin(waiting))
+                    }
+                }
             }
         }
     };
@@ -299,26 +292,46 @@ fn app_of(request: &HttpRequest) -> &App {
     request.app_data::<web::Data<App>>().expect("the server gives every worker its App")
 }
 
-fn authenticated(request: &HttpRequest) -> Result<Caller, Error> {
-    let app = app_of(request);
-    bearer(request).and_then(|token| app.authenticator.caller(token)).map_err(|why| {
-        match app.rate_limits.failed_authentication(client_address(request, app)) {
-            Ok(_) => Error::Unauthenticated(why),
-            Err(allowance) => shown(request, allowance).refusal(),
-        }
-    })
+/// `None` = the answer has to wait for newer keys.
+fn caller_at_once(request: &HttpRequest) -> Option<Result<Caller, Denied>> {
+    match bearer(request) {
+        Ok(token) => app_of(request).authenticator.caller(token),
+        Err(denied) => Some(Err(denied)),
+    }
 }
 
-fn bearer(request: &HttpRequest) -> Result<&str, &'static str> {
-    let mut given = request.headers().get_all(AUTHORIZATION);
-    let header = given.next().ok_or("a bearer token is required")?;
-    if given.next().is_some() {
-        return Err("there must be one Authorization header");
+async fn caller_later(request: &HttpRequest) -> Result<Caller, Denied> {
+    app_of(request).authenticator.caller_by_newer_keys(bearer(request)?).await
+}
+
+/// A failure is counted, against its source too unless it is ours.
+fn settled(request: &HttpRequest, found: Result<Caller, Denied>) -> Result<Caller, Error> {
+    let denied = match found {
+        Ok(caller) => return Ok(caller),
+        Err(denied) => denied,
+    };
+    facts::authentication_failed(denied.reason);
+    if denied.reason == Refusal::KeysMissing {
+        return Err(denied.into());
     }
-    let text = header.to_str().map_err(|_| "the token is not valid")?;
+    let app = app_of(request);
+    match app.rate_limits.failed_authentication(client_address(request, app)) {
+        Ok(_) => Err(denied.into()),
+        Err(allowance) => Err(shown(request, allowance).refusal()),
+    }
+}
+
+fn bearer(request: &HttpRequest) -> Result<&str, Denied> {
+    let missing = |words| Denied::new(Refusal::NoToken, words);
+    let mut given = request.headers().get_all(AUTHORIZATION);
+    let header = given.next().ok_or(missing("a bearer token is required"))?;
+    if given.next().is_some() {
+        return Err(missing("there must be one Authorization header"));
+    }
+    let text = header.to_str().map_err(|_| Denied::new(Refusal::Malformed, "the token is not valid"))?;
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err("a bearer token is required"),
+        _ => Err(missing("a bearer token is required")),
     }
 }
 

@@ -47,7 +47,10 @@ pub fn config() -> Config {
             cors_allowed_origins: Origins::These(Vec::new()),
         },
         auth: Auth {
-            jwt_secret: SECRET.into(),
+            jwt_secret: Some(SECRET.into()),
+            jwt_public_key: None,
+            jwks: None,
+            jwks_refresh: Duration::from_secs(300),
             issuer: None,
             audience: None,
             read_only_roles: vec!["VIEWER".into()],

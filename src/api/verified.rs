@@ -1,8 +1,9 @@
 //! Tokens that were found good before: a client sends the same one with each request, and to find it here costs a sixth
 //! of verifying it again.
 //!
-//! What a token says, and whether its signature is good, does not change: the key is fixed for the process. Its times
-//! are looked at whenever it is used. A token is known by its SHA-256, so that none lies here.
+//! What a token says does not change, and whether its signature is good only with the keys: an entry holds for the
+//! generation of keys that verified it, so the tokens of a withdrawn key end with it. Its times are looked at whenever it
+//! is used. A token is known by its SHA-256, so that none lies here.
 //!
 //! Bounded: at [`MOST`] tokens all are forgotten, and verified again as they come.
 
@@ -36,7 +37,13 @@ pub(super) struct Term {
 
 /// The holders of good tokens. One per node.
 #[derive(Default)]
-pub(super) struct Verified(Mutex<HashMap<TokenName, (Term, Caller)>>);
+pub(super) struct Verified(Mutex<HashMap<TokenName, Entry>>);
+
+struct Entry {
+    generation: u64,
+    term: Term,
+    caller: Caller,
+}
 
 impl fmt::Debug for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,19 +52,20 @@ impl fmt::Debug for Verified {
 }
 
 impl Verified {
-    /// The holder of a token that was found good before and is good at `now`.
-    pub(super) fn get(&self, name: &TokenName, now: u64) -> Option<Caller> {
+    /// The holder of a token that the keys of `generation` verified before and that is good at `now`.
+    pub(super) fn get(&self, name: &TokenName, generation: u64, now: u64) -> Option<Caller> {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (term, caller) = held.get(name)?;
-        (term.from..=term.until).contains(&now).then(|| caller.clone())
+        let entry = held.get(name)?;
+        let is_good = entry.generation == generation && (entry.term.from..=entry.term.until).contains(&now);
+        is_good.then(|| entry.caller.clone())
     }
 
-    /// Notes the holder of a good token.
-    pub(super) fn put(&self, name: TokenName, term: Term, caller: Caller) {
+    /// Notes the holder of a token that the keys of `generation` verified.
+    pub(super) fn put(&self, name: TokenName, generation: u64, term: Term, caller: Caller) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if held.len() >= MOST {
             held.clear();
         }
-        held.insert(name, (term, caller));
+        held.insert(name, Entry { generation, term, caller });
     }
 }

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::checked::*;
 use super::fault::{Fault, Faults};
+use super::keys::KeyFiles;
 use super::layers::Layers;
 use super::load::Machine;
 use super::raw::{self, Raw};
@@ -28,21 +29,20 @@ pub const LOG_FILTER: &str =
     "error, warn, info, debug, trace or off, or parts such as info,salesos_webhooks=debug";
 /// Where a collector takes traces (OTLP specification, "OTLP/HTTP request").
 const OTLP_TRACES: &str = "/v1/traces";
-/// RFC 7518, section 3.2: an HS256 key has at least the size of the hash.
-const SHORTEST_JWT_SECRET: usize = 32;
 
-/// The settings `raw` of `layers`, checked, with the catalogue that they name.
+/// The files that the settings name, read.
+pub(super) struct Files {
+    pub(super) catalogue: Result<Catalogue, Vec<Fault>>,
+    pub(super) keys: KeyFiles,
+}
+
+/// The settings `raw` of `layers`, checked, with the files that they name.
 ///
 /// # Errors
 /// Every fault of every key.
-pub(super) fn check(
-    layers: &Layers,
-    raw: Raw,
-    catalogue: Result<Catalogue, Vec<Fault>>,
-    machine: &Machine,
-) -> Result<Config, Faults> {
+pub(super) fn check(layers: &Layers, raw: Raw, files: Files, machine: &Machine) -> Result<Config, Faults> {
     let mut check = Check { layers, faults: layers.faults.clone() };
-    let catalogue = catalogue.unwrap_or_else(|faults| {
+    let catalogue = files.catalogue.unwrap_or_else(|faults| {
         check.faults.extend(faults);
         Catalogue::default()
     });
@@ -50,7 +50,7 @@ pub(super) fn check(
         node_id: check.node_id(raw.node.id, machine),
         server: check.server(raw.server, machine),
         api: check.api(&raw.api),
-        auth: check.auth(raw.auth),
+        auth: check.auth(raw.auth, files.keys),
         security: check.security(raw.security),
         redis: check.redis(raw.redis),
         cluster: check.cluster(&raw.cluster, machine),
@@ -117,34 +117,6 @@ impl Check<'_> {
             ),
             cors_allowed_origins: self.origins(&raw.cors_allowed_origins),
         }
-    }
-
-    fn auth(&mut self, raw: raw::Auth) -> Auth {
-        self.jwt_secret(&raw.jwt_secret);
-        Auth {
-            jwt_secret: raw.jwt_secret,
-            issuer: Some(raw.issuer).filter(|text| !text.is_empty()),
-            audience: Some(raw.audience).filter(|text| !text.is_empty()),
-            read_only_roles: self.roles("auth.read_only_roles", raw.read_only_roles),
-            publisher_roles: self.roles("auth.publisher_roles", raw.publisher_roles),
-            admin_roles: self.roles("auth.admin_roles", raw.admin_roles),
-        }
-    }
-
-    fn jwt_secret(&mut self, secret: &str) {
-        let problem = match secret.len() {
-            0 => "is not set; set WEBHOOKS_AUTH__JWT_SECRET to at least 32 random bytes (openssl rand -base64 32)".into(),
-            length if length < SHORTEST_JWT_SECRET => {
-                format!("is {length} bytes long (not shown); expected at least {SHORTEST_JWT_SECRET}")
-            }
-            _ => return,
-        };
-        self.faults.push(Fault::new(self.layers.subject("auth.jwt_secret"), problem));
-    }
-
-    fn roles(&mut self, key: &str, roles: Vec<String>) -> Vec<String> {
-        self.demand(key, roles.iter().all(|role| !role.trim().is_empty()), "names of roles, none empty");
-        roles
     }
 
     fn redis(&mut self, raw: raw::Redis) -> Redis {
@@ -458,6 +430,7 @@ fn otlp_endpoint(text: &str) -> Option<Url> {
     Some(url)
 }
 
+mod auth;
 mod clients;
 mod delivery;
 mod security;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use super::keys::{KeySet, PublicKey};
 use crate::domain::{Catalogue, EncryptionKey, NodeId};
 
 /// All settings of a node.
@@ -101,8 +102,14 @@ pub enum Origins {
 /// Whose tokens are taken, and what their roles mean.
 #[derive(Clone, PartialEq)]
 pub struct Auth {
-    /// `auth.jwt_secret`: the HS256 key, at least 32 bytes.
-    pub jwt_secret: String,
+    /// `auth.jwt_secret`: the HS256 key, at least 32 bytes. One of this and the next two is always there.
+    pub jwt_secret: Option<String>,
+    /// The key in `auth.jwt_public_key_file`.
+    pub jwt_public_key: Option<PublicKey>,
+    /// `auth.jwks_file` or `auth.jwks_url`.
+    pub jwks: Option<Jwks>,
+    /// `auth.jwks_refresh_seconds`: how often the set is read again.
+    pub jwks_refresh: Duration,
     /// `auth.issuer`: the required `iss`.
     pub issuer: Option<String>,
     /// `auth.audience`: the required `aud`.
@@ -118,10 +125,21 @@ pub struct Auth {
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth")
-            .field("jwt_secret", &"***")
+            .field("jwt_secret", &self.jwt_secret.as_ref().map(|_| "***"))
+            .field("jwt_public_key", &self.jwt_public_key)
+            .field("jwks", &self.jwks)
             .field("issuer", &self.issuer)
             .finish_non_exhaustive()
     }
+}
+
+/// Where the identity provider's public keys come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Jwks {
+    /// `auth.jwks_file`, as it was at the start.
+    File(PathBuf, KeySet),
+    /// `auth.jwks_url`: https, or http on this machine; without user and password.
+    Url(Url),
 }
 
 /// What webhooks' secrets are encrypted with where they are stored.

@@ -12,7 +12,8 @@ use url::Url;
 const SECRET_KEYS: [&str; 3] =
     ["auth.jwt_secret", "security.encryption_key", "security.former_encryption_keys"];
 /// Keys that hold URLs, of which everything but the password is shown.
-const URL_KEYS: [&str; 5] = [
+const URL_KEYS: [&str; 6] = [
+    "auth.jwks_url",
     "redis.url",
     "redis.sentinel_urls",
     "redis.cluster_urls",

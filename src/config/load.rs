@@ -1,12 +1,14 @@
 //! Reads the settings: the embedded default, a file, the environment; then has all of it checked.
 
+use std::fmt;
 use std::path::Path;
 
 use rand::RngExt;
 
-use super::check::check;
+use super::check::{Files, check};
 use super::fault::{Fault, Faults};
-use super::raw::Raw;
+use super::keys::{self, KeyFiles, KeySet};
+use super::raw::{self, Raw};
 use super::{Config, Layers, catalogue};
 use crate::domain::{Catalogue, NodeId};
 
@@ -67,7 +69,8 @@ impl Layers {
     pub fn check(&self) -> Result<Config, Faults> {
         let raw = self.raw();
         let catalogue = self.catalogue(&raw.events.catalogue_file);
-        check(self, raw, catalogue, &Machine::this())
+        let keys = self.key_files(&raw.auth);
+        check(self, raw, Files { catalogue, keys }, &Machine::this())
     }
 
     /// The settings in their shape, unchecked.
@@ -76,6 +79,29 @@ impl Layers {
             .clone()
             .try_into()
             .expect("layers keep the keys and types of the default, whose shape this is")
+    }
+
+    fn key_files(&self, raw: &raw::Auth) -> KeyFiles {
+        KeyFiles {
+            public_key: self.key_file("auth.jwt_public_key_file", &raw.jwt_public_key_file, keys::read_pem),
+            jwks: self.key_file("auth.jwks_file", &raw.jwks_file, KeySet::read),
+        }
+    }
+
+    /// What `read` makes of the file that `key` names; `None` when it names none.
+    fn key_file<T, E: fmt::Display>(
+        &self,
+        key: &str,
+        file: &str,
+        read: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<Option<T>, Fault> {
+        if file.is_empty() {
+            return Ok(None);
+        }
+        let fault = |problem: String| Fault::new(self.subject(key), format!("is {file:?}, which {problem}"));
+        let text =
+            keys::bytes_of(Path::new(file)).map_err(|error| fault(format!("cannot be read: {error}")))?;
+        read(&text).map(Some).map_err(|error| fault(error.to_string()))
     }
 
     fn catalogue(&self, file: &str) -> Result<Catalogue, Vec<Fault>> {

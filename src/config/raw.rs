@@ -49,6 +49,10 @@ sections! {
     }
     Auth {
         jwt_secret: String,
+        jwt_public_key_file: String,
+        jwks_file: String,
+        jwks_url: String,
+        jwks_refresh_seconds: i64,
         issuer: String,
         audience: String,
         read_only_roles: Vec<String>,

@@ -176,7 +176,7 @@ impl Node {
             .env("WEBHOOKS_SERVER__PORT", "0")
             .env("WEBHOOKS_SERVER__MANAGEMENT_PORT", "0")
             .env("WEBHOOKS_REDIS__URL", redis)
-            .env("WEBHOOKS_AUTH__JWT_SECRET", &config.auth.jwt_secret)
+            .env("WEBHOOKS_AUTH__JWT_SECRET", config.auth.jwt_secret.as_deref().unwrap_or_default())
             .env("WEBHOOKS_DELIVERY__ALLOWED_NETWORKS", &networks)
             .env("WEBHOOKS_DELIVERY__MAX_IN_FLIGHT", "1024")
             .env("WEBHOOKS_SERVER__MAX_CONNECTIONS", "512")

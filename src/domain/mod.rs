@@ -14,6 +14,7 @@ pub mod ids;
 pub mod json;
 #[cfg(test)]
 mod properties;
+pub mod refusal;
 pub mod time;
 pub mod trace;
 pub mod webhook;
@@ -24,6 +25,7 @@ pub use encryption_key::{EncryptionKey, KeyId, Lock};
 pub use event::{Event, EventBody};
 pub use filter::Filter;
 pub use ids::{AttemptId, EntryId, EventId, NodeId, Partition, Shard, Tenant, UserId, WebhookId};
+pub use refusal::{KeyReading, Refusal};
 pub use time::Millis;
 pub use trace::{SpanId, TraceContext, TraceId, TraceParent};
 pub use webhook::{Backoff, DisabledReason, Pattern, Retries, Secret, SkipReason, Status, Webhook};

@@ -10,8 +10,8 @@ use prometheus::IntCounter;
 
 use crate::clock;
 use crate::domain::{
-    AttemptResult, DisabledReason, ErrorKind, EventId, Lock, Millis, NodeId, Partition, SkipReason, TraceId,
-    Webhook, WebhookId,
+    AttemptResult, DisabledReason, ErrorKind, EventId, KeyReading, Lock, Millis, NodeId, Partition, Refusal,
+    SkipReason, TraceId, Webhook, WebhookId,
 };
 use crate::policy::breaker::Change;
 use crate::policy::lease::Renewal;
@@ -21,6 +21,7 @@ use crate::store::leases::Renewed;
 use crate::store::outcomes::{Disposition, Outcome};
 use crate::store::{self, publications::Published};
 
+use super::key_age;
 use super::metrics::{METRICS, Route};
 use super::partitions::{self, Queued};
 use super::quiet::QUIET;
@@ -454,6 +455,37 @@ pub fn deliveries_go_through_a_proxy() {
 /// A file that says how names are looked up is missing or wrong. The node works without it: names do not resolve.
 pub fn names_do_not_resolve(file: &'static str, error: &dyn std::error::Error) {
     tracing::warn!(file, %error, "names may not resolve: a file of the system cannot be read");
+}
+
+/// A request had no token that is taken. Its line is that of the request.
+pub fn authentication_failed(reason: Refusal) {
+    METRICS.authentications_failed.with_label_values(&[reason.as_str()]).inc();
+}
+
+/// The identity provider's keys are looked at from now on.
+pub fn keys_awaited() {
+    key_age::begin(clock::monotonic());
+}
+
+/// The identity provider's keys were read: so many are in use, and so many were of no use here. Told when they changed.
+pub fn keys_read(result: KeyReading, keys: usize, left_out: usize) {
+    METRICS.jwks_readings.with_label_values(&[result.as_str()]).inc();
+    key_age::begin(clock::monotonic());
+    if result != KeyReading::Changed {
+        return;
+    }
+    tracing::info!(keys, left_out, "the identity provider's keys were read");
+    if left_out > 0 {
+        tracing::warn!(left_out, "keys of the identity provider were left out: they cannot be used here");
+    }
+}
+
+/// The identity provider's keys could not be read or used: those in use stay. Told now and then.
+pub fn keys_not_read(result: KeyReading, error: &dyn std::error::Error, cause: &str) {
+    METRICS.jwks_readings.with_label_values(&[result.as_str()]).inc();
+    if let Some(times) = QUIET.let_through("identity provider's keys", clock::monotonic()) {
+        tracing::warn!(error = %error, cause, times, "the identity provider's keys could not be read");
+    }
 }
 
 /// So many entries could not be read and were set aside.

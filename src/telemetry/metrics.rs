@@ -22,9 +22,9 @@ use prometheus::{
 pub use self::route::Route;
 use self::set::{Described, Kind, Set, of, told_later};
 use super::events::{Action, Ending};
-use super::partitions;
+use super::{key_age, partitions};
 use crate::clock;
-use crate::domain::{DisabledReason, ErrorKind, SkipReason};
+use crate::domain::{DisabledReason, ErrorKind, KeyReading, Refusal, SkipReason};
 use crate::policy::pauses::Counts;
 use crate::store::meter::{self, Called};
 
@@ -110,6 +110,9 @@ pub struct Metrics {
     pub changes: IntCounterVec,
     api_requests: IntCounterVec,
     api_request_duration: HistogramVec,
+    pub authentications_failed: IntCounterVec,
+    pub jwks_readings: IntCounterVec,
+    jwks_age: IntGauge,
     build_info: IntGaugeVec,
 }
 
@@ -264,6 +267,22 @@ impl Metrics {
                 route(),
                 "Time of a request to the API, from its head to its answer.",
             ),
+            authentications_failed: set.counters(
+                "authentications_failed_total",
+                vec![of("reason", Refusal::ALL.map(Refusal::as_str))],
+                "Requests whose token was not taken. `keys_missing` was answered with 503 (the identity provider's keys have \
+                 not been fetched yet), all others with 401, or 429 when their source fails too often.",
+            ),
+            jwks_readings: set.counters(
+                "jwks_readings_total",
+                vec![of("result", KeyReading::ALL.map(KeyReading::as_str))],
+                "Readings of the identity provider's keys (`auth.jwks_url`, `auth.jwks_file`). After `unreachable`, `status` (an \
+                 answer other than 200) and `unusable` the keys in use stay.",
+            ),
+            jwks_age: set.gauge(
+                "jwks_age_seconds",
+                "Time since the identity provider's keys were last read, or since the start; 0 where none are configured.",
+            ),
             build_info: set.gauges(
                 "build_info",
                 vec![told_later("version", "of the program"), told_later("revision", "of its source, `unknown` unless the build was told")],
@@ -292,6 +311,7 @@ impl Metrics {
             let age = since.map_or(Duration::ZERO, |since| now.since(since));
             self.oldest_due_age.with_label_values(&[held_by]).set(age.as_secs_f64());
         }
+        self.jwks_age.set(count(key_age::at(clock::monotonic()).as_secs()));
         let Counts { flowing, paused, probing } = sum.breakers;
         for (state, webhooks) in BREAKER_STATES.into_iter().zip([flowing, paused, probing]) {
             self.breakers.with_label_values(&[state]).set(count(webhooks as u64));

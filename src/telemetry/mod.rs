@@ -1,6 +1,7 @@
 //! What the node tells about itself: log lines, metrics and spans, written together so that they cannot disagree.
 
 pub mod events;
+mod key_age;
 pub mod last_minute;
 mod line;
 pub mod logging;

@@ -1,15 +1,22 @@
 //! What is a good token, and whose.
 
-use jsonwebtoken::{EncodingKey, Header, encode};
-use serde_json::json;
+mod hostile;
+mod rotation;
 
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+use super::keys::LONGEST_TOKEN;
 use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 fn settings() -> config::Auth {
     config::Auth {
-        jwt_secret: SECRET.into(),
+        jwt_secret: Some(SECRET.into()),
+        jwt_public_key: None,
+        jwks: None,
+        jwks_refresh: Duration::from_secs(300),
         issuer: None,
         audience: None,
         read_only_roles: vec!["VIEWER".into()],
@@ -30,10 +37,15 @@ fn token(claims: Value) -> String {
     signed(&Header::default(), &claims, SECRET)
 }
 
-fn caller(claims: Value) -> Result<Caller, &'static str> {
+/// What is found out without newer keys.
+fn found(authenticator: &Authenticator, token: &str) -> Result<Caller, Denied> {
+    authenticator.caller(token).expect("no newer keys are awaited")
+}
+
+fn caller(claims: Value) -> Result<Caller, Denied> {
     let mut all = json!({"sub": "u1", "exp": seconds(60)});
     all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
-    Authenticator::new(&settings()).caller(&token(all))
+    found(&Authenticator::new(&settings()), &token(all))
 }
 
 #[test]
@@ -66,13 +78,13 @@ fn the_times_of_a_token_are_looked_at_whenever_it_is_used() {
         (json!({"sub": "u1", "exp": now as f64 + 60.4, "nbf": now - 5}), now - 35, now + 90),
     ] {
         let token = token(claims);
-        let caller = authenticator.caller(&token).unwrap();
-        assert_eq!(authenticator.caller(&token).as_ref(), Ok(&caller), "again");
-        let at = |second| authenticator.verified.get(&TokenName::of(&token), second);
+        let caller = found(&authenticator, &token).unwrap();
+        assert_eq!(found(&authenticator, &token).as_ref(), Ok(&caller), "again");
+        let at = |second| authenticator.verified.get(&TokenName::of(&token), 0, second);
         assert_eq!([from, now, until].map(at), std::array::from_fn(|_| Some(caller.clone())));
         assert_eq!(at(until + 1), None);
         assert!(from == 0 || at(from - 1).is_none());
-        assert_eq!(authenticator.verified.get(&TokenName::of(&format!("{token}x")), now), None);
+        assert_eq!(authenticator.verified.get(&TokenName::of(&format!("{token}x")), 0, now), None);
     }
 }
 
@@ -113,7 +125,7 @@ fn only_tokens_of_our_key_and_algorithm_are_taken() {
         ("x".repeat(LONGEST_TOKEN + 1), false),
     ];
     for (number, (token, taken)) in cases.into_iter().enumerate() {
-        assert_eq!(authenticator.caller(&token).is_ok(), taken, "case {number}");
+        assert_eq!(found(&authenticator, &token).is_ok(), taken, "case {number}");
     }
 }
 
@@ -132,8 +144,8 @@ fn issuer_and_audience_count_only_when_configured() {
         let mut all = json!({"sub": "u1", "exp": seconds(60)});
         all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
         let token = token(all);
-        assert_eq!(Authenticator::new(&strict).caller(&token).is_ok(), with, "{claims}");
-        assert_eq!(Authenticator::new(&settings()).caller(&token).is_ok(), without, "{claims}");
+        assert_eq!(found(&Authenticator::new(&strict), &token).is_ok(), with, "{claims}");
+        assert_eq!(found(&Authenticator::new(&settings()), &token).is_ok(), without, "{claims}");
     }
 }
 

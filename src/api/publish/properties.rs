@@ -24,7 +24,7 @@ const FIELDS: &[&str] = &[
 async fn stage() -> (App, Caller) {
     let app = Client::alone(settings()).await.app;
     let token = token(json!({"sub": "crm", "organizationId": "acme", "role": "service"}));
-    let caller = app.authenticator.caller(&token).expect("a good token");
+    let caller = app.authenticator.caller(&token).expect("known keys").expect("a good token");
     (app, caller)
 }
 

@@ -1,5 +1,7 @@
 //! The documented defaults, every range, and every relation between two keys.
 
+mod auth;
+
 use super::*;
 use crate::config::{catalogue, layers};
 
@@ -9,7 +11,11 @@ fn checked(file: &str) -> Result<Config, Faults> {
     let mut layers = Layers::default();
     layers.put_text("my.toml", file);
     let machine = Machine { cores: 5, node_id: "made-1-2".parse().expect("a node id") };
-    check(&layers, layers.raw(), catalogue::parse("built in", catalogue::EMBEDDED), &machine)
+    let files = Files {
+        catalogue: catalogue::parse("built in", catalogue::EMBEDDED),
+        keys: KeyFiles { public_key: Ok(None), jwks: Ok(None) },
+    };
+    check(&layers, layers.raw(), files, &machine)
 }
 
 /// The faults of one setting put over otherwise good ones.
@@ -45,7 +51,10 @@ fn the_embedded_default_holds_the_documented_values() {
             cors_allowed_origins: Origins::These(vec![]),
         },
         auth: Auth {
-            jwt_secret: "0123456789abcdef0123456789abcdef".into(),
+            jwt_secret: Some("0123456789abcdef0123456789abcdef".into()),
+            jwt_public_key: None,
+            jwks: None,
+            jwks_refresh: Duration::from_secs(300),
             issuer: None,
             audience: None,
             read_only_roles: words(&["VIEWER"]),
@@ -328,9 +337,9 @@ fn what_a_mode_of_redis_lacks_and_what_it_does_not_use_are_named_at_once() {
 }
 
 #[test]
-fn a_missing_secret_says_how_to_set_one() {
-    let found = checked("").expect_err("there is no default secret");
-    assert!(found.to_string().contains("set WEBHOOKS_AUTH__JWT_SECRET"), "{found}");
+fn a_missing_key_says_how_to_set_one() {
+    let found = checked("").expect_err("there is no default key").to_string();
+    assert!(found.contains("WEBHOOKS_AUTH__JWT_SECRET") && found.contains("openssl rand"), "{found}");
 }
 
 #[test]

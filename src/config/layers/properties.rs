@@ -5,6 +5,8 @@ use toml::{Table, Value};
 
 use super::*;
 use crate::config::catalogue;
+use crate::config::check::{Files, check};
+use crate::config::keys::KeyFiles;
 use crate::config::load::Machine;
 use crate::domain::arbitrary::{config, damaged, texts};
 
@@ -49,7 +51,8 @@ fn checked(layers: &Layers) -> Result<(), Vec<String>> {
     raw.events.catalogue_file.clear();
     let machine = Machine { cores: 2, node_id: "made".parse().expect("an id") };
     let catalogue = catalogue::parse("built in", catalogue::EMBEDDED);
-    let checked = crate::config::check::check(layers, raw, catalogue, &machine);
+    let files = Files { catalogue, keys: KeyFiles { public_key: Ok(None), jwks: Ok(None) } };
+    let checked = check(layers, raw, files, &machine);
     checked.map(|_| ()).map_err(|faults| faults.0.iter().map(ToString::to_string).collect())
 }
 
