@@ -28,6 +28,7 @@ mod endpoint;
 mod filters;
 mod garbage;
 mod hostile;
+mod identity;
 mod isolation;
 mod limits;
 mod logs;

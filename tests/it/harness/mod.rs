@@ -12,10 +12,14 @@ mod hostile;
 mod listener;
 mod node;
 mod nodes;
+mod provider;
 mod receiver;
 mod redis;
 mod sentinel;
 mod server;
+// The same keys and tokens as the unit tests make.
+#[path = "../../../src/config/keys/testing.rs"]
+pub mod signer;
 mod token;
 mod traffic;
 mod verify;
@@ -32,9 +36,11 @@ pub use hostile::{Authority, Case, Channel, Family, Hostile, Then, cases};
 pub use listener::Listener;
 pub use node::{MOST_IN_FLIGHT, NEVER_LEFT_ALONE, TestNode};
 pub use nodes::TestCluster;
+pub use provider::{Provider, Says};
 pub use receiver::{Gate, Given, Received, Receiver, Reply};
 pub use redis::TestRedis;
 pub use sentinel::RedisSentinel;
+pub use signer::Signer;
 pub use token::{SECRET, Token};
 pub use traffic::{RECOVERED, Traffic};
 pub use wait::{SOON, eventually};

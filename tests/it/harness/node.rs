@@ -153,6 +153,11 @@ impl TestNode {
         Client::new(&self.api, token.sign())
     }
 
+    /// A client with that text where the token belongs.
+    pub fn bearer(&self, token: &str) -> Client {
+        Client::new(&self.api, token.to_owned())
+    }
+
     /// A user of an organization.
     pub fn user(&self, sub: &str, org: &str) -> Client {
         self.client(&Token::user(sub).org(org))
