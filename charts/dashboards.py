@@ -334,6 +334,12 @@ FLEET = Dashboard(
                       "Answers 4xx a second. 401: no good token; 409: a key with another body; 429: a limit.", "reqps",
                       [('sum by (route, status) (rate(:api_requests_total{@,status=~"4.."}[$__rate_interval])) > 0',
                         "{{status}} {{route}}")]),
+                Panel("Refused tokens", "Requests a second whose token was not taken, by reason.", "reqps",
+                      [rate("authentications_failed_total", "reason", "{{reason}}")], stacked=True),
+                Panel("Readings of keys", "Readings of the identity provider's keys (auth.jwks_url, auth.jwks_file), by result.", "ops",
+                      [rate("jwks_readings_total", "result", "{{result}}")]),
+                Panel("Age of the keys", "Time since the identity provider's keys were last read, by node; 0 where none are configured.", "s",
+                      [(f"max by ({OF_NODE}) (:jwks_age_seconds{{@}})", NODE)]),
             ],
         ),
         (

@@ -163,6 +163,18 @@ def test_the_notes_tell_what_to_do_next(chart):
         assert command in notes
 
 
+def test_without_a_secret_nothing_signs(chart):
+    """The nodes get no secret, no pod would make tokens, and the notes name no command that does."""
+    values = merged([file for file in CI if "identity" in file.name], {})
+    objects = HELMS[0].render(chart, values)
+    container = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert "WEBHOOKS_AUTH__JWT_SECRET" not in {entry["name"] for entry in container["env"]}
+    assert not manifests.of_kind(objects, "Pod")
+    with helm_python.Chart.load(chart) as loaded:
+        notes = loaded.render(values=values, name=RELEASE, namespace=NAMESPACE)["salesos-webhooks/templates/NOTES.txt"]
+    assert "identity provider" in notes and "salesos-webhooks token" not in notes and f"test {RELEASE}" not in notes
+
+
 def test_names_leave_room_for_a_node_id(chart):
     """A pod's name is the node's id: at most 64 characters, `-` and ten and five more after the Deployment's."""
     long = {"fullnameOverride": "n" * 80}

@@ -25,12 +25,19 @@
 
 {{- define "salesos-webhooks.checkAuth" -}}
 {{- $auth := .Values.auth -}}
+{{- $keys := .Values.config.auth -}}
 {{- if and $auth.jwtSecret $auth.existingSecret -}}
 {{- fail "auth.jwtSecret and auth.existingSecret are both set: give one" -}}
-{{- else if not (or $auth.jwtSecret $auth.existingSecret) -}}
-{{- fail "auth.existingSecret is empty: nodes check tokens with a key. Make a Secret and name it (kubectl create secret generic webhooks-auth --from-literal=jwt-secret=$(openssl rand -hex 32)), or set auth.jwtSecret for a trial" -}}
+{{- else if not (or $auth.jwtSecret $auth.existingSecret $keys.jwks_url $keys.jwks_file $keys.jwt_public_key_file) -}}
+{{- fail "auth.existingSecret is empty: nodes check tokens with a key. Make a Secret and name it (kubectl create secret generic webhooks-auth --from-literal=jwt-secret=$(openssl rand -hex 32)), or name your identity provider's keys in config.auth.jwks_url, or set auth.jwtSecret for a trial" -}}
 {{- else if and $auth.jwtSecret (lt (len $auth.jwtSecret) 32) -}}
 {{- fail (printf "auth.jwtSecret has %d bytes; at least 32 are needed (openssl rand -hex 32)" (len $auth.jwtSecret)) -}}
+{{- end -}}
+{{- if and $keys.jwks_file $keys.jwks_url -}}
+{{- fail "config.auth.jwks_file and config.auth.jwks_url are both set: give one" -}}
+{{- end -}}
+{{- if and $keys.jwks_url (not (hasPrefix "https://" $keys.jwks_url)) -}}
+{{- fail (printf "config.auth.jwks_url is %s: nodes fetch keys over https alone" $keys.jwks_url) -}}
 {{- end -}}
 {{- end -}}
 

@@ -70,6 +70,10 @@ app.kubernetes.io/part-of: salesos-webhooks
 {{- define "salesos-webhooks.authSecret" -}}
 {{- .Values.auth.existingSecret | default (include "salesos-webhooks.fullname" .) -}}
 {{- end -}}
+{{/* Not empty where tokens can be made: with public keys alone only the identity provider makes them. */}}
+{{- define "salesos-webhooks.hasSecret" -}}
+{{- if or .Values.auth.jwtSecret .Values.auth.existingSecret -}}true{{- end -}}
+{{- end -}}
 {{- define "salesos-webhooks.redisSecret" -}}
 {{- .Values.redis.existingSecret | default (include "salesos-webhooks.fullname" .) -}}
 {{- end -}}
@@ -103,11 +107,13 @@ does not leave secrets unencrypted. */}}
 {{- define "salesos-webhooks.secretEnv" -}}
 {{- $keys := .Values.redis.existingSecretKeys -}}
 {{- $secret := include "salesos-webhooks.redisSecret" . -}}
+{{- if include "salesos-webhooks.hasSecret" . -}}
 - name: WEBHOOKS_AUTH__JWT_SECRET
   valueFrom:
     secretKeyRef:
       name: {{ include "salesos-webhooks.authSecret" . }}
       key: {{ ternary "jwt-secret" .Values.auth.existingSecretKey (empty .Values.auth.existingSecret) }}
+{{- end }}
 {{- with include "salesos-webhooks.securityEnv" . | trim }}
 {{ . }}
 {{- end }}
