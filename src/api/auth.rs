@@ -25,7 +25,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::future::{Either, LocalBoxFuture};
 
 use self::claims::Roles;
-use self::jwks::{Current, Jwks};
+use self::jwks::{Current, Jwks, Newer};
 use self::keys::{Head, Keys, Unverified};
 use super::App;
 use super::audit;
@@ -42,6 +42,9 @@ use crate::telemetry::events as facts;
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// What a client is told to wait while the keys have not been fetched yet.
 const KEYS_PAUSE: Duration = Duration::from_secs(5);
+
+const TOO_MANY_WAIT: Denied =
+    Denied::new(Refusal::KeysMissing, "too many requests wait for the keys that verify tokens, try again");
 
 /// Why a token is not taken, and what its holder is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,9 +129,11 @@ impl Authenticator {
                     Err(Unverified::Never(denied)) => return Err(denied),
                     Err(Unverified::NewerKeysMay) => {}
                 }
-                match self.jwks.as_ref().zip(set) {
-                    Some((jwks, seen)) if jwks.newer_than(&seen).await => {}
-                    _ => return Err(self.unknown_key()),
+                let Some((jwks, seen)) = self.jwks.as_ref().zip(set) else { return Err(self.unknown_key()) };
+                match jwks.newer_than(&seen).await {
+                    Newer::Read => {}
+                    Newer::NotNow => return Err(self.unknown_key()),
+                    Newer::TooManyWait => return Err(TOO_MANY_WAIT),
                 }
             }
         };
@@ -136,13 +141,15 @@ impl Authenticator {
     }
 
     fn caller_by(&self, token: &str, set: Option<&Current>) -> Result<Caller, Unverified> {
-        let head = Head::of(token)?;
+        if token.len() > keys::LONGEST_TOKEN {
+            return Err(keys::TOO_LONG.into());
+        }
         let name = TokenName::of(token);
         let generation = set.map_or(0, |set| set.generation);
         if let Some(caller) = self.verified.get(&name, generation, clock::now().as_secs()) {
             return Ok(caller);
         }
-        let claims = self.keys.verify(token, &head, set.map(|set| set.keys.as_deref()))?;
+        let claims = self.keys.verify(token, &Head::of(token)?, set.map(|set| set.keys.as_deref()))?;
         let term = claims.term();
         let caller = self.roles.caller_of(claims)?;
         if let Some(term) = term {

@@ -26,7 +26,7 @@ const ASK_EVERY: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Requests that may wait for a reading at once; others are told that the key is not known.
+/// Requests that may wait for a reading at once; others get 503.
 const MOST_WAITING: usize = 256;
 
 /// The set in use.
@@ -52,6 +52,17 @@ enum Step {
     Ask,
     /// Is refused.
     GiveUp,
+}
+
+/// What came of a wait for newer keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Newer {
+    /// A reading has ended.
+    Read,
+    /// None is under way, and none is caused now.
+    NotNow,
+    /// There is no place to wait.
+    TooManyWait,
 }
 
 impl Current {
@@ -113,16 +124,22 @@ impl Jwks {
         self.current.borrow().clone()
     }
 
-    /// Waits for a reading that ends after `seen` was looked at; `false` = there is none to wait for.
-    pub(super) async fn newer_than(&self, seen: &Current) -> bool {
-        let Ok(_place) = self.waiting.try_acquire() else { return false };
-        match seen.step(clock::monotonic()) {
-            Step::GiveUp => return false,
-            Step::Ask => self.asked.notify_one(),
-            Step::Wait => {}
+    /// Waits for a reading that ends after `seen` was looked at, if there is one to wait for.
+    pub(super) async fn newer_than(&self, seen: &Current) -> Newer {
+        let step = seen.step(clock::monotonic());
+        if step == Step::GiveUp {
+            return Newer::NotNow;
+        }
+        let Ok(_place) = self.waiting.try_acquire() else { return Newer::TooManyWait };
+        if step == Step::Ask {
+            self.asked.notify_one();
         }
         let mut current = self.current.subscribe();
-        current.wait_for(|now| now.readings != seen.readings).await.is_ok()
+        // It ends with an error only where the sender is gone, which lives as long as this.
+        match current.wait_for(|now| now.readings != seen.readings).await {
+            Ok(_) => Newer::Read,
+            Err(_) => Newer::NotNow,
+        }
     }
 
     /// Reads the set when it is due. Never ends.
@@ -240,8 +257,8 @@ mod tests {
         let waiting: Vec<_> = (0..MOST_WAITING).map(|_| Box::pin(jwks.newer_than(&seen))).collect();
         let mut waiting = futures_util::future::join_all(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert!(!jwks.newer_than(&seen).await, "one too many gives up at once");
+        assert_eq!(jwks.newer_than(&seen).await, Newer::TooManyWait, "at once");
         jwks.current.send_modify(|current| current.readings += 1);
-        assert!(waiting.await.iter().all(|newer| *newer));
+        assert!(waiting.await.iter().all(|newer| *newer == Newer::Read));
     }
 }

@@ -21,6 +21,7 @@ use crate::domain::Refusal;
 
 /// The longest token, in bytes.
 pub(super) const LONGEST_TOKEN: usize = 8 * 1024;
+pub(super) const TOO_LONG: Denied = Denied::new(Refusal::TooLong, "the token is longer than 8192 bytes");
 
 const NOT_VALID: Denied = Denied::new(Refusal::Malformed, "the token is not valid");
 const NOT_ACCEPTED: Denied =
@@ -58,11 +59,8 @@ struct RawHead {
 }
 
 impl Head {
-    /// The header of `token`, which nobody has verified yet.
+    /// The header of `token`, which is not too long and which nobody has verified yet.
     pub(super) fn of(token: &str) -> Result<Self, Denied> {
-        if token.len() > LONGEST_TOKEN {
-            return Err(Denied::new(Refusal::TooLong, "the token is longer than 8192 bytes"));
-        }
         let encoded = token.split('.').next().unwrap_or_default();
         let text = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| NOT_VALID)?;
         let raw: RawHead = serde_json::from_slice(&text).map_err(|_| NOT_VALID)?;

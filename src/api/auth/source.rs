@@ -85,9 +85,13 @@ impl Source {
     }
 }
 
+/// On another thread, because a disk may be slow; one that hangs is a failure like any other.
 async fn read_file(file: PathBuf) -> io::Result<Vec<u8>> {
     let read = tokio::task::spawn_blocking(move || keys::bytes_of(Path::new(&file)));
-    read.await.map_err(io::Error::other)?
+    match tokio::time::timeout(ANSWER, read).await {
+        Ok(ended) => ended.map_err(io::Error::other)?,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
 /// One more byte than a set may have is enough to refuse it. The client is made anew each time: a fetch is rare, and
