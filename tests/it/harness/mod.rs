@@ -32,7 +32,7 @@ pub use collector::{Collector, Span};
 pub use dir::TempDir;
 pub use dns::{NameServer, Told};
 pub use forward::ForwardProxy;
-pub use hostile::{Authority, Case, Channel, Family, Hostile, Then, cases};
+pub use hostile::{Authority, Case, Certificate, Channel, Family, Hostile, Then, cases};
 pub use listener::Listener;
 pub use node::{MOST_IN_FLIGHT, NEVER_LEFT_ALONE, TestNode};
 pub use nodes::TestCluster;
