@@ -257,6 +257,7 @@ fn an_unknown_name_is_asked_for_only_when_a_provider_s_key_could_have_it() {
     let named = |signer: &Signer, kid: &str| signer.token(&json!({"alg": "RS256", "kid": kid}), &claims());
     let node = with_set(&[rsa.jwk("a")]);
     assert!(node.caller(&named(&stranger, "b")).is_none(), "a newer set may have it");
+    assert!(node.caller(&named(&rsa, "b")).is_none(), "a key verifies under its own name alone");
     assert_eq!(reason(&node, &named(&stranger, "a")), Some(Refusal::Signature));
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some("b".into());
