@@ -1,4 +1,5 @@
-//! Private keys for tests, of every algorithm, and the tokens, PEM files and JWKs that are made with them.
+//! Private keys for tests, of every algorithm, and the tokens, PEM files and JWKs that are made with them. The harness of the
+//! integration tests includes this file, so that both make the same.
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
@@ -20,16 +21,16 @@ pub enum Signer {
 
 impl Signer {
     pub fn rsa() -> Self {
-        Self::Rsa(Box::new(rsa::KeyPair::generate(KeySize::Rsa2048).unwrap()))
+        Self::Rsa(Box::new(rsa::KeyPair::generate(KeySize::Rsa2048).expect("a sound key")))
     }
 
     pub fn ec() -> Self {
-        let made = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        Self::Ec(made.to_pkcs8v1().unwrap().as_ref().to_vec())
+        let made = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a sound key");
+        Self::Ec(made.to_pkcs8v1().expect("a sound key").as_ref().to_vec())
     }
 
     pub fn ed() -> Self {
-        Self::Ed(Ed25519KeyPair::generate().unwrap())
+        Self::Ed(Ed25519KeyPair::generate().expect("a sound key"))
     }
 
     /// One of each.
@@ -46,7 +47,7 @@ impl Signer {
     }
 
     fn ec_pair(pkcs8: &[u8], algorithm: &'static EcdsaSigningAlgorithm) -> EcdsaKeyPair {
-        EcdsaKeyPair::from_pkcs8(algorithm, pkcs8).unwrap()
+        EcdsaKeyPair::from_pkcs8(algorithm, pkcs8).expect("a sound key")
     }
 
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
@@ -54,12 +55,12 @@ impl Signer {
         match self {
             Self::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).unwrap();
+                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).expect("a sound key");
                 signature
             }
             Self::Ec(pkcs8) => {
                 let pair = Self::ec_pair(pkcs8, &ECDSA_P256_SHA256_FIXED_SIGNING);
-                pair.sign(&random, message).unwrap().as_ref().to_vec()
+                pair.sign(&random, message).expect("a sound key").as_ref().to_vec()
             }
             Self::Ed(pair) => pair.sign(message).as_ref().to_vec(),
         }
@@ -69,17 +70,17 @@ impl Signer {
     pub fn sign_as_der(&self, message: &[u8]) -> Vec<u8> {
         let Self::Ec(pkcs8) = self else { panic!("only ECDSA has two forms") };
         let pair = Self::ec_pair(pkcs8, &ECDSA_P256_SHA256_ASN1_SIGNING);
-        pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
+        pair.sign(&SystemRandom::new(), message).expect("a sound key").as_ref().to_vec()
     }
 
     pub fn spki(&self) -> Vec<u8> {
         match self {
-            Self::Rsa(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
+            Self::Rsa(pair) => pair.public_key().as_der().expect("a sound key").as_ref().to_vec(),
             Self::Ec(pkcs8) => {
                 let pair = Self::ec_pair(pkcs8, &ECDSA_P256_SHA256_FIXED_SIGNING);
-                pair.public_key().as_der().unwrap().as_ref().to_vec()
+                pair.public_key().as_der().expect("a sound key").as_ref().to_vec()
             }
-            Self::Ed(pair) => pair.public_key().as_der().unwrap().as_ref().to_vec(),
+            Self::Ed(pair) => pair.public_key().as_der().expect("a sound key").as_ref().to_vec(),
         }
     }
 
@@ -130,7 +131,7 @@ pub fn base64url(bytes: &[u8]) -> String {
 pub fn pem(label: &str, der: &[u8]) -> String {
     let text = BASE64_STANDARD.encode(der);
     let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("Base64 is ASCII")).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
