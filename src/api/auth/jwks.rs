@@ -142,23 +142,11 @@ impl Jwks {
         }
     }
 
-    /// Reads the set when it is due. Never ends.
+    /// Reads the set when it is due. Never ends; dropped at any moment it leaves the set in use as it is.
     pub(super) async fn keep_fresh(&self) {
-        let mut last = match &self.source {
-            Source::File(_, set) => Some(set.clone()),
-            Source::Url(_) => None,
-        };
-        let mut failures: u32 = 0;
-        let mut due = match &last {
-            Some(set) => {
-                facts::keys_read(KeyReading::Changed, set.keys.len(), set.left_out);
-                clock::monotonic() + self.settings.jwks_refresh
-            }
-            None => {
-                facts::keys_awaited();
-                clock::monotonic()
-            }
-        };
+        let mut last = self.begin();
+        let first = if last.is_some() { self.settings.jwks_refresh } else { Duration::ZERO };
+        let (mut failures, mut due): (u32, _) = (0, clock::monotonic() + first);
         loop {
             let is_asked = tokio::select! {
                 () = tokio::time::sleep_until(due.into()) => false,
@@ -177,6 +165,20 @@ impl Jwks {
             failures = if read.is_ok() { 0 } else { failures.saturating_add(1) };
             self.take(read, &mut last);
             due = clock::monotonic() + pause(failures, self.settings.jwks_refresh);
+        }
+    }
+
+    /// The set that is there from the start.
+    fn begin(&self) -> Option<KeySet> {
+        match &self.source {
+            Source::File(_, set) => {
+                facts::keys_read(KeyReading::Changed, set.keys.len(), set.left_out);
+                Some(set.clone())
+            }
+            Source::Url(_) => {
+                facts::keys_awaited();
+                None
+            }
         }
     }
 
