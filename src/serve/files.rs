@@ -88,16 +88,16 @@ mod tests {
 
     #[test]
     fn the_soft_limit_is_raised_as_far_as_is_needed_and_a_hard_one_that_is_too_low_is_refused() {
-        let demand = Demand { max_in_flight: 4096, max_connections: 8192 };
-        assert_eq!(demand.files(), 26_880);
+        let demand = Demand { max_in_flight: 4096, max_connections: 4096 };
+        assert_eq!(demand.files(), 18_688);
         for (current, maximum, expected) in [
-            (Some(1024), Some(1_048_576), Some(Some(26_880))),
-            (Some(1024), Some(26_880), Some(Some(26_880))),
-            (Some(1024), None, Some(Some(26_880))),
-            (Some(26_880), Some(26_880), Some(None)),
+            (Some(1024), Some(1_048_576), Some(Some(18_688))),
+            (Some(1024), Some(18_688), Some(Some(18_688))),
+            (Some(1024), None, Some(Some(18_688))),
+            (Some(18_688), Some(18_688), Some(None)),
             (Some(1_000_000), Some(1_048_576), Some(None)),
             (None, None, Some(None)),
-            (Some(1024), Some(26_879), None),
+            (Some(1024), Some(18_687), None),
         ] {
             let soft = demand.soft_limit(Rlimit { current, maximum });
             assert_eq!(soft.ok(), expected, "{current:?} of {maximum:?}");

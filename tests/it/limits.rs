@@ -40,9 +40,9 @@ async fn a_user_is_told_what_is_left_and_refused_past_it_and_publishing_is_apart
 #[tokio::test]
 async fn a_node_that_may_open_too_few_files_does_not_start_and_says_what_to_set() {
     let said = TestNode::refused_when_limited(&[], "ulimit -n 512").await;
-    let settings = ["delivery.max_in_flight (4096)", "server.max_connections (8192)"];
+    let settings = ["delivery.max_in_flight (4096)", "server.max_connections (4096)"];
     for word in
-        settings.into_iter().chain(["26880 open files", "allows this process 512", "LimitNOFILE=26880"])
+        settings.into_iter().chain(["18688 open files", "allows this process 512", "LimitNOFILE=18688"])
     {
         assert!(said.contains(word), "{word}: {said}");
     }

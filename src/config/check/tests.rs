@@ -39,7 +39,7 @@ fn the_embedded_default_holds_the_documented_values() {
             port: 8080,
             management_port: 9464,
             workers: 2,
-            max_connections: 8192,
+            max_connections: 4096,
             base_path: "/api".into(),
             trusted_proxies: vec![],
             drain: Duration::from_secs(25),
