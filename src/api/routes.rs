@@ -89,7 +89,9 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// What the route that took a request changes.
 pub fn action_of(request: &HttpRequest) -> Option<Action> {
     let Taken(path) = request.app_data::<Taken>()?;
-    audit::action(&request.method().as_str().to_ascii_lowercase(), path)
+    let method = request.method().as_str();
+    let is_it = |(known, of): &&(&str, &str)| of == path && known.eq_ignore_ascii_case(method);
+    TABLE.iter().find(is_it).and_then(|(method, path)| audit::action(method, path))
 }
 
 /// The route that took a request, whichever prefix it was asked at.

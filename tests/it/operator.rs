@@ -65,9 +65,12 @@ async fn a_node_is_looked_at_and_drained_and_taken_back() {
     assert_eq!(row(&redis, "second").await, ("draining".into(), "0".into()));
     becomes(&redis, "first", "live", "64").await;
     assert!(second.is_ready().await, "it goes on answering the API");
+    let is_told = |action: &str| second.log().iter().any(|line| line["action"] == action);
+    eventually("the audit log tells of it", SOON, async || is_told("drain_node").then_some(())).await;
 
     said(&redis, &["drain", "second", "--undo"]).await;
     becomes(&redis, "second", "live", "32").await;
+    assert!(is_told("undrain_node"));
     let status = said(&redis, &["status"]).await;
     assert!(status.contains("64 partitions, 0 without a living owner; 0 deliveries queued"), "{status}");
 }
