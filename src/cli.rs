@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use tokio::sync::oneshot;
 
+use crate::api::openapi;
 use crate::config::{self, Auth, Config, Jwks, Layers, RedisMode};
 use crate::domain::{EncryptionKey, KeyId};
 use crate::operator::rekey;
@@ -78,6 +79,8 @@ enum Command {
     },
     /// Print the reference of all metrics, as docs/metrics.md has it
     Metrics,
+    /// Print the OpenAPI document, with the event types of the settings
+    Openapi,
     /// Print the version
     Version,
 }
@@ -241,6 +244,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Metrics => say(telemetry::metrics::reference::markdown().trim_end()),
+        Command::Openapi => say(&document(&cli.settings.load_without_secret()?)?),
         Command::Version => say(concat!("salesos-webhooks ", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -342,6 +346,11 @@ impl TokenArgs {
         };
         Ok(token::issue(&config.auth, &bearer, clock::now(), self.ttl)?)
     }
+}
+
+/// The OpenAPI document, with line breaks.
+fn document(config: &Config) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(&openapi::document(openapi::Subject::of(config)))?)
 }
 
 /// The settings in a few lines, without secrets.

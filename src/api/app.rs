@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::auth::Authenticator;
+use super::files::File;
+use super::openapi;
 use super::rate_limit::RateLimits;
 use super::recover::Surveys;
 use crate::config::Config;
@@ -42,6 +44,8 @@ pub struct Shared {
     pub listeners: Arc<Listeners>,
     /// The connections that the node may have open for deliveries.
     pub sockets: Sockets,
+    /// The OpenAPI document.
+    pub document: Arc<File>,
 }
 
 impl Shared {
@@ -57,6 +61,7 @@ impl Shared {
         let rate_limits = Arc::new(RateLimits::new(&config.api, live.clone()));
         let sockets = Sockets::new(config.delivery.max_in_flight);
         let (listeners, surveys) = (Arc::default(), Arc::default());
+        let document = Arc::new(openapi::document::file(&config));
         Self {
             config,
             address,
@@ -68,6 +73,7 @@ impl Shared {
             surveys,
             listeners,
             sockets,
+            document,
         }
     }
 }
@@ -99,6 +105,8 @@ pub struct App {
     pub sender: Sender,
     /// The nodes that live.
     pub live: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    /// The OpenAPI document.
+    pub document: Arc<File>,
 }
 
 /// A worker cannot work.
@@ -138,6 +146,7 @@ impl App {
             rate_limits: shared.rate_limits.clone(),
             surveys: shared.surveys.clone(),
             live: shared.live.clone(),
+            document: shared.document.clone(),
         })
     }
 }

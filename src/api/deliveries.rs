@@ -9,6 +9,7 @@ use actix_web::web::{Data, Json};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::access::{Id, NO_WEBHOOK, Purpose, find};
 use super::audit::Trail;
@@ -123,17 +124,21 @@ fn log_of<'a>(app: &'a App, webhook: &'a Webhook) -> AttemptLog<'a> {
 }
 
 /// The answer of a listing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryLog)]
 pub struct Listing {
+    /// The rows of the page, newest first.
     logs: Vec<View>,
     pagination: Pagination,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Pagination {
+    /// Counts from 1.
     page: u32,
     limit: u32,
+    /// Rows on all pages.
     total: u64,
     total_pages: u64,
 }
@@ -144,26 +149,38 @@ impl Pagination {
     }
 }
 
-/// One row.
-#[derive(Debug, Serialize)]
+/// One attempt to deliver one event.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Attempt)]
 struct View {
     id: Option<AttemptId>,
     webhook_id: WebhookId,
+    /// The event's type; `test` for a test.
     event: String,
     event_id: EventId,
     url: String,
+    /// The body that was sent; null once it is no longer kept, and in a listing where it is long.
+    #[schema(value_type = Option<Object>)]
     request_payload: Option<Box<RawValue>>,
+    /// True where a listing leaves the payload out because it is long.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     payload_truncated: bool,
+    /// The status of the answer, if one came.
     status_code: Option<u16>,
+    /// The beginning of the answer's body, as text.
     response_body: Option<String>,
     response_time_ms: u32,
+    /// Counts from 1.
+    #[schema(minimum = 1)]
     attempt_number: u32,
     success: bool,
     error_message: Option<String>,
     error_kind: Option<ErrorKind>,
+    #[schema(format = DateTime)]
     next_retry_at: Option<String>,
+    /// When the attempt was made.
+    #[schema(format = DateTime)]
     created_at: String,
 }
 
@@ -199,11 +216,13 @@ fn json_of(payload: Payload) -> Option<Box<RawValue>> {
 }
 
 /// The answer for one attempt.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = WholeAttempt)]
 pub struct Whole {
     #[serde(flatten)]
     row: View,
+    /// Without signatures, the webhook's own as `***`; null when no request was made.
     request_headers: Option<BTreeMap<String, String>>,
 }
 
@@ -222,9 +241,10 @@ fn headers_of(row: &AttemptRow) -> Option<BTreeMap<String, String>> {
     Some(headers)
 }
 
-#[derive(Serialize)]
+/// The answer to sending one again.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Queued<'a> {
+pub(super) struct Queued<'a> {
     queued: u32,
     event_id: &'a EventId,
 }

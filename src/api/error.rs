@@ -13,6 +13,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::Millis;
 use crate::store;
@@ -69,19 +70,25 @@ pub struct About<'a> {
 }
 
 /// The body of every error (contract, section 2).
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+#[schema(as = Error)]
+pub(super) struct Body<'a> {
     status_code: u16,
     message: Message<'a>,
+    /// The name of the status.
     error: &'a str,
     path: &'a str,
+    /// The `X-Request-Id` of the answer.
     request_id: &'a str,
+    #[schema(format = DateTime)]
     timestamp: String,
 }
 
-#[derive(Serialize)]
+/// One text, or every fault of the input.
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = ErrorMessage)]
 enum Message<'a> {
     One(Cow<'a, str>),
     All(&'a [String]),

@@ -10,6 +10,7 @@ use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::access::webhooks_of;
 use super::auth::{Caller, EventReader};
@@ -37,14 +38,17 @@ struct Parts {
 }
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EventStatus)]
 pub struct View {
     id: EventId,
     #[serde(rename = "type")]
     event_type: String,
+    #[schema(format = DateTime)]
     timestamp: String,
     organization_id: Option<String>,
+    #[schema(value_type = Object)]
     data: Box<RawValue>,
     webhooks: Vec<Target>,
 }
@@ -53,18 +57,22 @@ pub struct View {
 const MOST_EXPLAINED: usize = 1000;
 
 /// One webhook that subscribes to it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EventAtWebhook)]
 struct Target {
     webhook_id: WebhookId,
+    /// `pending`, `delivered`, `failed`, `dropped` or `skipped`.
     status: &'static str,
     /// Why it was not queued (`inactive`, `disabled`, `filtered`), or what keeps it while it is pending (`paused`, `inactive`,
     /// `disabled`).
     reason: Option<&'static str>,
     /// Until when nothing is sent, where it is paused.
+    #[schema(format = DateTime)]
     paused_until: Option<String>,
     /// Null while it is pending: the log has the attempts made so far.
     attempts: Option<u32>,
+    #[schema(format = DateTime)]
     ended_at: Option<String>,
 }
 

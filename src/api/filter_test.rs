@@ -3,6 +3,7 @@
 use actix_web::web::{Data, Json};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::App;
 use super::access::{Id, Purpose, find};
@@ -16,8 +17,9 @@ use crate::policy::filter::{Failing, data_of, failing};
 use crate::policy::json;
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = FilterVerdict)]
 pub struct Verdict {
     /// Whether the filter lets the data pass; true without a filter.
     matches: bool,
@@ -30,8 +32,9 @@ pub struct Verdict {
 }
 
 /// One part of the filter that does not hold.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = FailedCondition)]
 struct Failed {
     /// The field, or `any` or `not`.
     field: String,

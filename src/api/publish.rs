@@ -15,6 +15,7 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::App;
 use super::auth::{Caller, Publisher};
@@ -29,13 +30,15 @@ use crate::store::publications::{self, Publication, Published};
 use crate::telemetry::events as facts;
 
 /// The most events of one batch.
-const MAX_BATCH: usize = 1000;
+pub(super) const MAX_BATCH: usize = 1000;
 /// How many times the limit of one event a batch may be long.
-const BATCH_BODIES: usize = 16;
+pub(super) const BATCH_BODIES: usize = 16;
 /// Events of one batch that are on their way to Redis at once.
 const AT_ONCE: usize = 64;
 /// The longest `Idempotency-Key`.
-const MAX_KEY: usize = 255;
+pub(super) const MAX_KEY: usize = 255;
+/// The longest `organizationId`, in characters.
+pub(super) const MAX_ORGANIZATION: usize = 255;
 /// What a client is told to wait when a queue is full.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -72,13 +75,28 @@ impl FromRequest for BatchBytes {
 }
 
 /// What a publication is answered with.
-#[derive(Debug, Serialize)]
-struct Taken {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TakenEvent)]
+pub(super) struct Taken {
     id: EventId,
     #[serde(rename = "type")]
     event_type: String,
+    #[schema(format = DateTime)]
     timestamp: String,
+    /// Whether it was published before, so that nothing is sent now.
     duplicate: bool,
+}
+
+/// What a batch is answered with.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TakenBatch)]
+pub(super) struct TakenBatch {
+    /// Events that are new.
+    accepted: usize,
+    /// Events that were published before.
+    duplicates: usize,
+    /// Each event, in the order of the request.
+    events: Vec<Taken>,
 }
 
 /// `POST /api/events`
@@ -136,8 +154,7 @@ pub async fn batch(
     let taken = stored.into_iter().collect::<Result<Vec<Taken>, Error>>()?;
     let duplicates = taken.iter().filter(|taken| taken.duplicate).count();
     let accepted = taken.len() - duplicates;
-    Ok(HttpResponse::Accepted()
-        .json(serde_json::json!({"accepted": accepted, "duplicates": duplicates, "events": taken})))
+    Ok(HttpResponse::Accepted().json(TakenBatch { accepted, duplicates, events: taken }))
 }
 
 /// All events of a batch belong below the one span of its request.
@@ -280,7 +297,6 @@ fn read_id(fields: &mut Fields<'_>) -> Option<EventId> {
 }
 
 fn read_organization(caller: &Caller, fields: &mut Fields<'_>) -> Option<String> {
-    const MAX_ORGANIZATION: usize = 255;
     let named =
         fields.nullable("organizationId", |fields, name| fields.string(name, 1..=MAX_ORGANIZATION)).flatten();
     if named.as_ref().is_some_and(|id| id.starts_with("user:")) {

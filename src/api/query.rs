@@ -8,9 +8,9 @@ use super::error::Error;
 use crate::domain::Millis;
 
 /// Rows on a page when the client does not say.
-const DEFAULT_LIMIT: u32 = 20;
+pub const DEFAULT_LIMIT: u32 = 20;
 /// The most rows on a page.
-const MAX_LIMIT: u32 = 100;
+pub const MAX_LIMIT: u32 = 100;
 
 /// The parameters of one request.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::access::{Id, NO_WEBHOOK, Purpose, find};
 use super::audit::Trail;
@@ -149,9 +150,10 @@ fn of<'a>(app: &'a App, webhook: &'a Webhook) -> Recoveries<'a> {
 }
 
 /// What POST answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+#[schema(as = RecoveryAnswer)]
+pub(super) struct Answer {
     /// Events that are queued again, or with `dryRun` would be.
     queued: u64,
     /// Events that cannot be: their bodies are no longer kept.
@@ -164,12 +166,16 @@ struct Answer {
 }
 
 /// How a recovery stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Recovery)]
 pub struct View {
     id: String,
+    /// `running`, `completed`, `cancelled`, or `stopped` when the webhook was switched off.
     status: &'static str,
+    #[schema(format = DateTime)]
     since: String,
+    #[schema(format = DateTime)]
     until: Option<String>,
     event: Option<String>,
     /// Events that it found when it began.
@@ -178,7 +184,9 @@ pub struct View {
     requeued: u64,
     /// Dead deliveries that it passed by: delivered or queued since, named twice, or without a body.
     skipped: u64,
+    #[schema(format = DateTime)]
     started_at: String,
+    #[schema(format = DateTime)]
     ended_at: Option<String>,
 }
 

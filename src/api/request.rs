@@ -195,8 +195,10 @@ fn set_headers(response: &mut ServiceResponse<BoxBody>, id: &RequestId) {
     let headers = response.headers_mut();
     let id = HeaderValue::from_str(id.as_str()).expect("checked to be visible ASCII");
     headers.insert(REQUEST_ID, id);
-    // Answers hold secrets and change from one moment to the next.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Answers hold secrets and change from one moment to the next, all but files, which say themselves what may be kept.
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     for (name, value) in allowance.into_iter().flat_map(Allowance::headers) {
         headers.insert(name, value);

@@ -11,7 +11,7 @@ use actix_web::web::{self, ServiceConfig, resource};
 
 use super::error::Error;
 use super::webhooks::{handlers as webhooks, secrets};
-use super::{audit, deliveries, events, filter_test, publish, recover, request, stats, trial};
+use super::{audit, deliveries, docs, events, filter_test, openapi, publish, recover, request, stats, trial};
 use crate::telemetry::events::Action;
 use crate::telemetry::metrics::Route;
 
@@ -28,7 +28,7 @@ pub fn configure(routes: &mut ServiceConfig, base_path: &str) {
 macro_rules! table {
     ($($path:literal $(via $layer:path)? => { $($method:ident: $handler:path),+ $(,)? })*) => {
         /// Every route: its method, in small letters, and its path below `/api`.
-        const TABLE: &[(&str, &str)] = &[$($((stringify!($method), $path)),+),*];
+        pub(super) const TABLE: &[(&str, &str)] = &[$($((stringify!($method), $path)),+),*];
 
         fn api(routes: &mut ServiceConfig) {
             $(routes.service(
@@ -64,6 +64,10 @@ table! {
     "/webhooks/{id}/activate" => { post: webhooks::switch_on }
     "/webhooks/{id}/deactivate" => { post: webhooks::switch_off }
     "/webhooks/{id}/reset-failures" => { post: webhooks::reset_failures }
+    "/openapi.json" => { get: openapi::show }
+    "/docs" => { get: docs::page }
+    "/docs/" => { get: docs::without_slash }
+    "/docs/{asset}" => { get: docs::asset }
 }
 
 /// In the order of [`TABLE`].

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use actix_web::web::{Data, Json};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::access::{Id, Purpose, find, webhooks_of};
 use super::auth::{Caller, Reader};
@@ -27,18 +28,20 @@ use crate::telemetry::events as facts;
 const MOST_WEBHOOKS: usize = 100;
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Statistics {
     webhooks: WebhookCounts,
     #[serde(flatten)]
     counted: Counted,
+    /// The webhooks with most failures, at most 100.
     by_webhook: Vec<OfWebhook>,
+    /// Given to the roles of administrators and publishers.
     cluster: Option<OfCluster>,
 }
 
 /// The answer for one webhook.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookStatistics {
     webhook_id: WebhookId,
@@ -47,22 +50,30 @@ pub struct WebhookStatistics {
 }
 
 /// What is counted of a user and of a webhook alike.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Figures)]
 struct Counted {
+    /// Attempts.
     #[serde(rename = "deliveriesLast24h")]
     deliveries_last_24h: u64,
+    /// Per cent of the attempts; 100 when there were none.
     #[serde(rename = "last7dSuccessRate")]
+    #[schema(minimum = 0, maximum = 100)]
     last_7d_success_rate: f64,
+    /// Pairs of an event and a webhook.
     deliveries: Deliveries,
     response_time_ms: Times,
+    /// Attempts by event type.
     by_event: BTreeMap<String, Counts>,
+    /// The last 168 hours.
     timeline: Vec<Hour>,
 }
 
 /// All nodes together, in the last minute.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ClusterFigures)]
 struct OfCluster {
     nodes: usize,
     deliveries_per_second: f64,
@@ -71,15 +82,17 @@ struct OfCluster {
     response_time_ms: Times,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 struct WebhookCounts {
     total: usize,
     active: usize,
     inactive: usize,
+    /// Of the active ones those that the breaker holds back.
     failing: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryCounts)]
 struct Deliveries {
     total: u64,
     successful: u64,
@@ -87,7 +100,9 @@ struct Deliveries {
     pending: u64,
 }
 
-#[derive(Debug, Serialize)]
+/// Milliseconds; null without attempts.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ResponseTimes)]
 struct Times {
     avg: Option<f64>,
     p50: Option<f64>,
@@ -95,14 +110,16 @@ struct Times {
     p99: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AttemptCounts)]
 struct Counts {
     successful: u64,
     failed: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AttemptsOfWebhook)]
 struct OfWebhook {
     webhook_id: WebhookId,
     name: String,
@@ -111,8 +128,11 @@ struct OfWebhook {
     pending: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HourOfAttempts)]
 struct Hour {
+    /// When it begins.
+    #[schema(format = DateTime)]
     hour: String,
     #[serde(flatten)]
     attempts: Counts,

@@ -8,6 +8,7 @@ use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
 use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::access::{Id, Purpose, find};
 use super::audit::Trail;
@@ -38,9 +39,11 @@ const TRIES: u32 = 3;
 const BETWEEN: Duration = Duration::from_millis(500);
 
 /// What a client learns of its test.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TestReport)]
 pub struct Report {
+    /// Whether the endpoint answered 2xx in time.
     success: bool,
     message: String,
     event: String,

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// One kind of event, as `GET /api/webhooks/events` shows it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = CatalogueEntry)]
 pub struct EventType {
     /// The name: `<thing>.<what happened>`.
     pub event: String,
@@ -15,6 +17,7 @@ pub struct EventType {
     /// The thing it is about, for grouping.
     pub category: String,
     /// A realistic `data` object.
+    #[schema(value_type = Object)]
     pub sample: Value,
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::ids::BadName;
 use super::{Filter, Lock, Millis, Tenant, UserId, WebhookId};
@@ -160,7 +161,7 @@ pub struct Retries {
 }
 
 /// How the delay between attempts grows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backoff {
     /// delay, delay, delay
@@ -332,8 +333,9 @@ impl SkipReason {
 }
 
 /// The state a person sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = WebhookStatus)]
 pub enum Status {
     /// Events are queued and sent.
     Active,

@@ -4,6 +4,7 @@
 //! to.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
@@ -13,13 +14,26 @@ use crate::domain::{Backoff, Catalogue, Filter, Pattern, Webhook, json};
 use crate::policy::address::{Guard, check_url};
 use crate::store::webhooks::Failures;
 
-const MAX_EVENTS: usize = 100;
-const MAX_HEADERS: usize = 50;
+/// Characters of a name.
+pub const NAME_LENGTHS: RangeInclusive<usize> = 1..=255;
+/// Characters of a description.
+pub const DESCRIPTION_LENGTHS: RangeInclusive<usize> = 0..=1000;
+/// The most entries of `events`.
+pub const MAX_EVENTS: usize = 100;
+/// The most entries of `headers`.
+pub const MAX_HEADERS: usize = 50;
 /// Names and values together, in bytes.
-const MAX_HEADER_BYTES: usize = 8 * 1024;
+pub const MAX_HEADER_BYTES: usize = 8 * 1024;
 /// Of `retryAttempts`, and of the entries of `retrySchedule`.
-const MAX_RETRIES: u32 = 20;
-const DAY: u32 = 86_400;
+pub const MAX_RETRIES: u32 = 20;
+/// The longest delay before a retry, in seconds.
+pub const MAX_DELAY_SECONDS: u32 = 86_400;
+/// `timeoutSeconds`
+pub const TIMEOUT_SECONDS: RangeInclusive<u32> = 1..=60;
+/// `rateLimitPerSecond`
+pub const RATES_PER_SECOND: RangeInclusive<u32> = 1..=10_000;
+/// `maxConcurrency`
+pub const CONCURRENCY: RangeInclusive<u32> = 1..=256;
 
 /// What the rules depend on.
 #[derive(Clone, Copy, Debug)]
@@ -57,20 +71,21 @@ impl Changes {
     /// Takes every known field out of `fields` and notes the faults there.
     pub fn read(fields: &mut Fields<'_>, rules: Rules<'_>) -> Self {
         Self {
-            name: fields.string("name", 1..=255),
-            description: fields.nullable("description", |fields, name| fields.string(name, 0..=1000)),
+            name: fields.string("name", NAME_LENGTHS),
+            description: fields
+                .nullable("description", |fields, name| fields.string(name, DESCRIPTION_LENGTHS)),
             url: url(fields, rules),
             events: events(fields, rules.catalogue),
             headers: headers(fields),
             is_active: fields.boolean("isActive"),
             retry_attempts: fields.integer("retryAttempts", 0..=MAX_RETRIES),
-            retry_delay_seconds: fields.integer("retryDelaySeconds", 0..=DAY),
+            retry_delay_seconds: fields.integer("retryDelaySeconds", 0..=MAX_DELAY_SECONDS),
             retry_backoff: backoff(fields),
             retry_schedule: fields.nullable("retrySchedule", schedule),
-            timeout_seconds: fields.integer("timeoutSeconds", 1..=60),
+            timeout_seconds: fields.integer("timeoutSeconds", TIMEOUT_SECONDS),
             rate_limit_per_second: fields
-                .nullable("rateLimitPerSecond", |fields, name| fields.integer(name, 1..=10_000)),
-            max_concurrency: fields.integer("maxConcurrency", 1..=256),
+                .nullable("rateLimitPerSecond", |fields, name| fields.integer(name, RATES_PER_SECOND)),
+            max_concurrency: fields.integer("maxConcurrency", CONCURRENCY),
             ordered: fields.boolean("ordered"),
             filter: fields.nullable("filter", filter),
         }
@@ -152,12 +167,14 @@ fn backoff(fields: &mut Fields<'_>) -> Option<Backoff> {
 
 fn schedule(fields: &mut Fields<'_>, name: &str) -> Option<Vec<u32>> {
     let delays = json::elements(fields.take(name)?).and_then(|elements| {
-        let delay = |element: &&RawValue| integer_of(element).filter(|seconds| *seconds <= DAY);
+        let delay = |element: &&RawValue| integer_of(element).filter(|seconds| *seconds <= MAX_DELAY_SECONDS);
         let few = elements.len() <= MAX_RETRIES as usize;
         few.then(|| elements.iter().map(delay).collect()).flatten()
     });
     if delays.is_none() {
-        fields.fault(format!("{name} must be an array of at most {MAX_RETRIES} integers from 0 to {DAY}"));
+        fields.fault(format!(
+            "{name} must be an array of at most {MAX_RETRIES} integers from 0 to {MAX_DELAY_SECONDS}"
+        ));
     }
     delays
 }
@@ -244,27 +261,30 @@ fn header(name: &str, value: &RawValue, seen: &[HeaderName]) -> Result<(HeaderNa
     if legal { Ok((parsed, text)) } else { Err("not a legal header value") }
 }
 
-/// Whether a header, by its lower-case name, belongs to the connection or to us.
+/// Headers, in lower case, that belong to the connection or to us.
 /// Sources: RFC 9110 section 7.6.1 (hop-by-hop), contract section 8 (ours), W3C Trace Context (the attempt's span).
+pub const RESERVED_NAMES: [&str; 14] = [
+    "connection",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+/// How the names of others begin.
+pub const RESERVED_FAMILIES: [&str; 3] = ["content-", "webhook-", "x-webhook-"];
+
+/// Whether a header, by its lower-case name, is reserved.
 fn is_reserved(name: &str) -> bool {
-    const NAMES: [&str; 14] = [
-        "connection",
-        "host",
-        "http2-settings",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "traceparent",
-        "tracestate",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-    ];
-    const FAMILIES: [&str; 3] = ["content-", "webhook-", "x-webhook-"];
-    NAMES.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))
+    RESERVED_NAMES.contains(&name) || RESERVED_FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
 #[cfg(test)]

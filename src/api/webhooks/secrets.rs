@@ -25,9 +25,9 @@ use crate::store::encryption;
 use crate::store::webhooks::Failures;
 
 /// `gracePeriodSeconds` when it is not given.
-const DEFAULT_GRACE: u32 = 86_400;
+pub const DEFAULT_GRACE: u32 = 86_400;
 /// The longest `gracePeriodSeconds`.
-const MAX_GRACE: u32 = 604_800;
+pub const MAX_GRACE: u32 = 604_800;
 /// Random bytes of a secret.
 const SECRET_BYTES: usize = 32;
 /// What a client is told to wait for a key that other nodes have: about as long as a node takes to start.

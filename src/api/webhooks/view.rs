@@ -3,45 +3,73 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::{Backoff, Filter, Millis, Pattern, Secret, Status, Webhook, WebhookId};
 use crate::store::webhooks::Figures;
 
 /// The JSON of one webhook.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Webhook)]
 pub struct View<'a> {
     id: &'a WebhookId,
+    /// Whose it is; given to administrators who list all webhooks.
     #[serde(skip_serializing_if = "Option::is_none")]
     owner_id: Option<&'a str>,
     name: &'a str,
     description: Option<&'a str>,
+    /// Where events are sent to.
+    #[schema(format = "uri")]
     url: &'a str,
+    /// What it subscribes to.
     events: &'a [Pattern],
+    /// Its own headers, which go with every request.
     headers: &'a BTreeMap<String, String>,
+    /// While false nothing is queued for it; what is queued waits.
     is_active: bool,
+    /// Retries after the first attempt.
     retry_attempts: u32,
     retry_delay_seconds: u32,
     retry_backoff: Backoff,
+    /// Seconds before each retry; overrides the three above.
     retry_schedule: Option<&'a [u32]>,
+    /// For the whole attempt.
     timeout_seconds: u32,
+    /// Null = the service's default.
     rate_limit_per_second: Option<u32>,
+    /// Attempts in flight.
     max_concurrency: u32,
+    /// One at a time, in publish order.
     ordered: bool,
     filter: Option<&'a Filter>,
     status: Status,
+    /// Why the service switched it off.
     disabled_reason: Option<String>,
+    /// Until then nothing is sent: it keeps failing, or the endpoint asked for it with `Retry-After`.
+    #[schema(format = DateTime)]
     paused_until: Option<String>,
+    /// Attempts made.
     delivery_count: u64,
+    /// Attempts that were answered with 2xx.
     success_count: u64,
+    /// Attempts that failed.
     failure_count: u64,
+    /// Attempts that failed since the last success.
     consecutive_failures: u32,
+    /// Deliveries that are queued.
     pending_count: u64,
+    #[schema(format = DateTime)]
     last_delivery_at: Option<String>,
+    #[schema(format = DateTime)]
     last_success_at: Option<String>,
+    #[schema(format = DateTime)]
     last_failure_at: Option<String>,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
+    /// Signs what is sent. Shown here once, in the answer to the creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<&'a str>,
 }
@@ -109,7 +137,7 @@ pub fn status_of(webhook: &Webhook, figures: Figures) -> Status {
 }
 
 /// The answer to `regenerate-secret`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NewSecret<'a> {
     /// The webhook.
@@ -117,6 +145,7 @@ pub struct NewSecret<'a> {
     /// The secret, shown once.
     pub secret: &'a str,
     /// Until then what is sent carries the former secret's signature too.
+    #[schema(format = DateTime)]
     pub previous_secret_expires_at: String,
     /// For people.
     pub message: &'static str,
