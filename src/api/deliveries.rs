@@ -123,7 +123,7 @@ fn log_of<'a>(app: &'a App, webhook: &'a Webhook) -> AttemptLog<'a> {
     }
 }
 
-/// The answer of a listing.
+/// A page of the log.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeliveryLog)]
 pub struct Listing {
@@ -215,7 +215,7 @@ fn json_of(payload: Payload) -> Option<Box<RawValue>> {
     }
 }
 
-/// The answer for one attempt.
+/// One attempt with what was sent.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = WholeAttempt)]

@@ -37,7 +37,7 @@ struct Parts {
     data: Box<RawValue>,
 }
 
-/// The answer.
+/// An event, and where it stands.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = EventStatus)]

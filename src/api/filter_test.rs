@@ -16,7 +16,7 @@ use crate::domain::{Filter, Webhook};
 use crate::policy::filter::{Failing, data_of, failing};
 use crate::policy::json;
 
-/// The answer.
+/// Whether data passes a filter.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = FilterVerdict)]

@@ -149,7 +149,7 @@ fn of<'a>(app: &'a App, webhook: &'a Webhook) -> Recoveries<'a> {
     Recoveries { redis: &app.redis, keys: &app.keys, partition, tenant, webhook: &webhook.id }
 }
 
-/// What POST answers.
+/// What a recovery would queue, or begins to.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = RecoveryAnswer)]

@@ -27,7 +27,7 @@ use crate::telemetry::events as facts;
 /// Webhooks listed one by one: those with most failures.
 const MOST_WEBHOOKS: usize = 100;
 
-/// The answer.
+/// A user's figures.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Statistics {
@@ -40,7 +40,7 @@ pub struct Statistics {
     cluster: Option<OfCluster>,
 }
 
-/// The answer for one webhook.
+/// One webhook's figures.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookStatistics {

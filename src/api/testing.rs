@@ -146,6 +146,7 @@ pub fn admin(name: &str) -> String {
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
+    /// The body; a picture's is not text.
     pub text: String,
     /// The pattern of the route that answered.
     pub route: &'static str,
@@ -204,7 +205,7 @@ impl Client {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let route = routes::of(response.request()).pattern;
         let bytes = to_bytes(response.into_body()).await.unwrap();
-        Answer { status, headers, text: String::from_utf8(bytes.to_vec()).unwrap(), route }
+        Answer { status, headers, text: String::from_utf8_lossy(&bytes).into_owned(), route }
     }
 
     pub async fn get(&self, token: &str, path: &str) -> Answer {

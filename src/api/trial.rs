@@ -38,7 +38,7 @@ const TRIES: u32 = 3;
 /// Between the tries.
 const BETWEEN: Duration = Duration::from_millis(500);
 
-/// What a client learns of its test.
+/// What a test came to.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TestReport)]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::examples::Examples;
 use super::operation::{Access, Operation, Optional, TAGS};
-use super::rules::{answers, failures, headers};
+use super::rules::{self, answers, failures, headers};
 use super::schemas::{self, reference};
 use super::{operations, outgoing};
 use crate::api::files::{self, File};
@@ -53,10 +53,11 @@ pub fn file(config: &Config) -> File {
 pub fn document(subject: Subject<'_>) -> Value {
     let Some(examples) = Examples::of(subject.catalogue) else { return json!({}) };
     let mut paths: Map<String, Value> = Map::new();
-    for operation in operations::all(examples) {
+    let operations = operations::all(examples);
+    for operation in &operations {
         let path = format!("/api{}", operation.path);
-        let item = paths.entry(path).or_insert_with(|| json!({"parameters": path_parameters(&operation)}));
-        item[operation.method] = described(&operation);
+        let item = paths.entry(path).or_insert_with(|| json!({"parameters": path_parameters(operation)}));
+        item[operation.method] = described(operation);
     }
     let tags = TAGS.map(|(name, description)| json!({"name": name, "description": description}));
     json!({
@@ -67,7 +68,7 @@ pub fn document(subject: Subject<'_>) -> Value {
         "security": [{"bearer": []}],
         "paths": paths,
         "webhooks": outgoing::webhooks(examples),
-        "components": components(subject.catalogue),
+        "components": components(subject.catalogue, &operations),
     })
 }
 
@@ -140,7 +141,7 @@ fn needed(access: Access) -> &'static str {
     }
 }
 
-fn components(catalogue: &Catalogue) -> Value {
+fn components(catalogue: &Catalogue, operations: &[Operation]) -> Value {
     let mut all = schemas::all(catalogue);
     all.insert("SentEvent".into(), outgoing::sent_event());
     all.insert("Document".into(), json!({"type": "object", "required": ["openapi", "info"]}));
@@ -151,6 +152,7 @@ fn components(catalogue: &Catalogue) -> Value {
     json!({
         "schemas": all,
         "headers": headers(),
+        "responses": rules::components(operations),
         "parameters": {"IfMatch": if_match},
         "securitySchemes": {"bearer": {
             "type": "http", "scheme": "bearer", "bearerFormat": "JWT",

@@ -12,7 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::{bodies, filters};
 use crate::api::webhooks::view;
 use crate::api::{deliveries, error, events, filter_test, publish, recover, stats, trial};
-use crate::domain::{AttemptId, Catalogue, EventId, EventType, Filter, Pattern, WebhookId};
+use crate::domain::{AttemptId, Catalogue, EventId, EventType, Filter, Pattern, Secret, WebhookId};
 
 /// Members that are left out where they have nothing to say.
 const SOMETIMES: [&str; 3] = ["ownerId", "payloadTruncated", "secret"];
@@ -131,4 +131,5 @@ by_hand! {
     AttemptId => "AttemptId",
     Pattern => "EventPattern",
     Filter => "Filter",
+    Secret => "Secret",
 }

@@ -54,7 +54,7 @@ fn every_reference_leads_somewhere_and_every_component_is_referred_to() {
         let pointer = reference.strip_prefix('#').expect("within the document");
         assert!(document.pointer(pointer).is_some(), "{reference}");
     }
-    for kind in ["schemas", "headers", "parameters"] {
+    for kind in ["schemas", "headers", "parameters", "responses"] {
         for name in document["components"][kind].as_object().expect(kind).keys() {
             let reference = format!("#/components/{kind}/{name}");
             assert!(found.contains(&reference), "nothing refers to {reference}");
@@ -96,6 +96,8 @@ fn every_operation_says_what_a_reader_needs() {
             let answers = operation["responses"].as_object().expect("responses");
             assert!(answers.keys().any(|status| status.starts_with('2')), "{name}: no good answer");
             for (status, answer) in answers {
+                let reference = answer["$ref"].as_str().and_then(|there| there.strip_prefix('#'));
+                let answer = reference.map_or(answer, |there| document.pointer(there).expect(there));
                 assert!(answer["headers"].get("X-Request-Id").is_some(), "{name} {status}");
                 let has_body = !["204", "304"].contains(&status.as_str());
                 let content = &answer["content"]["application/json"];

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::domain::{Backoff, Filter, Millis, Pattern, Secret, Status, Webhook, WebhookId};
 use crate::store::webhooks::Figures;
 
-/// The JSON of one webhook.
+/// A webhook as its owner sees it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Webhook)]
@@ -71,6 +71,7 @@ pub struct View<'a> {
     updated_at: String,
     /// Signs what is sent. Shown here once, in the answer to the creation.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Secret>)]
     secret: Option<&'a str>,
 }
 
@@ -143,6 +144,7 @@ pub struct NewSecret<'a> {
     /// The webhook.
     pub id: &'a WebhookId,
     /// The secret, shown once.
+    #[schema(value_type = Secret)]
     pub secret: &'a str,
     /// Until then what is sent carries the former secret's signature too.
     #[schema(format = DateTime)]
