@@ -1,0 +1,195 @@
+"""Lets generated requests reach something, and counts what they were answered.
+
+A random id is almost never one that exists: all but a few are replaced with ids of webhooks, events and attempts that
+do. What a schema cannot say is mended in requests that are meant to be good; each such rule is named in RULES."""
+
+import itertools
+import json
+import os
+import re
+import threading
+import urllib.error
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.core.parameters import ParameterLocation
+
+from stage import Client
+
+STATE = json.loads(Path(os.environ["SW_STATE"]).read_text())
+SEEDS = STATE["seeds"]
+CLIENT = Client(STATE["api"], STATE["token"])
+
+# One in so many ids and conditions stays as it was generated: what is unknown must be refused well, too.
+LEFT_ALONE = 8
+# Operations of an own webhook of this run, which they change or end.
+CHANGING = {"updateWebhook", "deleteWebhook", "deactivateWebhook", "activateWebhook", "resetFailures", "regenerateSecret"}
+# One webhook of those is used so often before there is another.
+USES = 10
+
+counts: dict[str, Counter] = defaultdict(Counter)
+numbers = itertools.count()
+known: set[str] = set(SEEDS["good"]) | {SEEDS["dead"]}
+lock = threading.Lock()
+
+# --- Strings that a pattern describes and a host, a calendar or a resolver decides on ---------------------------------
+
+paths = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789-_/", max_size=20)
+schemathesis.openapi.format("uri", paths.map(lambda path: f"{SEEDS['endpoint']}/ok/{path}"))
+schemathesis.openapi.format(
+    "date-time",
+    st.builds(
+        lambda at, ms, zone: f"{at:%Y-%m-%dT%H:%M:%S}.{ms:03}{zone}",
+        st.datetimes(min_value=__import__("datetime").datetime(1971, 1, 1), max_value=__import__("datetime").datetime(2099, 1, 1)),
+        st.integers(0, 999),
+        st.sampled_from(["Z", "+02:00", "-07:30"]),
+    ),
+)
+
+
+# --- What a schema cannot say -----------------------------------------------------------------------------------------
+
+
+def until_after_since(body: dict) -> None:
+    """`until` must be later than `since`."""
+    body.pop("until", None)
+
+
+def distinct_headers(body: dict) -> None:
+    """Names of own headers differ in more than case, and all of them have 8 KiB."""
+    given, seen, size = body.get("headers"), set(), 0
+    if not isinstance(given, dict):
+        return
+    for name, value in list(given.items()):
+        size += len(name) + len(value)
+        if name.lower() in seen or size > 8192:
+            del given[name]
+        seen.add(name.lower())
+
+
+def bounded_filter(body: dict) -> None:
+    """A filter has 32 conditions, 200 values, 8 KiB and five levels in all."""
+    filter_ = body.get("filter")
+    if filter_ is None:
+        return
+    text = json.dumps(filter_)
+    if len(text) > 2000 or depth(filter_) > 4 or text.count(":") + text.count(",") > 30:
+        body["filter"] = {"amount": {"gte": 1}}
+
+
+def depth(value: object) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return 1 + max(map(depth, inner), default=0) if isinstance(value, (dict, list)) else 0
+
+
+def one_organization(body: dict) -> None:
+    """The events of a batch are of one organization."""
+    for event in body.get("events", []):
+        event.pop("organizationId", None)
+
+
+RULES = {
+    "beginRecovery": [until_after_since],
+    "createWebhook": [distinct_headers, bounded_filter],
+    "updateWebhook": [distinct_headers, bounded_filter],
+    "testFilter": [bounded_filter],
+    "publishBatch": [one_organization],
+}
+
+
+# --- Ids that exist ---------------------------------------------------------------------------------------------------
+
+
+class Own:
+    """A webhook for operations that change it."""
+
+    def __init__(self) -> None:
+        self.id, self.left = "", 0
+
+    def next(self, uses: int) -> str:
+        if self.left <= 0:
+            self.id, self.left = CLIENT.webhook(f"{SEEDS['endpoint']}/ok", events=["lead.deleted"]), uses
+            known.add(self.id)
+        self.left -= 1
+        return self.id
+
+
+own = {name: Own() for name in CHANGING}
+
+
+def webhook_for(operation: str, number: int) -> str:
+    if operation in CHANGING:
+        return own[operation].next(1 if operation == "deleteWebhook" else USES)
+    if operation in ("beginRecovery", "cancelRecovery", "getRecovery"):
+        if operation == "cancelRecovery":
+            begin_recovery()
+        return SEEDS["dead"]
+    return SEEDS["good"][number % len(SEEDS["good"])]
+
+
+def begin_recovery() -> None:
+    try:
+        CLIENT.call("POST", f"/webhooks/{SEEDS['dead']}/recover", {"since": "2020-01-01T00:00:00Z"})
+    except urllib.error.HTTPError:
+        pass  # One is under way already.
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs) -> None:
+    with lock:
+        number = next(numbers)
+    operation = case.operation.definition.raw.get("operationId")
+    meta = case.meta
+    if meta is None:
+        return
+    if not meta.is_negative_at(ParameterLocation.PATH):
+        put_ids(case, operation, number)
+    put_condition(case, number)
+    if not meta.is_negative_at(ParameterLocation.BODY) and isinstance(case.body, dict):
+        for rule in RULES.get(operation, []):
+            rule(case.body)
+
+
+def put_ids(case, operation: str, number: int) -> None:
+    given = case.path_parameters or {}
+    if "id" not in given or given["id"] in known or number % LEFT_ALONE == 0:
+        return
+    if case.path.startswith("/api/events"):
+        if given["id"] not in known:
+            case.path_parameters["id"] = SEEDS["events"][number % len(SEEDS["events"])]
+        return
+    webhook = webhook_for(operation, number)
+    case.path_parameters["id"] = webhook
+    if "attemptId" in given:
+        rows = SEEDS["attempts"][webhook]
+        case.path_parameters["attemptId"] = rows[number % len(rows)]
+
+
+def put_condition(case, number: int) -> None:
+    """Any text is a good If-Match to the schema, and no version to the service."""
+    for name in [name for name in case.headers or {} if name.lower() == "if-match"]:
+        if number % LEFT_ALONE:
+            del case.headers[name]
+
+
+@schemathesis.hook
+def after_call(context, case, response) -> None:
+    label = case.operation.label
+    with lock:
+        counts[label][response.status_code] += 1
+        if case.operation.definition.raw.get("operationId") in ("createWebhook", "publishEvent") and response.status_code in (201, 202):
+            known.add(response.json()["id"])
+        if sum(counts[label].values()) % 20 == 1:
+            write()
+
+
+def write() -> None:
+    text = json.dumps({label: dict(statuses) for label, statuses in counts.items()})
+    Path(STATE["counts"]).write_text(text)
+
+
+import atexit
+
+atexit.register(write)
