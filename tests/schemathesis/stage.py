@@ -15,6 +15,8 @@ from pathlib import Path
 DEADLINE = 90
 # More than a recovery puts into a webhook's queue at once, so that one that is slow stays under way.
 DEAD = 1200
+# Events that one batch may hold.
+BATCH = 1000
 
 SCOPES = "webhooks:read webhooks:write events:publish events:publish:any"
 
@@ -116,8 +118,9 @@ class Client:
 
     def publish(self, count: int, event: str) -> list[str]:
         events = [{"type": event, "data": {"n": n}} for n in range(count)]
-        taken = self.call("POST", "/events/batch", {"events": events})
-        return [entry["id"] for entry in taken["events"]]
+        batches = [events[start : start + BATCH] for start in range(0, count, BATCH)]
+        taken = [self.call("POST", "/events/batch", {"events": batch}) for batch in batches]
+        return [entry["id"] for answer in taken for entry in answer["events"]]
 
     def wait(self, what: str, condition) -> None:
         deadline = time.monotonic() + DEADLINE
