@@ -3,13 +3,14 @@
 A random id is almost never one that exists: all but a few are replaced with ids of webhooks, events and attempts that
 do. What a schema cannot say is mended in requests that are meant to be good; each such rule is named in RULES."""
 
+import atexit
 import itertools
 import json
 import os
-import re
 import threading
 import urllib.error
 from collections import Counter, defaultdict
+from datetime import datetime
 from pathlib import Path
 
 import schemathesis
@@ -26,12 +27,16 @@ CLIENT = Client(STATE["api"], STATE["token"])
 LEFT_ALONE = 8
 # Operations of an own webhook of this run, which they change or end.
 CHANGING = {"updateWebhook", "deleteWebhook", "deactivateWebhook", "activateWebhook", "resetFailures", "regenerateSecret"}
+# Operations that want more than a webhook that is there.
+PARTICULAR = {"getDelivery", "retryDelivery", "beginRecovery", "getRecovery", "cancelRecovery"}
 # One webhook of those is used so often before there is another.
 USES = 10
 
 counts: dict[str, Counter] = defaultdict(Counter)
 numbers = itertools.count()
-known: set[str] = set(SEEDS["good"]) | {SEEDS["dead"]}
+# They stay as they are: the lists show them to schemathesis, which would delete them.
+protected: set[str] = set(SEEDS["good"]) | {SEEDS["dead"]}
+known: set[str] = set(protected)
 lock = threading.Lock()
 
 # --- Strings that a pattern describes and a host, a calendar or a resolver decides on ---------------------------------
@@ -42,7 +47,7 @@ schemathesis.openapi.format(
     "date-time",
     st.builds(
         lambda at, ms, zone: f"{at:%Y-%m-%dT%H:%M:%S}.{ms:03}{zone}",
-        st.datetimes(min_value=__import__("datetime").datetime(1971, 1, 1), max_value=__import__("datetime").datetime(2099, 1, 1)),
+        st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2099, 1, 1)),
         st.integers(0, 999),
         st.sampled_from(["Z", "+02:00", "-07:30"]),
     ),
@@ -55,6 +60,12 @@ schemathesis.openapi.format(
 def until_after_since(body: dict) -> None:
     """`until` must be later than `since`."""
     body.pop("until", None)
+
+
+def reachable_url(body: dict) -> None:
+    """The host of a webhook resolves to addresses that may be sent to, and its port is none of other services."""
+    if "url" in body and not str(body["url"]).startswith(SEEDS["endpoint"]):
+        body["url"] = f"{SEEDS['endpoint']}/ok"
 
 
 def distinct_headers(body: dict) -> None:
@@ -92,8 +103,8 @@ def one_organization(body: dict) -> None:
 
 RULES = {
     "beginRecovery": [until_after_since],
-    "createWebhook": [distinct_headers, bounded_filter],
-    "updateWebhook": [distinct_headers, bounded_filter],
+    "createWebhook": [reachable_url, distinct_headers, bounded_filter],
+    "updateWebhook": [reachable_url, distinct_headers, bounded_filter],
     "testFilter": [bounded_filter],
     "publishBatch": [one_organization],
 }
@@ -123,7 +134,7 @@ def webhook_for(operation: str, number: int) -> str:
     if operation in CHANGING:
         return own[operation].next(1 if operation == "deleteWebhook" else USES)
     if operation in ("beginRecovery", "cancelRecovery", "getRecovery"):
-        if operation == "cancelRecovery":
+        if operation != "beginRecovery":
             begin_recovery()
         return SEEDS["dead"]
     return SEEDS["good"][number % len(SEEDS["good"])]
@@ -142,23 +153,33 @@ def before_call(context, case, kwargs) -> None:
         number = next(numbers)
     operation = case.operation.definition.raw.get("operationId")
     meta = case.meta
-    if meta is None:
+    if meta is None or getattr(meta.phase.data, "parameter", None) == "Authorization":
+        # A request without a token, or with a bad one: to change it would put the good one back.
         return
     if not meta.is_negative_at(ParameterLocation.PATH):
         put_ids(case, operation, number)
-    put_condition(case, number)
+    if not meta.is_negative_at(ParameterLocation.HEADER):
+        put_condition(case, number)
     if not meta.is_negative_at(ParameterLocation.BODY) and isinstance(case.body, dict):
         for rule in RULES.get(operation, []):
             rule(case.body)
+        put_new_names(case, number)
 
 
 def put_ids(case, operation: str, number: int) -> None:
     given = case.path_parameters or {}
-    if "id" not in given or given["id"] in known or number % LEFT_ALONE == 0:
+    if "id" not in given:
+        return
+    # Not every webhook has attempts and recoveries, and those that have them are not to be changed.
+    is_of_use = given["id"] in known and operation not in PARTICULAR
+    if operation in CHANGING and given["id"] in protected:
+        is_of_use = False
+    elif number % LEFT_ALONE == 0:
+        is_of_use = True
+    if is_of_use:
         return
     if case.path.startswith("/api/events"):
-        if given["id"] not in known:
-            case.path_parameters["id"] = SEEDS["events"][number % len(SEEDS["events"])]
+        case.path_parameters["id"] = SEEDS["events"][number % len(SEEDS["events"])]
         return
     webhook = webhook_for(operation, number)
     case.path_parameters["id"] = webhook
@@ -172,6 +193,17 @@ def put_condition(case, number: int) -> None:
     for name in [name for name in case.headers or {} if name.lower() == "if-match"]:
         if number % LEFT_ALONE:
             del case.headers[name]
+
+
+def put_new_names(case, number: int) -> None:
+    """The ids and keys of the examples stand for one event each: with other data they are refused, and rightly."""
+    if number % LEFT_ALONE == 0:
+        return
+    for index, event in enumerate([case.body, *case.body.get("events", [])]):
+        if isinstance(event, dict) and "data" in event and isinstance(event.get("id"), str):
+            event["id"] = f"{event['id'][:40]}-{number}-{index}"
+    for name in [name for name in case.headers or {} if name.lower() == "idempotency-key"]:
+        case.headers[name] = f"{case.headers[name][:200]}-{number}"
 
 
 @schemathesis.hook
@@ -189,7 +221,5 @@ def write() -> None:
     text = json.dumps({label: dict(statuses) for label, statuses in counts.items()})
     Path(STATE["counts"]).write_text(text)
 
-
-import atexit
 
 atexit.register(write)

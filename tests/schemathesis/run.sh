@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Holds a running node to its own OpenAPI document: the document is valid, its examples meet their schemas, and schemathesis
 # finds nothing that answers otherwise than it says (drive.py). What it needs is put under target/tools, nothing outside of
-# it. A missing tool is a failure, not a skip. SEED=N repeats a run.
+# it. A missing tool is a failure, not a skip. SEED=N repeats a run; arguments go to `st run`, such as --include-operation-id createWebhook --phases coverage.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -25,4 +25,4 @@ target=$(cargo metadata --locked --no-deps --format-version 1 \
 binary=$target/debug/salesos-webhooks
 
 "$venv/bin/python" -B tests/schemathesis/document.py "$binary"
-exec "$venv/bin/python" -B tests/schemathesis/drive.py "$binary" "$venv/bin/st"
+exec "$venv/bin/python" -B tests/schemathesis/drive.py "$binary" "$venv/bin/st" "$@"

@@ -93,11 +93,8 @@ fn url() -> Value {
 }
 
 fn headers() -> Value {
-    let reserved = format!(
-        "^(?:(?:{})$|{})",
-        any_case(&RESERVED_NAMES),
-        RESERVED_FAMILIES.map(|family| caseless(family)).join("|")
-    );
+    let reserved =
+        format!("^(?:(?:{})$|{})", any_case(&RESERVED_NAMES), RESERVED_FAMILIES.map(caseless).join("|"));
     let description = format!(
         "Own headers for every request, at most {MAX_HEADER_BYTES} bytes in all; names differ in more than case. Those of the \
          connection and of the service are refused. In a change the object is replaced whole."

@@ -63,7 +63,7 @@ pub fn document(subject: Subject<'_>) -> Value {
     json!({
         "openapi": "3.1.0",
         "info": info(subject),
-        "servers": [{"url": "..", "description": "Where this document is."}],
+        "servers": [{"url": "..", "description": "Relative to where this document was read; a client made from the file must be told the host."}],
         "tags": tags,
         "security": [{"bearer": []}],
         "paths": paths,
