@@ -79,8 +79,10 @@ class Node:
             time.sleep(0.05)
         raise SystemExit(f"the node does not listen:\n{self.log.read_text()}")
 
-    def token(self, user: str, *more: str) -> str:
-        command = [self.binary, "token", "--sub", user, "--org", "acme", *more]
+    def token(self, user: str) -> str:
+        """Of one who may do everything."""
+        rights = ["--role", "ADMIN", "--scope", SCOPES]
+        command = [self.binary, "token", "--sub", user, "--org", "acme", *rights]
         return subprocess.run(command, env=self.env, check=True, capture_output=True, text=True).stdout.strip()
 
     def faults(self) -> list[str]:

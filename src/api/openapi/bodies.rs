@@ -131,15 +131,16 @@ fn tested() -> Value {
 }
 
 fn filter_test() -> Value {
-    let members = json!({
-        "data": {"type": "object", "description": "The `data` to try."},
-        "event": {"allOf": [reference("EventType")], "description": "Try the sample of this type."},
-        "filter": nullable_reference("Filter"),
-    });
-    let mut schema = object(members, &[]);
-    schema["description"] = "Either `data` or `event`; with `filter` that one is tried in the place of the webhook's (null = none).".into();
-    schema["oneOf"] = json!([{"required": ["data"]}, {"required": ["event"]}]);
-    schema
+    let data = json!({"type": "object", "description": "The `data` to try."});
+    let event = json!({"allOf": [reference("EventType")], "description": "Try the sample of this type."});
+    let filter = nullable_reference("Filter");
+    json!({
+        "description": "Either `data` or `event`; with `filter` that one is tried in the place of the webhook's (null = none).",
+        "anyOf": [
+            object(json!({"data": data, "filter": filter}), &["data"]),
+            object(json!({"event": event, "filter": filter}), &["event"]),
+        ],
+    })
 }
 
 fn recovery() -> Value {
