@@ -68,6 +68,12 @@ async function look(browser, address, token, operations) {
   assert.equal(await response.text(), "[]");
   await list.locator(".live-responses-table .response-col_status", { hasText: "200" }).waitFor();
 
+  const log = page.locator("#operations-Deliveries-listDeliveries");
+  await log.locator(".opblock-summary-control").click();
+  await log.locator(".parameters input").first().waitFor();
+  const filled = await log.locator(".parameters input").evaluateAll((inputs) => inputs.map((input) => input.value).filter(Boolean));
+  assert.deepEqual(filled, ["20"], "what the page puts into a request by itself");
+
   const create = page.locator("#operations-Webhooks-createWebhook");
   await create.locator(".opblock-summary-control").click();
   await create.locator("text=JWT").first().isVisible();

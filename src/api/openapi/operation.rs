@@ -233,7 +233,7 @@ impl Operation {
     }
 }
 
-/// A parameter of the query that may be missing.
+/// A parameter of the query that may be missing. Without an example: Swagger UI would put it into every request.
 pub fn query(name: &str, schema: &Value, description: &str) -> Value {
     json!({"name": name, "in": "query", "required": false, "schema": schema, "description": description})
 }
