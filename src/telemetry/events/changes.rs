@@ -1,6 +1,6 @@
 //! The audit log: one line for each change that somebody made, or was not allowed to make.
 //!
-//! Lines have a target of their own, [`TARGET`], so that they can be kept apart from the rest. They name who, what and from
+//! Lines have a target of their own, `salesos_webhooks::audit`, so that they can be kept apart from the rest. They name who, what and from
 //! where, and never a value: no URL, no header, no name of a webhook, no secret.
 
 use std::net::IpAddr;
