@@ -7,8 +7,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    Answer, Client, Gate, NEVER_LEFT_ALONE, Receiver, Reply, SOON, TestNode, TestRedis, Token, eventually,
-    text,
+    Answer, ChaosProxy, Client, Gate, NEVER_LEFT_ALONE, Receiver, Reply, SOON, TestNode, TestRedis, Token,
+    eventually, text,
 };
 
 /// More than a recovery queues at once: it is still running when it is looked at.
@@ -226,6 +226,31 @@ async fn who_hangs_up_in_the_middle_of_a_change_is_told_with_an_unknown_result()
     .await;
     assert_eq!((&line["result"], &line["webhook"]), (&json!("unknown"), &json!(id)));
     gate.open();
+}
+
+#[tokio::test]
+async fn a_change_that_redis_does_not_answer_is_told_with_an_unknown_result_and_one_never_begun_not_at_all() {
+    let redis = TestRedis::start();
+    let chaos = ChaosProxy::start(redis.listen_on_tcp().await).await;
+    let node = TestNode::start_at(&chaos.settings()).await;
+    let receiver = Receiver::start().await;
+    let gate = Gate::new();
+    receiver.script("/", &[Reply::status(200).held(&gate)]);
+    let ann = node.user("ann", "acme");
+    let path =
+        format!("/api/webhooks/{}", text(&ann.create(&receiver.url("/"), &["*"], &json!({})).await["id"]));
+    let (test, client) = (format!("{path}/test"), ann.clone());
+    let test = tokio::spawn(async move { client.post_empty(&test).await });
+    eventually("the test is on its way", SOON, async || (receiver.in_flight("/") == 1).then_some(())).await;
+    chaos.lose_replies();
+    gate.open();
+    let answer = test.await.unwrap();
+    answer.error(503);
+    let lines = lines_of_answer(&node, &answer).await;
+    assert_eq!((lines.len(), &lines[0]["result"]), (1, &json!("unknown")), "{lines:?}");
+    let answer = ann.delete(&path).await;
+    answer.error(503);
+    assert_eq!(lines_of_answer(&node, &answer).await, Vec::<Value>::new(), "it could not even be looked up");
 }
 
 #[tokio::test]
