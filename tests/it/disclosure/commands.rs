@@ -33,10 +33,16 @@ fn holds_no_secret(output: &Output) -> String {
 }
 
 /// Settings that are wrong and hold a secret, each with what must be named.
-const WRONG: [(&str, &str, &str); 23] = [
+const WRONG: [(&str, &str, &str); 29] = [
     ("AUTH__JWT_SECRET", "planted-short", "auth.jwt_secret"),
     ("AUTH__JWT_SECRETT", "planted-misspelt-0123456789-0123456789", "auth.jwt_secrett"),
     ("AUTH_JWT_SECRET", "planted-one-underscore-0123456789-0123", "AUTH_JWT_SECRET"),
+    ("AUTH__JWKS_URL", "https://ann:planted-password@id.example.com/keys", "auth.jwks_url"),
+    ("AUTH__JWKS_URL", "http://id.example.com/keys?key=planted-token", "auth.jwks_url"),
+    ("AUTH__JWKS_URL", "planted-password@id.example.com", "auth.jwks_url"),
+    ("SECURITY__ENCRYPTION_KEY", "planted-short", "security.encryption_key"),
+    ("SECURITY__FORMER_ENCRYPTION_KEYS", "planted-short,planted-other", "security.former_encryption_keys"),
+    ("SECURITY__ENCRYPTION_KEYS", "planted-misspelt", "security.encryption_keys"),
     ("REDIS__URL", "planted-password", "redis.url"),
     ("REDIS__URL", "planted-password@cache:6379", "redis.url"),
     ("REDIS__URL", "http://:planted-password@cache:6379", "redis.url"),

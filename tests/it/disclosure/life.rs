@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::planted::Planted;
@@ -13,6 +15,8 @@ use crate::harness::{
 /// Where the webhook that lives longest leads to.
 const HOOK: &str = "/planted-path?key=planted-query";
 const REDIS_PASSWORD: &str = "planted-redis-password";
+/// Encrypts what is secret in Redis: 32 bytes.
+const ENCRYPTION_KEY: &[u8; 32] = b"planted-encryption-key-012345678";
 
 /// A node with all that it talks to, and what it knows that nobody may read.
 pub struct Life {
@@ -44,11 +48,13 @@ impl Life {
             ("TELEMETRY__OTLP_ENDPOINT", collector.url()),
             ("TELEMETRY__LOG_LEVEL", level.to_owned()),
             ("TELEMETRY__LOG_FORMAT", format.to_owned()),
+            ("SECURITY__ENCRYPTION_KEY", STANDARD.encode(ENCRYPTION_KEY)),
         ];
         let node = TestNode::start_at(&settings).await;
         let mut planted = Planted::default();
         planted.add("the key of tokens", SECRET);
         planted.add("the password of Redis", REDIS_PASSWORD);
+        planted.add("the key of what is stored", std::str::from_utf8(ENCRYPTION_KEY).expect("it is text"));
         let mut life = Self { node, planted, webhook: String::new(), redis, collector, receiver, names };
         let own = json!({
             "description": "planted-description",
