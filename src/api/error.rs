@@ -58,6 +58,10 @@ pub enum Error {
     Protocol(StatusCode),
 }
 
+/// What whoever changes or tests a webhook is told whose secrets cannot be decrypted.
+pub const LOCKED: &str = "the webhook's secret and the values of its headers cannot be decrypted: until they can, it can \
+                          be given new ones with regenerate-secret, or be deleted, and nothing else";
+
 /// What an error's body says of the request.
 #[derive(Clone, Copy, Debug)]
 pub struct About<'a> {
@@ -188,11 +192,7 @@ impl From<store::Error> for Error {
         match error {
             store::Error::Unanswered(_) | store::Error::Refused(_) => Self::Unavailable(error),
             store::Error::Changed => Self::Conflict("it was changed meanwhile, read it again".into()),
-            store::Error::Locked(_) => Self::Conflict(
-                "the webhook's secret and the values of its headers cannot be decrypted: until they can, it can be \
-                 given new ones with regenerate-secret, or be deleted, and nothing else"
-                    .into(),
-            ),
+            store::Error::Locked(_) => Self::Conflict(LOCKED.into()),
             store::Error::Fenced
             | store::Error::NoScript
             | store::Error::Malformed(_)

@@ -35,7 +35,7 @@ const LONGEST_ID: usize = 128;
 const MADE_LENGTH: usize = 22;
 
 /// The longest path with its query, in bytes (RFC 9110, section 4.1, asks for 8000 at least).
-const LONGEST_URI: usize = 8 * 1024;
+pub(super) const LONGEST_URI: usize = 8 * 1024;
 /// How much of a path an error repeats, in bytes.
 const SHOWN_OF_PATH: usize = 1024;
 /// The longest method that the log repeats, in bytes. Any word may stand there.

@@ -20,7 +20,7 @@ pub const MAX_FORMER_SECRETS: usize = 4;
 /// What a secret begins with; not part of the key of `webhook-signature`.
 pub const SECRET_PREFIX: &str = "whsec_";
 /// Bytes of a secret's key: 192 to 512 bits (Standard Webhooks, "Signature scheme").
-const SECRET_KEY_BYTES: RangeInclusive<usize> = 24..=64;
+pub const SECRET_KEY_BYTES: RangeInclusive<usize> = 24..=64;
 
 /// Why a secret was not put in the place of the present one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

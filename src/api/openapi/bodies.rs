@@ -15,6 +15,7 @@ use crate::api::webhooks::rules::{
 };
 use crate::api::webhooks::secrets::{DEFAULT_GRACE, MAX_GRACE};
 use crate::domain::Catalogue;
+use crate::domain::webhook::{SECRET_KEY_BYTES, SECRET_PREFIX};
 use crate::policy::address::MAX_URL_CHARS;
 
 /// The schemas of all bodies, by name.
@@ -22,9 +23,9 @@ pub fn schemas(catalogue: &Catalogue) -> Map<String, Value> {
     let all = [
         ("EventType", event_type(catalogue)),
         ("Subscription", subscription(catalogue)),
-        ("NewWebhook", object(webhook(), &["name", "url", "events"])),
+        ("NewWebhook", object(new_webhook(), &["name", "url", "events"])),
         ("WebhookChanges", object(webhook(), &[])),
-        ("SecretRequest", object(json!({"gracePeriodSeconds": grace()}), &[])),
+        ("SecretRequest", object(json!({"gracePeriodSeconds": grace(), "secret": secret()}), &[])),
         ("TestRequest", object(json!({"event": tested()}), &[])),
         ("FilterTest", filter_test()),
         ("RecoveryRequest", object(recovery(), &["since"])),
@@ -56,6 +57,12 @@ fn subscription(catalogue: &Catalogue) -> Value {
     let names = catalogue.types().iter().map(|known| known.event.clone());
     let all: Vec<String> = std::iter::once("*".to_owned()).chain(families).chain(names).collect();
     json!({"type": "string", "enum": all, "description": "An event type, a family of them, or `*` for every type."})
+}
+
+fn new_webhook() -> Value {
+    let mut members = webhook();
+    members["secret"] = secret();
+    members
 }
 
 fn webhook() -> Value {
@@ -116,6 +123,23 @@ fn caseless(word: &str) -> String {
         if c.is_ascii_alphabetic() { format!("[{}{c}]", c.to_ascii_uppercase()) } else { c.into() }
     };
     word.chars().map(letter).collect()
+}
+
+/// What is taken as a secret: canonical base64 of so many bytes, which in groups of three is 8 to 21 whole ones, and of a
+/// further group one byte, or two unless that is too long.
+fn secret() -> Value {
+    let (least, most) = (SECRET_KEY_BYTES.start() / 3, SECRET_KEY_BYTES.end() / 3);
+    let (digit, groups) = ("[A-Za-z0-9+/]", "(?:[A-Za-z0-9+/]{4})");
+    let one_more = format!("{groups}{{{least},{most}}}(?:{digit}[AQgw]==)?");
+    let two_more = format!("{groups}{{{least},{}}}{digit}{{2}}[AEIMQUYcgkosw048]=", most - 1);
+    let (shortest, longest) = (SECRET_KEY_BYTES.start(), SECRET_KEY_BYTES.end());
+    json!({
+        "type": "string", "pattern": format!("^{SECRET_PREFIX}(?:{one_more}|{two_more})$"),
+        "description": format!(
+            "A secret of your own, such as one that receivers have already: `{SECRET_PREFIX}` and the base64 of {shortest} to \
+             {longest} random bytes. Made here unless given."
+        ),
+    })
 }
 
 fn grace() -> Value {

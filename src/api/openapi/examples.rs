@@ -84,6 +84,11 @@ impl<'a> Examples<'a> {
         created
     }
 
+    /// A secret.
+    pub fn secret(self) -> &'static str {
+        SECRET
+    }
+
     /// The answer to a new secret.
     pub fn new_secret(self) -> Value {
         json!({

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::bodies::integer;
 use super::schemas::reference;
+use crate::api::error::LOCKED;
 use crate::api::query::{DEFAULT_LIMIT, MAX_LIMIT};
 
 /// Who may call it.
@@ -211,10 +212,15 @@ impl Operation {
         self
     }
 
-    /// It takes `If-Match`, and is refused when others win the race to change the webhook.
+    /// It takes `If-Match`.
     pub fn guarded(mut self) -> Self {
         self.parameters.push(json!({"$ref": "#/components/parameters/IfMatch"}));
-        self.conflicts(["the webhook is being changed by others, try again"])
+        self
+    }
+
+    /// It writes the webhook: others may win the race to it, and what cannot be read cannot be written.
+    pub fn writes(self) -> Self {
+        self.guarded().conflicts(["the webhook is being changed by others, try again", LOCKED])
     }
 
     /// Whether it looks at the query or at a header whose value may be wrong.

@@ -2,6 +2,7 @@
 //!
 //! | rule | answer |
 //! |---|---|
+//! | any | 414 |
 //! | it needs a token | 401, 403, 429, 500, 503 |
 //! | its path names a thing | 404 |
 //! | it looks at parameters or at a body | 400 |
@@ -17,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::operation::{Access, Answer, Link, Operation};
 use super::schemas::reference;
 use crate::api::body::MAX_BODY;
+use crate::api::request::LONGEST_URI;
 
 /// A time in examples.
 pub const NOW: &str = "2026-01-15T10:30:00.000Z";
@@ -67,7 +69,7 @@ fn conflict(operation: &Operation) -> Failure {
 }
 
 fn of(operation: &Operation) -> Vec<Failure> {
-    let mut all = Vec::new();
+    let mut all = vec![too_long()];
     if operation.access != Access::Public {
         all.extend(of_tokens(operation.access));
     }
@@ -149,6 +151,12 @@ fn missing(operation: &Operation) -> Failure {
     };
     let messages = things.into_iter().map(|thing| json!(format!("{thing} not found"))).collect();
     Failure::new(name, StatusCode::NOT_FOUND, "There is none, or it belongs to somebody else.", messages)
+}
+
+fn too_long() -> Failure {
+    let said = json!(format!("the path with its query is longer than {LONGEST_URI} bytes"));
+    let description = "The path with its query is too long.";
+    Failure::new("UriTooLong", StatusCode::URI_TOO_LONG, description, vec![said])
 }
 
 fn of_bodies() -> [Failure; 4] {

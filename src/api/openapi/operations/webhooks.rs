@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::error::LOCKED;
 use crate::api::openapi::examples::Examples;
 use crate::api::openapi::operation::Access::{Read, Write};
 use crate::api::openapi::operation::{Operation, flag, pages};
@@ -96,7 +97,7 @@ fn update(examples: Examples<'_>) -> Operation {
              null. It holds from the next attempt on, for what is queued too.",
         )
         .access(Write)
-        .guarded()
+        .writes()
         .body("WebhookChanges", requests)
         .answers(200, "As it is now.", "Webhook", examples.webhook())
         .headers(["ETag"])
@@ -116,7 +117,7 @@ fn switches(examples: Examples<'_>) -> [Operation; 3] {
         Operation::new("post", path, id)
             .about(TAG, summary, description)
             .access(Write)
-            .guarded()
+            .writes()
             .answers(200, "As it is now.", "Webhook", examples.webhook())
             .headers(["ETag"])
     };
@@ -144,21 +145,29 @@ fn switches(examples: Examples<'_>) -> [Operation; 3] {
 }
 
 fn regenerate_secret(examples: Examples<'_>) -> Operation {
-    let requests =
-        [("a day", json!({"gracePeriodSeconds": 86_400})), ("at once", json!({"gracePeriodSeconds": 0}))];
+    let requests = [
+        ("a day", json!({"gracePeriodSeconds": 86_400})),
+        ("at once", json!({"gracePeriodSeconds": 0})),
+        ("one of your own", json!({"secret": examples.secret()})),
+    ];
     Operation::new("post", "/webhooks/{id}/regenerate-secret", "regenerateSecret")
         .about(
             TRYING,
             "Make a new secret",
             "`webhook-signature` also carries a signature made with the former secret until `previousSecretExpiresAt`; \
-             `X-Webhook-Signature` is made with the new one alone. At most four former ones sign at a time.",
+             `X-Webhook-Signature` is made with the new one alone. At most four former ones sign at a time.\n\nOf a webhook whose \
+             secret the service cannot decrypt any more, the headers are lost too: `headers` is then a member of this request, \
+             and needed if it had any.",
         )
         .access(Write)
-        .guarded()
+        .writes()
         .optional_body("SecretRequest", requests)
         .answers(200, "The new secret, shown this once.", "NewSecret", examples.new_secret())
         .headers(["ETag"])
-        .conflicts(["4 former secrets are still in their grace period, the first of them until 2026-01-16T10:30:00.000Z: wait for it, or end them all with gracePeriodSeconds 0"])
+        .conflicts([
+            "4 former secrets are still in their grace period, the first of them until 2026-01-16T10:30:00.000Z: wait for it, or end them all with gracePeriodSeconds 0",
+            "this secret is the webhook's present one already: nothing was changed",
+        ])
 }
 
 fn test(examples: Examples<'_>) -> Operation {
@@ -174,7 +183,7 @@ fn test(examples: Examples<'_>) -> Operation {
         .optional_body("TestRequest", [("a sample", sample)])
         .answers(200, "What the attempt came to.", "TestReport", examples.test_report())
         .links(["listDeliveries"], SAME_ID)
-        .conflicts(["a test of this webhook is running"])
+        .conflicts(["a test of this webhook is running", LOCKED])
 }
 
 fn filter_test(examples: Examples<'_>) -> Operation {
