@@ -25,6 +25,8 @@ use crate::config::{self, LogFormat, Telemetry};
 const OURS: &str = "salesos_webhooks";
 /// The most talkative level of all others.
 const MOST_OF_LIBRARIES: Level = Level::INFO;
+/// Says of each request that cannot be read that it is an error: whoever reaches the port could fill the log with such lines.
+const SPEAKS_OF_CLIENTS: &str = "actix_http";
 
 /// The level that holds; set once, when the log starts.
 static SWITCH: OnceLock<Switch> = OnceLock::new();
@@ -83,9 +85,11 @@ fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(
 }
 
 fn may_be_said(of: &Metadata<'_>) -> bool {
-    let is_ours =
-        of.target().strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-    is_ours || *of.level() <= MOST_OF_LIBRARIES
+    is_of(of, OURS) || (*of.level() <= MOST_OF_LIBRARIES && !is_of(of, SPEAKS_OF_CLIENTS))
+}
+
+fn is_of(of: &Metadata<'_>, crate_name: &str) -> bool {
+    of.target().strip_prefix(crate_name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// The level that holds now, as it was given; `None` while there is no log.
@@ -167,6 +171,7 @@ pub(super) mod tests {
             tracing::debug!(target: "reqwest::connect", "in a library");
             tracing::debug!(target: "salesos_webhooks_but_not_ours", "a neighbour");
             tracing::info!(target: "actix_server", "a library speaks");
+            tracing::error!(target: "actix_http::h1::dispatcher", "a client sent nonsense");
         });
         let bytes = page.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
