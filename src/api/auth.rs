@@ -19,10 +19,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Payload;
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
-use futures_util::future::{Either, LocalBoxFuture};
 
 use self::claims::Roles;
 use self::jwks::{Current, Jwks, Newer};
@@ -100,6 +99,11 @@ impl Authenticator {
         if let Some(jwks) = &self.jwks {
             jwks.keep_fresh().await;
         }
+    }
+
+    /// Whether there may ever be newer keys to wait for.
+    fn has_provider(&self) -> bool {
+        self.jwks.is_some()
     }
 
     /// The holder of `token` by the keys that are there now. `None` = newer keys may verify it: ask
@@ -265,27 +269,16 @@ macro_rules! guard {
 
         impl FromRequest for $name {
             type Error = Error;
-            type Future = Either<Ready<Result<Self, Error>>, LocalBoxFuture<'static, Result<Self, Error>>>;
+            type Future = Ready<Result<Self, Error>>;
 
             fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-                let admitted = |request: &HttpRequest, found| {
-                    let caller: Caller = settled(request, found)?;
+                let caller = settled(request, found(request)).and_then(|caller| {
                     audit::begins(request, app_of(request), &caller);
                     $counted(request, &caller)?;
                     caller.$check()?;
                     Ok(Self(caller))
-                };
-                match caller_at_once(request) {
-                    Some(found) => Either::Left(ready(admitted(request, found))),
-                    None => {
-                        let request = request.clone();
-                        let waiting = async move {
-                            let found = caller_later(&request).await;
-                            admitted(&request, found)
-                        };
-                        Either::Right(Box::pin(waiting))
-                    }
-                }
+                });
+                ready(caller)
             }
         }
     };
@@ -299,16 +292,32 @@ fn app_of(request: &HttpRequest) -> &App {
     request.app_data::<web::Data<App>>().expect("the server gives every worker its App")
 }
 
-/// `None` = the answer has to wait for newer keys.
-fn caller_at_once(request: &HttpRequest) -> Option<Result<Caller, Denied>> {
-    match bearer(request) {
-        Ok(token) => app_of(request).authenticator.caller(token),
-        Err(denied) => Some(Err(denied)),
-    }
+/// What was found out of a request's token while it could still be waited for newer keys; in its extensions.
+struct Found(Result<Caller, Denied>);
+
+/// Waits for newer keys where a token needs them. Before the route is looked for, so that the check of the token itself
+/// waits for nothing: nothing else of the request is looked at before it, and nothing is read of its body.
+pub async fn wait_for_keys(request: &ServiceRequest) {
+    let Some(app) = request.app_data::<web::Data<App>>().filter(|app| app.authenticator.has_provider())
+    else {
+        return;
+    };
+    let Ok(token) = bearer(request.headers()) else { return };
+    let found = match app.authenticator.caller(token) {
+        Some(found) => found,
+        None => app.authenticator.caller_by_newer_keys(token).await,
+    };
+    request.extensions_mut().insert(Found(found));
 }
 
-async fn caller_later(request: &HttpRequest) -> Result<Caller, Denied> {
-    app_of(request).authenticator.caller_by_newer_keys(bearer(request)?).await
+fn found(request: &HttpRequest) -> Result<Caller, Denied> {
+    let waited = request.extensions_mut().remove::<Found>();
+    if let Some(Found(found)) = waited {
+        return found;
+    }
+    let authenticator = &app_of(request).authenticator;
+    let token = bearer(request.headers())?;
+    authenticator.caller(token).unwrap_or_else(|| Err(authenticator.unknown_key()))
 }
 
 /// A failure is counted, against its source too unless it is ours.
@@ -328,9 +337,9 @@ fn settled(request: &HttpRequest, found: Result<Caller, Denied>) -> Result<Calle
     }
 }
 
-fn bearer(request: &HttpRequest) -> Result<&str, Denied> {
+fn bearer(headers: &HeaderMap) -> Result<&str, Denied> {
     let missing = |words| Denied::new(Refusal::NoToken, words);
-    let mut given = request.headers().get_all(AUTHORIZATION);
+    let mut given = headers.get_all(AUTHORIZATION);
     let header = given.next().ok_or(missing("a bearer token is required"))?;
     if given.next().is_some() {
         return Err(missing("there must be one Authorization header"));

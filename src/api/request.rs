@@ -17,11 +17,11 @@ use rand::RngExt;
 use rand::distr::Alphanumeric;
 
 use super::App;
-use super::audit;
 use super::cors;
 use super::error::{About, Error};
 use super::rate_limit::Allowance;
 use super::routes;
+use super::{audit, auth};
 use crate::clock;
 use crate::domain::{EventId, TraceContext};
 use crate::telemetry::events as facts;
@@ -85,7 +85,10 @@ pub async fn around(
         Some(Ok(permission)) => request.into_response(permission),
         Some(Err(refusal)) => request.error_response(refusal),
         None if is_too_long(&request) => request.error_response(Error::UriTooLong(LONGEST_URI)),
-        None => next.call(request).await?.map_into_boxed_body(),
+        None => {
+            auth::wait_for_keys(&request).await;
+            next.call(request).await?.map_into_boxed_body()
+        }
     };
     audit::ends(response.request(), error_of(&response));
     let mut response = written(response, &id);

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use jsonwebtoken::{EncodingKey, Header};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -114,6 +115,37 @@ async fn while_a_provider_hangs_known_keys_are_taken_and_unknown_ones_refused_in
     waiting.await.unwrap().error(401);
     get(&node, &named(&known, "known")).await.expect(200);
     assert!(node.metrics().await.sum("jwks_readings_total", &["unreachable"]) >= 1.0);
+}
+
+#[tokio::test]
+async fn a_change_whose_token_waited_for_its_key_is_in_the_audit_log() {
+    let redis = TestRedis::start();
+    let [_, old, new] = Signer::all();
+    let provider = Provider::start(&[Says::Keys(vec![old.jwk("old")])]).await;
+    let node = follower(&redis, &provider).await;
+    first_answer(&node, &named(&old, "old")).await.expect(200);
+    provider.says(Says::Keys(vec![new.jwk("new")]));
+    let webhook = json!({"name": "x", "url": "http://127.0.0.1:9/", "events": ["*"]});
+    node.bearer(&named(&new, "new")).post("/api/webhooks", &webhook).await.expect(201);
+    assert_eq!(provider.fetched().len(), 2, "it waited for this");
+    let line = eventually("the change is told", SOON, async || {
+        node.log().into_iter().find(|line| line["target"] == "salesos_webhooks::audit")
+    })
+    .await;
+    assert_eq!((&line["action"], &line["user"]), (&json!("create_webhook"), &json!("ann")), "{line}");
+}
+
+#[tokio::test]
+async fn of_a_request_whose_token_waits_in_vain_nothing_else_is_looked_at() {
+    let redis = TestRedis::start();
+    let [_, known, stranger] = Signer::all();
+    let provider = Provider::start(&[Says::Keys(vec![known.jwk("known")])]).await;
+    let node = follower(&redis, &provider).await;
+    first_answer(&node, &named(&known, "known")).await.expect(200);
+    let unknown = node.bearer(&named(&stranger, "unknown"));
+    unknown.call(Method::POST, "/api/events").raw("text/plain", "no JSON").send().await.error(401);
+    assert_eq!(provider.fetched().len(), 2, "it waited for this");
+    assert_eq!(node.metrics().await.sum("authentications_failed_total", &["unknown_key"]), 1.0);
 }
 
 #[tokio::test]
