@@ -104,7 +104,8 @@ impl Drop for Record {
 pub struct Trail(Option<Rc<Record>>);
 
 impl Trail {
-    /// `write` is the change itself: whatever becomes of the request, it is told what became of that.
+    /// `write` is the change itself: whatever becomes of the request, it is told what became of that. A part of it that
+    /// [was done](Self::was_done) stays so, whatever fails after it.
     ///
     /// # Errors
     /// Those of `write`.
@@ -114,9 +115,15 @@ impl Trail {
         match &written {
             Ok(_) => self.set(Stage::Done),
             Err(error) if error.may_have_happened() => {}
+            Err(_) if self.is_at(Stage::Done) => {}
             Err(_) => self.set(Stage::Before),
         }
         written
+    }
+
+    /// What matters of the write was done.
+    pub fn was_done(&self) {
+        self.set(Stage::Done);
     }
 
     /// The write changed nothing.
@@ -136,6 +143,10 @@ impl Trail {
         if let Some(record) = &self.0 {
             record.fields.replace(fields);
         }
+    }
+
+    fn is_at(&self, stage: Stage) -> bool {
+        self.0.as_ref().is_some_and(|record| record.stage.get() == stage)
     }
 
     fn set(&self, stage: Stage) {

@@ -76,7 +76,8 @@ pub async fn run(
     }
     sample.body.trace = trace_of(&request);
     concerns(&request, &sample.id);
-    let task = actix_web::rt::spawn(async move { attempt(&app, &webhook, sample).await });
+    let told = trail.clone();
+    let task = actix_web::rt::spawn(async move { attempt(&app, &webhook, sample, &told).await });
     let ended = async { task.await.map_err(|_| Error::Internal("a test did not end".into(), None))? };
     trail.follow(ended).await.map(Json)
 }
@@ -112,7 +113,7 @@ impl Sample {
     }
 }
 
-async fn attempt(app: &App, webhook: &Webhook, sample: Sample) -> Result<Report, Error> {
+async fn attempt(app: &App, webhook: &Webhook, sample: Sample, trail: &Trail) -> Result<Report, Error> {
     let tenant = &webhook.settings.tenant;
     let partition = app.layout.partition_of(tenant, webhook.id.shard());
     let limit = webhook.timeout() + MARGIN;
@@ -125,6 +126,7 @@ async fn attempt(app: &App, webhook: &Webhook, sample: Sample) -> Result<Report,
     let turn = app.sender.turn(Key::of(tenant)).await;
     let result = turn.attempt(&endpoint, id, body, 1, clock::now(), trace).await;
     facts::tested(&of, &result, span);
+    trail.was_done();
     let ended = Ended {
         event: id,
         body,

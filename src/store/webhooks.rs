@@ -175,7 +175,8 @@ impl Webhooks<'_> {
         Ok(())
     }
 
-    /// Removes `webhook`, whatever its version; removing what is gone is no fault.
+    /// Removes `webhook`, whatever its version; removing what is gone is no fault. Its entries in the indexes go with it, or
+    /// are swept later.
     ///
     /// # Errors
     /// As [`Redis::query`].
@@ -184,7 +185,9 @@ impl Webhooks<'_> {
         let mut delete = DELETE.on(&self.records(&webhook.id));
         delete.arg(self.prefix(&webhook.id)).arg(webhook.id.as_str()).arg(owner);
         delete.arg(self.tenant.to_string()).run::<i64>(self.redis).await?;
-        self.unlist(&[&webhook.id], Whose::Of(&webhook.settings.owner)).await
+        // It is gone, whatever becomes of this; who repeats the deletion would be told that there is none.
+        let _ = self.unlist(&[&webhook.id], Whose::Of(&webhook.settings.owner)).await;
+        Ok(())
     }
 
     /// What the index lists, newest first.

@@ -27,6 +27,8 @@ const OURS: &str = "salesos_webhooks";
 const MOST_OF_LIBRARIES: Level = Level::INFO;
 /// Says of each request that cannot be read that it is an error: whoever reaches the port could fill the log with such lines.
 const SPEAKS_OF_CLIENTS: &str = "actix_http";
+/// What holds of the audit log unless a filter names it: who turns the rest down does not hide what is changed.
+const AUDIT_GOES_ON: &str = "salesos_webhooks::audit=info";
 
 /// The level that holds; set once, when the log starts.
 static SWITCH: OnceLock<Switch> = OnceLock::new();
@@ -44,7 +46,7 @@ struct Switch {
 pub fn start(telemetry: &Telemetry) -> Result<(), NotStarted> {
     let lines = Lines::into_sink(stderr())?;
     // Checked with the configuration; a filter that cannot be read would log errors only.
-    let (filter, handle) = reload::Layer::new(EnvFilter::new(&telemetry.log_level));
+    let (filter, handle) = reload::Layer::new(EnvFilter::new(complete(&telemetry.log_level)));
     let layer = layer(telemetry.log_format, lines.clone());
     Registry::default().with(filter).with(filter_fn(may_be_said)).with(layer).try_init()?;
     let level = Mutex::new(telemetry.log_level.clone());
@@ -84,6 +86,11 @@ fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(
     }
 }
 
+/// A filter with what it does not say of the audit log; of two words about one target the last counts.
+fn complete(filter: &str) -> String {
+    format!("{AUDIT_GOES_ON},{filter}")
+}
+
 fn may_be_said(of: &Metadata<'_>) -> bool {
     is_of(of, OURS) || (*of.level() <= MOST_OF_LIBRARIES && !is_of(of, SPEAKS_OF_CLIENTS))
 }
@@ -120,7 +127,7 @@ pub fn set_level(new: &str) -> Result<(), Unchanged> {
     let mut level = switch.level.lock().unwrap_or_else(PoisonError::into_inner);
     // Told under the former level, or else under the new one: at least one of them may let it pass.
     let told = facts::log_level_changed(&level, new);
-    let filter = EnvFilter::try_new(new).map_err(|_| Unchanged::NoLevel)?;
+    let filter = EnvFilter::try_new(complete(new)).map_err(|_| Unchanged::NoLevel)?;
     switch.filter.reload(filter).map_err(|_| Unchanged::NoLog)?;
     if !told {
         facts::log_level_changed(&level, new);
@@ -183,6 +190,29 @@ pub(super) mod tests {
             let said = said(filter);
             assert!(said.contains("ours") && said.contains("a library speaks"), "{filter}: {said}");
             assert_eq!(said.lines().count(), 2, "{filter}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_audit_log_goes_on_unless_it_is_named() {
+        for (filter, goes_on) in [
+            ("error", true),
+            ("off", true),
+            ("off,salesos_webhooks=warn", true),
+            ("info,salesos_webhooks::audit=off", false),
+            ("salesos_webhooks::audit=warn", false),
+        ] {
+            let page = Page::default();
+            let writer = page.clone();
+            let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+            let log = Registry::default().with(EnvFilter::new(complete(filter))).with(lines);
+            tracing::subscriber::with_default(log, || {
+                tracing::info!(target: "salesos_webhooks::audit", "a change");
+                tracing::info!(target: "salesos_webhooks::requests", "a request");
+            });
+            let said = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(said.contains("a change"), goes_on, "{filter}: {said}");
+            assert_eq!(said.contains("a request"), filter.starts_with("info"), "{filter}: {said}");
         }
     }
 

@@ -7,8 +7,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    Answer, ChaosProxy, Client, Gate, NEVER_LEFT_ALONE, Receiver, Reply, SOON, TestNode, TestRedis, Token,
-    eventually, text,
+    Answer, ChaosProxy, Client, Gate, NEVER_LEFT_ALONE, NameServer, Receiver, Reply, SOON, TestNode,
+    TestRedis, Token, Told, eventually, text,
 };
 
 /// More than a recovery queues at once: it is still running when it is looked at.
@@ -202,7 +202,7 @@ async fn what_was_not_done_has_no_line() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_in_the_middle_of_a_change_is_told_with_an_unknown_result() {
+async fn a_change_whose_client_hangs_up_is_told_when_it_has_ended() {
     let redis = TestRedis::start();
     let node = TestNode::start(&redis).await;
     let receiver = Receiver::start().await;
@@ -220,12 +220,12 @@ async fn who_hangs_up_in_the_middle_of_a_change_is_told_with_an_unknown_result()
     // With a reset: a client that only ends its own side may wait for the answer yet.
     socket.set_zero_linger().unwrap();
     drop(socket);
+    gate.open();
     let line = eventually("its line", SOON, async || {
         node.log().into_iter().find(|line| is_audit(line) && line["request_id"] == "gone")
     })
     .await;
-    assert_eq!((&line["result"], &line["webhook"]), (&json!("unknown"), &json!(id)));
-    gate.open();
+    assert_eq!((&line["result"], &line["webhook"]), (&json!("done"), &json!(id)));
 }
 
 #[tokio::test]
@@ -233,24 +233,39 @@ async fn a_change_that_redis_does_not_answer_is_told_with_an_unknown_result_and_
     let redis = TestRedis::start();
     let chaos = ChaosProxy::start(redis.listen_on_tcp().await).await;
     let node = TestNode::start_at(&chaos.settings()).await;
+    let ann = node.user("ann", "acme");
+    let path =
+        format!("/api/webhooks/{}", text(&ann.create("http://127.0.0.1:9/", &["*"], &json!({})).await["id"]));
+    // The webhook can be read, and what is written waits longer than anybody.
+    redis.command::<String>(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+    let answer = ann.patch(&path, &json!({ "name": "y" })).await;
+    answer.error(503);
+    let lines = lines_of_answer(&node, &answer).await;
+    assert_eq!((lines.len(), &lines[0]["result"]), (1, &json!("unknown")), "{lines:?}");
+    chaos.lose_replies();
+    let answer = ann.delete(&path).await;
+    answer.error(503);
+    assert_eq!(lines_of_answer(&node, &answer).await, Vec::<Value>::new(), "it could not even be looked up");
+}
+
+#[tokio::test]
+async fn a_test_that_was_sent_is_told_as_done_although_its_row_is_not_written() {
+    let redis = TestRedis::start();
+    let chaos = ChaosProxy::start(redis.listen_on_tcp().await).await;
+    let node = TestNode::start_at(&chaos.settings()).await;
     let receiver = Receiver::start().await;
     let gate = Gate::new();
     receiver.script("/", &[Reply::status(200).held(&gate)]);
     let ann = node.user("ann", "acme");
-    let path =
-        format!("/api/webhooks/{}", text(&ann.create(&receiver.url("/"), &["*"], &json!({})).await["id"]));
-    let (test, client) = (format!("{path}/test"), ann.clone());
-    let test = tokio::spawn(async move { client.post_empty(&test).await });
+    let id = text(&ann.create(&receiver.url("/"), &["*"], &json!({})).await["id"]);
+    let test = tokio::spawn(async move { ann.post_empty(&format!("/api/webhooks/{id}/test")).await });
     eventually("the test is on its way", SOON, async || (receiver.in_flight("/") == 1).then_some(())).await;
     chaos.lose_replies();
     gate.open();
     let answer = test.await.unwrap();
     answer.error(503);
     let lines = lines_of_answer(&node, &answer).await;
-    assert_eq!((lines.len(), &lines[0]["result"]), (1, &json!("unknown")), "{lines:?}");
-    let answer = ann.delete(&path).await;
-    answer.error(503);
-    assert_eq!(lines_of_answer(&node, &answer).await, Vec::<Value>::new(), "it could not even be looked up");
+    assert_eq!((lines.len(), &lines[0]["result"]), (1, &json!("done")), "{lines:?}");
 }
 
 #[tokio::test]
@@ -274,7 +289,7 @@ async fn what_the_service_and_the_operator_change_is_told_too() {
     let disabled = line("disable_webhook").await;
     assert_eq!((&disabled["webhook"], &disabled["tenant"]), (&json!(id), &json!("org:acme")));
     assert!(disabled.get("user").is_none(), "{disabled}");
-    let level = json!({ "level": "debug" });
+    let level = json!({ "level": "error" });
     node.management().call(Method::PUT, "/log-level").json(&level).send().await.expect(200);
     assert_eq!(line("change_log_level").await["source"], "127.0.0.1");
 }

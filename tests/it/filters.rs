@@ -1,5 +1,6 @@
 //! Contract §5: `filter`, and why an event did not go to a webhook that subscribes to its type.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Receiver, Reply, SOON, TestNode, TestRedis, eventually, text};
@@ -23,6 +24,29 @@ async fn ended(user: &Client, event: &str, count: usize) -> Vec<Value> {
 fn of<'a>(targets: &'a [Value], id: &str) -> [&'a Value; 2] {
     let target = targets.iter().find(|target| target["webhookId"] == id).expect("it is named");
     [&target["status"], &target["reason"]]
+}
+
+#[tokio::test]
+async fn a_filter_may_be_written_over_several_lines() {
+    let redis = TestRedis::start();
+    let key = "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI=";
+    for settings in [vec![], vec![("SECURITY__ENCRYPTION_KEY", key)]] {
+        let node = TestNode::start_with(&redis, &settings).await;
+        let receiver = Receiver::start().await;
+        let ann = node.user("ann", "acme");
+        let body = json!({
+            "name": "x", "url": receiver.url("/"), "events": ["*"], "filter": { "amount": { "in": [1, 1000] } },
+        });
+        let pretty = format!("{body:#}");
+        let made = ann.call(Method::POST, "/api/webhooks").raw("application/json", &pretty).send().await;
+        let path = format!("/api/webhooks/{}", text(&made.expect(201)["id"]));
+        assert_eq!(ann.get(&path).await.expect(200)["filter"], body["filter"]);
+        let change = format!("{:#}", json!({ "filter": { "amount": 1000 } }));
+        ann.call(Method::PATCH, &path).raw("application/json", &change).send().await.expect(200);
+        node.publisher("acme").publish("lead.created", &json!({ "amount": 1000 })).await;
+        receiver.arrived("/", 1).await;
+        ann.delete(&path).await.expect(204);
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::api::fields::{Fields, integer_of, quoted, string_of};
 use crate::domain::{Backoff, Catalogue, Filter, Pattern, Webhook, json};
 use crate::policy::address::{Guard, check_url};
+use crate::policy::json::compact;
 use crate::store::webhooks::Failures;
 
 /// Characters of a name.
@@ -148,7 +149,10 @@ fn url(fields: &mut Fields<'_>, rules: Rules<'_>) -> Option<String> {
 
 /// A filter, with its faults noted.
 pub fn filter(fields: &mut Fields<'_>, name: &str) -> Option<Filter> {
-    let faults = match Filter::parse(fields.take(name)?.get()) {
+    let given = fields.take(name)?.get();
+    // As it is stored and shown: without the line breaks of whoever wrote it. Too deep for that is too deep for a filter.
+    let text = compact(given).unwrap_or_else(|_| given.to_owned());
+    let faults = match Filter::parse(&text) {
         Ok(filter) => return Some(filter),
         Err(faults) => faults,
     };
@@ -411,6 +415,14 @@ mod tests {
             let expected = format!("headers.{name}: this header is set by the service");
             assert_eq!(faults(&json!({"headers": {name: "x"}})), [expected]);
         }
+    }
+
+    #[test]
+    fn a_filter_is_kept_on_one_line_whoever_wrote_it() {
+        let body = b"{\"filter\": {\n  \"amount\": {\r\n\t\"gte\": 1000 },\n  \"stage\": \"two words\"\n}}";
+        let kept = filter(&mut Fields::parse(body).unwrap(), "filter").unwrap();
+        let expected = r#"{"amount":{"gte":1000},"stage":"two words"}"#;
+        assert_eq!(serde_json::to_string(&kept).unwrap(), expected);
     }
 
     #[test]
