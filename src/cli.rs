@@ -395,7 +395,8 @@ fn tokens(auth: &Auth) -> String {
         }
         Jwks::Url(url) => format!("the keys of {}", config::redacted_url(url.as_str())),
     });
-    [secret, public, jwks].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let any_audience = auth.takes_any_audience().then(|| "for whatever audience (auth.audience)".to_owned());
+    [secret, public, jwks, any_audience].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// A span of time in words: `90s`, `15m`, `24h`, `30d`.

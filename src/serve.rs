@@ -121,6 +121,9 @@ async fn serve(
     let keyring = Arc::new(encryption::keyring(&config.security));
     encryption::check(&redis, &keys, &keyring, clock::now()).await.context("redis was refused")?;
     facts::secrets_are_stored(&keyring);
+    if config.auth.takes_any_audience() {
+        facts::any_audience();
+    }
     let layout = Layout {
         partitions: config.cluster.partitions,
         webhooks_per_shard: config.cluster.webhooks_per_shard,

@@ -122,6 +122,13 @@ pub struct Auth {
     pub admin_roles: Vec<String>,
 }
 
+impl Auth {
+    /// Whether tokens of an identity provider are taken that it made for other services.
+    pub fn takes_any_audience(&self) -> bool {
+        self.jwks.is_some() && self.audience.is_none()
+    }
+}
+
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth")

@@ -543,6 +543,14 @@ pub fn secrets_are_stored(keyring: &Keyring) {
     }
 }
 
+/// Whoever has a token of the identity provider for another service can use it here.
+pub fn any_audience() {
+    tracing::warn!(
+        "tokens of the identity provider are taken for whatever audience they are: set auth.audience \
+         (WEBHOOKS_AUTH__AUDIENCE)"
+    );
+}
+
 /// The key in use could not be noted in Redis; it is noted again. Told now and then.
 pub fn key_not_noted(error: &store::Error) {
     if let Some(times) = QUIET.let_through("note the key", clock::monotonic()) {

@@ -39,19 +39,26 @@ pub(super) fn validation(settings: &config::Auth, algorithm: Algorithm) -> Valid
     validation
 }
 
-/// The claims that matter; others are ignored.
-#[derive(Deserialize)]
+/// The claims that matter; others are ignored. Whatever they are: what is wrong with one is said by its name.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Claims {
-    sub: String,
+    sub: Value,
     #[serde(rename = "organizationId")]
-    organization_id: Option<String>,
-    role: Option<String>,
-    scope: Option<String>,
-    /// Whatever it is: the crate says what is wrong with it.
-    #[serde(default)]
+    organization_id: Value,
+    role: Value,
+    scope: Value,
     exp: Value,
-    #[serde(default)]
     nbf: Value,
+}
+
+/// A claim that may be absent or null.
+fn text<'a>(claim: &'a Value, words: &'static str) -> Result<Option<&'a str>, Denied> {
+    match claim {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        _ => Err(Denied::new(Refusal::Claim, words)),
+    }
 }
 
 impl Claims {
@@ -84,28 +91,31 @@ impl Roles {
     /// The holder of a good token with these claims.
     pub(super) fn caller_of(&self, claims: Claims) -> Result<Caller, Denied> {
         let wrong = |words| Err(Denied::new(Refusal::Claim, words));
-        let user = UserId(claims.sub.as_str().into());
-        if claims.sub.is_empty() || claims.sub.len() > LONGEST_NAME {
-            return wrong("the token's sub must be 1 to 255 bytes long");
+        let sub = claims.sub.as_str().unwrap_or_default();
+        if sub.is_empty() || sub.len() > LONGEST_NAME {
+            return wrong("the token's sub must be a text of 1 to 255 bytes");
         }
-        let tenant = match claims.organization_id {
+        let user = UserId(sub.into());
+        let tenant = match text(&claims.organization_id, "the token's organizationId must be a text")? {
             None => Tenant::User(user.0.clone()),
             Some(id) if id.is_empty() || id.len() > LONGEST_NAME => {
-                return wrong("the token's organizationId must be 1 to 255 bytes long");
+                return wrong("the token's organizationId must be a text of 1 to 255 bytes");
             }
             Some(id) if id.starts_with("user:") => {
                 return wrong("the token's organizationId must not begin with user:");
             }
             Some(id) => Tenant::Organization(id.into()),
         };
-        let has = |roles: &[String]| claims.role.as_ref().is_some_and(|role| roles.contains(role));
+        let role = text(&claims.role, "the token's role must be a text")?;
+        let scope = text(&claims.scope, "the token's scope must be a text, its words separated by spaces")?;
+        let has = |roles: &[String]| role.is_some_and(|role| roles.iter().any(|known| known == role));
         Ok(Caller {
             tenant,
             user,
             is_read_only: has(&self.read_only),
             is_publisher: has(&self.publisher),
             is_admin: has(&self.admin),
-            scopes: claims.scope.map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect()),
+            scopes: scope.map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect()),
         })
     }
 }

@@ -123,12 +123,25 @@ fn denied(kind: &ErrorKind) -> Denied {
         ErrorKind::ImmatureSignature => of(Refusal::NotYetValid, "the token is not valid yet"),
         ErrorKind::InvalidIssuer => of(Refusal::Issuer, "the token is of another issuer"),
         ErrorKind::InvalidAudience => of(Refusal::Audience, "the token is for another audience"),
+        ErrorKind::MissingRequiredClaim(name) | ErrorKind::InvalidClaimFormat(name) => {
+            of(Refusal::Claim, wrong_claim(name))
+        }
         // The header has been read before: what is no JSON here are the claims.
-        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) | ErrorKind::Json(_) => of(
-            Refusal::Claim,
-            "the token lacks a required claim, or a claim has a wrong type or stands twice",
-        ),
+        ErrorKind::Json(_) => {
+            of(Refusal::Claim, "the token's claims are no JSON object, or one of them stands twice")
+        }
         _ => NOT_VALID,
+    }
+}
+
+fn wrong_claim(name: &str) -> &'static str {
+    match name {
+        "exp" => "the token lacks exp, or it is not a number",
+        "nbf" => "the token's nbf is not a number",
+        "sub" => "the token lacks sub, or it is not a text",
+        "iss" => "the token lacks iss, or it is not a text",
+        "aud" => "the token lacks aud, or it is neither a text nor a list of texts",
+        _ => "the token lacks a required claim, or one has a wrong type",
     }
 }
 
