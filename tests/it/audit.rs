@@ -7,8 +7,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    Answer, ChaosProxy, Client, Gate, NEVER_LEFT_ALONE, NameServer, Receiver, Reply, SOON, TestNode,
-    TestRedis, Token, Told, eventually, text,
+    Answer, ChaosProxy, Client, Gate, NEVER_LEFT_ALONE, Receiver, Reply, SOON, TestNode, TestRedis, Token,
+    eventually, text,
 };
 
 /// More than a recovery queues at once: it is still running when it is looked at.
