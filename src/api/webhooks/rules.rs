@@ -292,7 +292,7 @@ fn is_reserved(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod properties;
+pub(super) mod properties;
 
 #[cfg(test)]
 mod tests {

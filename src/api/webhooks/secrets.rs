@@ -32,6 +32,8 @@ pub const MAX_GRACE: u32 = 604_800;
 const SECRET_BYTES: usize = 32;
 /// What a client is told to wait for a key that other nodes have: about as long as a node takes to start.
 const KEY_PAUSE: Duration = Duration::from_secs(10);
+/// What a client is told to wait when a webhook became locked, or readable, while it was being changed.
+const CHANGED_PAUSE: Duration = Duration::from_secs(1);
 
 const NEW_SECRET: &str = "Store the new secret now, it is not shown again. X-Webhook-Signature is made with it from now on; \
                           until previousSecretExpiresAt webhook-signature also carries a signature made with the former secret.";
@@ -50,6 +52,8 @@ struct Renewal {
     secret: Secret,
     source: Source,
     grace: Duration,
+    /// Why the webhook's secrets could not be read when that was judged: what is asked for holds for this state alone.
+    locked: Option<Lock>,
     /// Of a locked webhook: those that take the place of the ones that cannot be read.
     headers: BTreeMap<String, String>,
 }
@@ -98,7 +102,7 @@ async fn read(app: &App, webhook: &Webhook, body: &OptionalBody) -> Result<Renew
         Some(secret) => (secret, Source::Chosen),
         None => (new_secret(), Source::Made),
     };
-    Ok(Renewal { secret, source, grace, headers })
+    Ok(Renewal { secret, source, grace, locked: webhook.locked.clone(), headers })
 }
 
 /// Whether nobody will ever decrypt what is locked: a key that records are known to be encrypted with is only missing here.
@@ -133,15 +137,21 @@ fn replacing(
 }
 
 impl Renewal {
+    /// Edits the webhook as it is now. Whether it is locked must be as it was when the request was judged: what becomes of
+    /// headers and former secrets depends on it.
     fn apply(&self, webhook: &mut Webhook, now: Millis) -> Result<(), Error> {
         let settings = &mut webhook.settings;
+        if webhook.locked.is_none() && self.source == Source::Made && settings.secret == self.secret {
+            // Written before, by a call whose answer was lost.
+            return Ok(());
+        }
+        if webhook.locked != self.locked {
+            let why = "whether the webhook's secret can be decrypted has changed meanwhile: try again";
+            return Err(Error::Busy(why.into(), CHANGED_PAUSE));
+        }
         if webhook.locked.take().is_some() {
             settings.secret.clone_from(&self.secret);
             settings.headers.clone_from(&self.headers);
-            return Ok(());
-        }
-        if self.source == Source::Made && settings.secret == self.secret {
-            // Written before, by a call whose answer was lost.
             return Ok(());
         }
         let renewed = settings.renew_secret(self.secret.clone(), self.grace, now);
@@ -160,4 +170,51 @@ pub fn chosen_secret(fields: &mut Fields<'_>) -> Option<Secret> {
 pub fn new_secret() -> Secret {
     let bytes: [u8; SECRET_BYTES] = rand::rng().random();
     Secret(format!("{SECRET_PREFIX}{}", BASE64.encode(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::webhooks::rules::properties::webhook;
+
+    fn locked() -> Webhook {
+        Webhook { locked: Some(Lock::Broken), ..webhook() }
+    }
+
+    fn renewal(judged: &Webhook) -> Renewal {
+        let headers = [("X-New".to_owned(), "new".to_owned())].into();
+        let (secret, grace) = (new_secret(), Duration::from_secs(60));
+        Renewal { secret, source: Source::Made, grace, locked: judged.locked.clone(), headers }
+    }
+
+    #[test]
+    fn a_webhook_that_is_locked_or_unlocked_meanwhile_is_not_changed() {
+        let missing = Lock::KeyMissing("0123abcd".parse().expect("an id"));
+        let other = Webhook { locked: Some(missing), ..webhook() };
+        for (judged, found) in
+            [(webhook(), locked()), (locked(), webhook()), (locked(), other.clone()), (other, locked())]
+        {
+            let mut changed = found.clone();
+            let refused = renewal(&judged).apply(&mut changed, Millis(1));
+            assert!(matches!(refused, Err(Error::Busy(..))), "{refused:?}");
+            assert_eq!(changed, found);
+        }
+    }
+
+    #[test]
+    fn a_webhook_that_is_as_it_was_judged_gets_what_is_asked_for() {
+        let (mut readable, mut unlocked) = (webhook(), locked());
+        let renewals = [renewal(&readable), renewal(&unlocked)];
+        renewals[0].apply(&mut readable, Millis(1)).expect("it is renewed");
+        assert_eq!(readable.settings.former_secrets, [(webhook().settings.secret, Millis(60_001))]);
+        assert_eq!(readable.settings.headers, webhook().settings.headers);
+        for _ in 0..2 {
+            // The second time its first answer was lost.
+            renewals[1].apply(&mut unlocked, Millis(1)).expect("it is replaced");
+            assert_eq!(unlocked.locked, None);
+            assert_eq!(unlocked.settings.secret, renewals[1].secret);
+            assert_eq!(unlocked.settings.headers, renewals[1].headers);
+            assert!(unlocked.settings.former_secrets.is_empty());
+        }
+    }
 }

@@ -41,7 +41,7 @@ const FIELDS: &[&str] = &[
     "X-Team",
 ];
 
-fn webhook() -> Webhook {
+pub(in crate::api::webhooks) fn webhook() -> Webhook {
     let settings = Settings {
         tenant: "org:demo".parse().expect("a tenant"),
         owner: "ann".parse().expect("a user"),
