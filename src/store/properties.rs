@@ -14,8 +14,8 @@ use super::{attempts, nodes, record};
 use crate::domain::arbitrary::{config, damaged, damaged_text, texts};
 use crate::domain::webhook::Settings;
 use crate::domain::{
-    AttemptRow, Backoff, DisabledReason, EncryptionKey, EntryId, EventId, Millis, Retries, Secret, Shard,
-    Webhook, WebhookId,
+    AttemptRow, Backoff, DisabledReason, EncryptionKey, EntryId, EventId, Lock, Millis, Retries, Secret,
+    Shard, Webhook, WebhookId,
 };
 use crate::policy::sealing::Keyring;
 
@@ -135,6 +135,28 @@ proptest! {
     fn a_webhook_survives_its_record(webhook in webhooks(), keyring in keyrings()) {
         let text = record::encode(&webhook, &keyring).expect("not locked");
         prop_assert_eq!(record::decode(&webhook.id, &text, &keyring).expect("ours"), webhook);
+    }
+
+    #[test]
+    fn secrets_open_beside_the_settings_that_they_were_sealed_with_alone(
+        (webhook, key) in (webhooks(), any::<[u8; 32]>()),
+        (other, at) in (webhooks(), any::<prop::sample::Index>()),
+        space in prop::sample::select(&[" ", "\t", "0", "}", "\"", ","][..]),
+    ) {
+        let keyring = Keyring::new(Some(&EncryptionKey::new(key)), &[]);
+        let text = record::encode(&webhook, &keyring).expect("not locked");
+        let lines: Vec<&str> = text.split('\n').collect();
+        let encoded = record::encode(&other, &keyring).expect("not locked");
+        let another = encoded.split('\n').nth(1).expect("its settings");
+        let shown = lines[1];
+        let cut = (0..=at.index(shown.len() + 1)).rev().find(|cut| shown.is_char_boundary(*cut)).unwrap_or(0);
+        let inserted = [&shown[..cut], space, &shown[cut..]].concat();
+        for changed in [another, &inserted] {
+            let text = [lines[0], changed, lines[2]].join("\n");
+            let read = record::decode(&webhook.id, &text, &keyring);
+            let locked = read.map(|read| read.locked);
+            prop_assert!(changed == shown || !matches!(locked, Ok(lock) if lock != Some(Lock::Broken)));
+        }
     }
 
     #[test]

@@ -8,9 +8,10 @@
 //! secret, the former ones and the values of headers left empty. That line alone says that the record is encrypted, never
 //! the look of a value; a build that does not know it cannot take the record for a plain one. All of it is sealed in one
 //! piece, so that no value, no end of a grace period and no header can be exchanged, taken out or put in by itself; it is
-//! bound to the tenant, the webhook and the names of its headers, so that it opens in no other record.
+//! bound to the tenant, the webhook and the second line as it is written, so that it opens in no other record and beside
+//! no other setting: who changes the URL alone gets no header sent there. [`encode`] alone writes that line.
 //!
-//! Whoever can write to Redis can still put a whole plain record in its place.
+//! Whoever can write to Redis can still put a whole plain record in its place, or an older one of the same webhook.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -62,17 +63,23 @@ pub fn encode(webhook: &Webhook, keyring: &Keyring) -> Result<String, Error> {
     if webhook.locked.is_some() {
         return Err(Error::Locked(webhook.id.clone()));
     }
-    let Webhook { version, updated_at, settings, .. } = webhook;
-    let reason = webhook.disabled_reason.map_or(NO_REASON, DisabledReason::code);
-    let head = format!("{version} {} {} {reason}", u8::from(webhook.is_active), updated_at.0);
+    let (head, settings) = (head(webhook), &webhook.settings);
     let json = |settings: &Settings| {
         serde_json::to_string(settings).expect("settings have text keys and no maps of maps")
     };
-    let Some((key, sealed)) = seal(webhook, keyring) else {
+    if keyring.present().is_none() {
         return Ok(format!("{head}\n{}", json(settings)));
-    };
-    let shown = without_secrets(settings.clone(), "");
-    Ok(format!("{head}\n{}\n{SCHEME} {key} {}", json(&shown), BASE64.encode(sealed)))
+    }
+    let shown = json(&without_secrets(settings.clone(), ""));
+    let (key, sealed) = seal(webhook, &shown, keyring).expect("there is a key to seal with");
+    Ok(format!("{head}\n{shown}\n{SCHEME} {key} {}", BASE64.encode(sealed)))
+}
+
+/// The head line alone, for a record whose other lines stay as they are.
+pub fn head(webhook: &Webhook) -> String {
+    let Webhook { version, updated_at, .. } = webhook;
+    let reason = webhook.disabled_reason.map_or(NO_REASON, DisabledReason::code);
+    format!("{version} {} {} {reason}", u8::from(webhook.is_active), updated_at.0)
 }
 
 /// The webhook of a stored text. One whose secrets cannot be read is [`Webhook::locked`], and otherwise whole: its events
@@ -81,9 +88,11 @@ pub fn encode(webhook: &Webhook, keyring: &Keyring) -> Result<String, Error> {
 /// # Errors
 /// [`Error::Malformed`]: the text is not one that [`encode`] writes.
 pub fn decode(id: &WebhookId, text: &str, keyring: &Keyring) -> Result<Webhook, Error> {
-    let (mut webhook, sealed) = read(id, text).ok_or_else(|| Error::Malformed(id.clone()))?;
+    let Lines { mut webhook, shown, sealed } = read(id, text).ok_or_else(|| Error::Malformed(id.clone()))?;
     let opened = match sealed {
-        Some(sealed) => open(&webhook, sealed, keyring).map(|secrets| put(&mut webhook.settings, secrets)),
+        Some(sealed) => {
+            open(&webhook, shown, sealed, keyring).map(|secrets| put(&mut webhook.settings, secrets))
+        }
         // Nothing can be signed with that: somebody took the third line away.
         None if webhook.settings.secret.0.is_empty() => Err(Lock::Broken),
         None => Ok(()),
@@ -103,7 +112,7 @@ pub fn stored(text: &str) -> Stored {
     }
 }
 
-fn seal<'a>(webhook: &Webhook, keyring: &'a Keyring) -> Option<(&'a KeyId, Vec<u8>)> {
+fn seal<'a>(webhook: &Webhook, shown: &str, keyring: &'a Keyring) -> Option<(&'a KeyId, Vec<u8>)> {
     keyring.present()?;
     let Settings { secret, former_secrets, headers, .. } = &webhook.settings;
     let secrets = Secrets {
@@ -113,13 +122,13 @@ fn seal<'a>(webhook: &Webhook, keyring: &'a Keyring) -> Option<(&'a KeyId, Vec<u
     };
     let text = Zeroizing::new(serde_json::to_vec(&secrets).expect("texts and numbers are JSON"));
     let nonce: [u8; NONCE_BYTES] = rand::random();
-    keyring.seal(nonce, &context(webhook), &text)
+    keyring.seal(nonce, &context(webhook, shown), &text)
 }
 
-fn open(webhook: &Webhook, sealed: &str, keyring: &Keyring) -> Result<Secrets, Lock> {
+fn open(webhook: &Webhook, shown: &str, sealed: &str, keyring: &Keyring) -> Result<Secrets, Lock> {
     let (key, base64) = sealed_parts(sealed).ok_or(Lock::Broken)?;
     let sealed = BASE64.decode(base64).map_err(|_| Lock::Broken)?;
-    let text = keyring.open(&key, &context(webhook), &sealed)?;
+    let text = keyring.open(&key, &context(webhook, shown), &sealed)?;
     let secrets: Secrets = serde_json::from_slice(&text).map_err(|_| Lock::Broken)?;
     let fits = secrets.headers.len() == webhook.settings.headers.len();
     if fits { Ok(secrets) } else { Err(Lock::Broken) }
@@ -131,12 +140,10 @@ fn sealed_parts(sealed: &str) -> Option<(KeyId, &str)> {
     Some((key.parse().ok()?, base64))
 }
 
-/// What the secrets of a webhook are bound to.
-fn context(webhook: &Webhook) -> Vec<u8> {
+/// What the secrets of a webhook are bound to; `shown` is the line of its settings.
+fn context(webhook: &Webhook, shown: &str) -> Vec<u8> {
     let tenant = webhook.settings.tenant.to_string();
-    let mut parts = vec![LABEL, &tenant, webhook.id.as_str()];
-    parts.extend(webhook.settings.headers.keys().map(String::as_str));
-    sealing::context(&parts)
+    sealing::context(&[LABEL, &tenant, webhook.id.as_str(), shown])
 }
 
 fn without_secrets(mut settings: Settings, value: &str) -> Settings {
@@ -151,11 +158,18 @@ fn put(settings: &mut Settings, Secrets { secret, former, headers }: Secrets) {
     settings.headers.values_mut().zip(headers).for_each(|(header, value)| *header = value);
 }
 
-fn read<'a>(id: &WebhookId, text: &'a str) -> Option<(Webhook, Option<&'a str>)> {
+/// A stored text, taken apart.
+struct Lines<'a> {
+    webhook: Webhook,
+    /// The settings as they are written.
+    shown: &'a str,
+    sealed: Option<&'a str>,
+}
+
+fn read<'a>(id: &WebhookId, text: &'a str) -> Option<Lines<'a>> {
     let (head, rest) = text.split_once('\n')?;
     // JSON of ours has no line feed in it.
-    let (settings, sealed) =
-        rest.split_once('\n').map_or((rest, None), |(settings, sealed)| (settings, Some(sealed)));
+    let (shown, sealed) = rest.split_once('\n').map_or((rest, None), |(shown, sealed)| (shown, Some(sealed)));
     let mut parts = head.split(' ');
     let version = parts.next()?.parse().ok()?;
     let is_active = match parts.next()? {
@@ -168,10 +182,10 @@ fn read<'a>(id: &WebhookId, text: &'a str) -> Option<(Webhook, Option<&'a str>)>
         NO_REASON => None,
         code => Some(DisabledReason::from_code(code)?),
     };
-    let settings: Settings = serde_json::from_str(settings).ok()?;
+    let settings: Settings = serde_json::from_str(shown).ok()?;
     let webhook =
         Webhook { id: id.clone(), version, is_active, disabled_reason, updated_at, settings, locked: None };
-    Some((webhook, sealed))
+    Some(Lines { webhook, shown, sealed })
 }
 
 #[cfg(test)]
