@@ -1,9 +1,10 @@
 //! What a partition's owner removes now and then because of its age.
 //!
 //! - Log rows past `log.retention_days`. Reading leaves them out in any case, so this saves memory only.
-//! - Deliveries that wait for an inactive webhook past `delivery.max_age_days`: they end as dead (contract, section 6).
-//!   A lane sees to those of an active webhook; an inactive one has none, and without this its bodies would stay for ever.
-//!   Recording tests for itself whether the delivery still waits, so a webhook that is switched on meanwhile does no harm.
+//! - Deliveries that wait past `delivery.max_age_days` for a webhook that nothing may be sent to, because it is inactive or
+//!   locked: they end as dead (contract, section 6). A lane sees to those of any other webhook; of such a one it starts
+//!   nothing, and without this the bodies would stay for ever.
+//!   Recording tests for itself whether the delivery still waits, so a webhook that may be sent to meanwhile does no harm.
 //! - Former secrets whose grace period is over, out of the records of webhooks that nobody has changed since.
 
 use std::sync::Arc;
@@ -48,7 +49,7 @@ async fn expire(local: &Local, tenure: &Tenure) -> Result<(), Error> {
         };
         let webhooks: Vec<(Webhook, String)> = records.into_iter().filter_map(read).collect();
         forget_secrets(local, tenure.partition, &webhooks).await?;
-        for (webhook, _) in webhooks.iter().filter(|(webhook, _)| !webhook.is_active) {
+        for (webhook, _) in webhooks.iter().filter(|(webhook, _)| !webhook.may_send()) {
             expire_queue(local, tenure, webhook, before).await?;
         }
         cursor = next;

@@ -1,4 +1,4 @@
-//! What waits for an inactive webhook for too long, in a real Redis.
+//! What waits too long for a webhook that nothing is sent to, in a real Redis.
 
 use std::cell::RefCell;
 
@@ -17,6 +17,7 @@ use crate::store::Keys;
 use crate::store::testing::TestRedis;
 
 const PARTITION: Partition = Partition(3);
+const IDS: [&str; 2] = ["wh_00abcdefghijklmnopqrstuv", "wh_00abcdefghijklmnopqrstuw"];
 
 fn local(server: &TestRedis) -> Local {
     let secret = ("WEBHOOKS_AUTH__JWT_SECRET".to_owned(), "x".repeat(32));
@@ -56,10 +57,25 @@ fn settings() -> String {
 
 #[tokio::test]
 async fn what_waited_too_long_for_an_inactive_webhook_is_dead_and_gives_its_bytes_back() {
+    let off = ["0", "1"].map(|active| format!("1 {active} 5 -\n{}", settings()));
+    what_waited_too_long_ends_for_the_first_alone(off).await;
+}
+
+#[tokio::test]
+async fn what_waited_too_long_for_a_locked_webhook_is_dead_too() {
+    let plain = format!("1 1 5 -\n{}", settings());
+    let id: WebhookId = IDS[0].parse().unwrap();
+    let readable = record::decode(&id, &plain, &Keyring::new(None, &[])).unwrap();
+    let sealed = record::encode(&readable, &Keyring::new(Some(&EncryptionKey::new([1; 32])), &[])).unwrap();
+    assert!(record::decode(&id, &sealed, &Keyring::new(None, &[])).unwrap().locked.is_some());
+    what_waited_too_long_ends_for_the_first_alone([sealed, plain]).await;
+}
+
+async fn what_waited_too_long_ends_for_the_first_alone(records: [String; 2]) {
     let server = TestRedis::start().await;
     let local = local(&server);
     run(&server, &["HSET", "sw:{p03}:lease", "token", "t"]).await;
-    let ids = ["wh_00abcdefghijklmnopqrstuv", "wh_00abcdefghijklmnopqrstuw"];
+    let ids = IDS;
     let now = clock::now().0;
     let event: EventId = "evt_1".parse().unwrap();
     let tenant = "org:demo".parse().unwrap();
@@ -67,8 +83,7 @@ async fn what_waited_too_long_for_an_inactive_webhook_is_dead_and_gives_its_byte
     let bytes = format!("t:{}", keys::tenant_hash(&tenant));
     run(&server, &["HSET", &record_of_event, "type", "lead.created", "body", "1234", "open", "2"]).await;
     run(&server, &["HSET", "sw:{p03}:usage", &bytes, "4"]).await;
-    for (id, active) in ids.iter().zip(["0", "1"]) {
-        let record = format!("1 {active} 5 -\n{}", settings());
+    for (id, record) in ids.iter().zip(records) {
         assert!(record::decode(&id.parse::<WebhookId>().unwrap(), &record, &local.keyring).is_ok());
         run(&server, &["HSET", "sw:{p03}:webhooks", id, &record]).await;
         for (entry, event) in [("7-0".to_owned(), "evt_1"), (format!("{now}-0"), "evt_2")] {
@@ -93,8 +108,7 @@ async fn a_former_secret_is_taken_out_of_its_record_when_its_time_is_over() {
     let server = TestRedis::start().await;
     for keyring in [Keyring::new(None, &[]), Keyring::new(Some(&EncryptionKey::new([1; 32])), &[])] {
         let local = Local { keyring: Arc::new(keyring), ..local(&server) };
-        let ids: [WebhookId; 2] =
-            ["wh_00abcdefghijklmnopqrstuv", "wh_00abcdefghijklmnopqrstuw"].map(|id| id.parse().unwrap());
+        let ids: [WebhookId; 2] = IDS.map(|id| id.parse().unwrap());
         for (id, ends) in ids.iter().zip([Millis(1), Millis::MAX]) {
             let text = format!("1 1 5 -\n{}", settings());
             let mut webhook = record::decode(id, &text, &local.keyring).unwrap();
