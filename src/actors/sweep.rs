@@ -69,11 +69,12 @@ async fn forget_secrets(
     let now = clock::now();
     let without = |(webhook, stated): &(Webhook, String)| {
         let mut webhook = webhook.clone();
-        let text =
-            webhook.settings.forget_expired(now).then(|| record::encode(&webhook, &local.keyring).ok());
-        Some(Replacement { webhook: webhook.id, stated: stated.clone(), text: text.flatten()? })
+        webhook.settings.forget_expired(now);
+        let text = record::encode(&webhook, &local.keyring).ok()?;
+        Some(Replacement { webhook: webhook.id, stated: stated.clone(), text })
     };
-    let replacements: Vec<Replacement> = webhooks.iter().filter_map(without).collect();
+    let over = |(webhook, _): &&(Webhook, String)| webhook.settings.has_expired(now);
+    let replacements: Vec<Replacement> = webhooks.iter().filter(over).filter_map(without).collect();
     encryption::replace(&local.redis, &local.keys, partition, &replacements).await.map(drop)
 }
 

@@ -138,11 +138,14 @@ impl Settings {
         Ok(())
     }
 
-    /// Drops the former secrets whose grace period is over; answers whether there were any.
-    pub fn forget_expired(&mut self, now: Millis) -> bool {
-        let before = self.former_secrets.len();
+    /// Whether there are former secrets whose grace period is over.
+    pub fn has_expired(&self, now: Millis) -> bool {
+        self.former_secrets.iter().any(|(_, expires)| *expires <= now)
+    }
+
+    /// Drops the former secrets whose grace period is over.
+    pub fn forget_expired(&mut self, now: Millis) {
         self.former_secrets.retain(|(_, expires)| now < *expires);
-        self.former_secrets.len() < before
     }
 }
 
@@ -457,8 +460,9 @@ mod tests {
     fn former_secrets_are_dropped_when_their_time_is_over() {
         let mut settings = settings();
         settings.former_secrets = vec![(Secret("a".into()), Millis(10)), (Secret("b".into()), Millis(5))];
-        assert!(!settings.forget_expired(Millis(4)));
-        assert!(settings.forget_expired(Millis(5)) && !settings.forget_expired(Millis(5)));
+        assert!(!settings.has_expired(Millis(4)) && settings.has_expired(Millis(5)));
+        settings.forget_expired(Millis(5));
+        assert!(!settings.has_expired(Millis(5)));
         assert_eq!(settings.former_secrets, [(Secret("a".into()), Millis(10))]);
     }
 
