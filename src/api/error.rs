@@ -60,7 +60,7 @@ pub enum Error {
 
 /// What whoever changes or tests a webhook is told whose secrets cannot be decrypted.
 pub const LOCKED: &str = "the webhook's secret and the values of its headers cannot be decrypted: until they can, it can \
-                          be given new ones with regenerate-secret, or be deleted, and nothing else";
+                          be switched on and off, be deleted, or be given new ones with regenerate-secret, and nothing else";
 
 /// What an error's body says of the request.
 #[derive(Clone, Copy, Debug)]

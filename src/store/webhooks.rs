@@ -166,7 +166,19 @@ impl Webhooks<'_> {
     /// [`Error::Changed`]: the stored version is another, or there is no record any more. [`Error::Locked`]: not all of it was
     /// read. Else as [`Redis::query`].
     pub async fn update(&self, webhook: &Webhook, failures: Failures) -> Result<(), Error> {
-        let record = record::encode(webhook, self.keyring)?;
+        self.write(webhook, record::encode(webhook, self.keyring)?, failures).await
+    }
+
+    /// As [`Self::update`], of what a locked webhook has besides its settings: whether it is active, and why not. Those are
+    /// left as they are stored.
+    ///
+    /// # Errors
+    /// [`Error::Changed`]: the stored version is another, or there is no record any more. Else as [`Redis::query`].
+    pub async fn switch(&self, webhook: &Webhook, failures: Failures) -> Result<(), Error> {
+        self.write(webhook, record::head(webhook), failures).await
+    }
+
+    async fn write(&self, webhook: &Webhook, record: String, failures: Failures) -> Result<(), Error> {
         let forget = u8::from(failures == Failures::Forget);
         let mut update = UPDATE.on(&self.records(&webhook.id));
         update.arg(self.prefix(&webhook.id)).arg(webhook.id.as_str());

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, Receiver, RedisCluster, RedisSentinel, Reply, SOON, TestNode, TestRedis, eventually, text,
+    Client, Receiver, RedisCluster, RedisSentinel, Reply, SOON, TestNode, TestRedis, Token, eventually, text,
 };
 
 const HEADER: &str = "Bearer planted-header-value";
@@ -189,7 +189,7 @@ async fn a_node_without_the_key_lets_its_webhooks_wait_until_one_with_it_takes_o
     for answer in [
         ann.patch(&path, &json!({ "name": "new" })).await,
         ann.post_empty(&format!("{path}/test")).await,
-        ann.post_empty(&format!("{path}/deactivate")).await,
+        ann.patch(&path, &json!({ "headers": {}, "isActive": false })).await,
     ] {
         assert!(answer.error(409)[0].contains("cannot be decrypted"));
     }
@@ -434,6 +434,77 @@ async fn damaged_secrets_send_nothing_and_lose_nothing() {
     let got = receiver.arrived("/one", 1).await;
     assert_eq!(got[0].event_id(), event);
     got[0].verify(&[&text(&answer["secret"])]);
+}
+
+#[tokio::test]
+async fn a_url_that_is_changed_in_redis_gets_no_header() {
+    let redis = TestRedis::start();
+    let (receiver, other) = (Receiver::start().await, Receiver::start().await);
+    let node = TestNode::start_with(&redis, &[(ENCRYPTION_KEY, &key(1))]).await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let own = json!({ "headers": { "Authorization": HEADER } });
+    let made = ann.create(&receiver.url("/"), &["lead.created"], &own).await;
+    let id = text(&made["id"]);
+    let (place, stored) = record(&redis, &id);
+    let led_elsewhere = stored.replace(&receiver.url("/"), &other.url("/"));
+    assert_ne!(led_elsewhere, stored);
+    let _: i64 = redis.command(&["HSET", &place, &id, &led_elsewhere]);
+    crm.publish("lead.created", &json!({})).await;
+    eventually("the log tells", SOON, async || node.log_text().contains("they are damaged").then_some(()))
+        .await;
+    let path = format!("/api/webhooks/{id}");
+    let shown = ann.get(&path).await.expect(200);
+    assert_eq!((&shown["url"], &shown["pendingCount"]), (&json!(other.url("/")), &json!(1)));
+    assert!(ann.post_empty(&format!("{path}/test")).await.error(409)[0].contains("cannot be decrypted"));
+
+    let _: i64 = redis.command(&["HSET", &place, &id, &stored]);
+    receiver.arrived("/", 1).await[0].verify(&[&text(&made["secret"])]);
+    assert_eq!(other.count("/"), 0);
+}
+
+#[tokio::test]
+async fn a_locked_webhook_can_be_switched_off_and_on_and_shows_that_it_is_locked() {
+    let redis = TestRedis::start();
+    let receiver = Receiver::start().await;
+    let node = TestNode::start(&redis).await;
+    let (ann, crm) = (node.user("ann", "acme"), node.publisher("acme"));
+    let own = json!({ "headers": { "Authorization": HEADER } });
+    let made = ann.create(&receiver.url("/"), &["*"], &own).await;
+    let id = text(&made["id"]);
+    let path = format!("/api/webhooks/{id}");
+    assert_eq!(ann.get(&path).await.expect(200).get("secretUnreadable"), None, "it is readable");
+    let settings = with(&redis, &[present(1)]);
+    assert!(rekey(&settings, &[]).await.0);
+    let sealed = record(&redis, &id).1.split_once('\n').expect("a head").1.to_owned();
+    assert_eq!(ann.get(&path).await.expect(200)["secretUnreadable"], true);
+
+    let admin = node.client(&Token::user("root").org("acme").role("ADMIN"));
+    for (client, call, is_active) in [
+        (&ann, "deactivate", false),
+        (&ann, "activate", true),
+        (&admin, "deactivate", false),
+        (&ann, "reset-failures", false),
+    ] {
+        let shown = client.post_empty(&format!("{path}/{call}")).await.expect(200);
+        assert_eq!(
+            (&shown["isActive"], &shown["secretUnreadable"]),
+            (&json!(is_active), &json!(true)),
+            "{call}"
+        );
+        assert_eq!(record(&redis, &id).1.split_once('\n').expect("a head").1, sealed, "{call}");
+    }
+    let both = json!({ "isActive": true, "name": "new" });
+    assert!(ann.patch(&path, &both).await.error(409)[0].contains("cannot be decrypted"));
+    assert_eq!(ann.get(&path).await.expect(200)["isActive"], false, "nothing of it was done");
+    ann.patch(&path, &json!({ "isActive": true })).await.expect(200);
+
+    let event = crm.publish("lead.created", &json!({})).await;
+    waits(&node, 1.0).await;
+    assert!(rekey(&settings, &["--decrypt"]).await.0);
+    let got = receiver.arrived("/", 1).await;
+    assert_eq!((got[0].event_id(), got[0].header("authorization")), (event.as_str(), HEADER));
+    got[0].verify(&[&text(&made["secret"])]);
+    assert_eq!(ann.get(&path).await.expect(200).get("secretUnreadable"), None);
 }
 
 #[tokio::test]

@@ -218,9 +218,14 @@ impl Operation {
         self
     }
 
-    /// It writes the webhook: others may win the race to it, and what cannot be read cannot be written.
+    /// It writes the webhook: others may win the race to it.
     pub fn writes(self) -> Self {
-        self.guarded().conflicts(["the webhook is being changed by others, try again", LOCKED])
+        self.guarded().conflicts(["the webhook is being changed by others, try again"])
+    }
+
+    /// It needs what is secret of the webhook: what cannot be read can be neither used nor written again.
+    pub fn needs_secrets(self) -> Self {
+        self.conflicts([LOCKED])
     }
 
     /// Whether it looks at the query or at a header whose value may be wrong.

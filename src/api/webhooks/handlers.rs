@@ -210,7 +210,7 @@ async fn checked(app: &App, mut fields: Fields<'_>) -> Result<Changes, Error> {
 }
 
 /// Reads, edits and writes a webhook; begins again when somebody else wrote in between. An edit that changes nothing
-/// is not written.
+/// is not written. Of a locked one everything but the settings can be changed: they could not be written again.
 pub(super) async fn change(
     (app, caller, trail): (&App, &Caller, &Trail),
     id: &WebhookId,
@@ -229,7 +229,15 @@ pub(super) async fn change(
         next.version += 1;
         next.updated_at = clock::now();
         next.settings.forget_expired(next.updated_at);
-        match trail.follow(webhooks_of(app, caller).update(&next, failures)).await {
+        let webhooks = webhooks_of(app, caller);
+        let write = async {
+            if next.locked.is_some() && next.settings == current.settings {
+                webhooks.switch(&next, failures).await
+            } else {
+                webhooks.update(&next, failures).await
+            }
+        };
+        match trail.follow(write).await {
             Ok(()) => return Ok(next),
             Err(store::Error::Changed) => {}
             Err(error) => return Err(error.into()),

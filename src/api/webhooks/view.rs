@@ -46,6 +46,10 @@ pub struct View<'a> {
     status: Status,
     /// Why the service switched it off.
     disabled_reason: Option<String>,
+    /// Present, and true, when its secret and the values of its headers cannot be decrypted: what is queued waits, and it can be
+    /// switched on and off, be deleted, or be given new ones with `regenerate-secret`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    secret_unreadable: bool,
     /// Until then nothing is sent: it keeps failing, or the endpoint asked for it with `Retry-After`.
     #[schema(format = DateTime)]
     paused_until: Option<String>,
@@ -101,6 +105,7 @@ impl<'a> View<'a> {
             filter: settings.filter.as_ref(),
             status: status_of(webhook, figures),
             disabled_reason: webhook.disabled_reason.map(|reason| reason.to_string()),
+            secret_unreadable: webhook.locked.is_some(),
             paused_until: time(rests_until),
             delivery_count: figures.succeeded + figures.failed,
             success_count: figures.succeeded,

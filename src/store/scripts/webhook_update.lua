@@ -3,6 +3,9 @@
 -- nothing. `forget` = 1 clears the failures in a row, and the pauses that they or the endpoint asked for.
 local _, webhook, version, record, forget = unpack(ARGV)
 local old = redis.call('HGET', P .. 'webhooks', webhook)
+if old and not string.find(record, '\n', 1, true) then
+  record = record .. (string.match(old, '\n.*$') or '')
+end
 if old == record then return 1 end
 if not old or string.match(old, '^%d+') ~= version then
   return redis.error_reply('CHANGED the record has another version')

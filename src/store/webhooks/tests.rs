@@ -162,6 +162,27 @@ async fn a_change_states_the_version_that_it_read() {
 }
 
 #[actix_web::test]
+async fn a_switch_rewrites_the_head_of_a_record_alone_and_states_its_version() {
+    let bench = Bench::new().await;
+    let (mut webhook, _) = bench.created(0, "ann").await;
+    let webhooks = bench.webhooks();
+    let settings = webhook.settings.clone();
+    webhook.settings.name = "not written".into();
+    (webhook.version, webhook.is_active, webhook.updated_at) = (2, false, Millis(77));
+    for _ in 0..2 {
+        webhooks.switch(&webhook, Failures::Keep).await.expect("a repeat is no conflict");
+    }
+    assert_eq!(bench.told(&webhook.id).await, ["changed", "changed"]);
+    let stale = Webhook { updated_at: Millis(78), ..webhook.clone() };
+    assert!(matches!(webhooks.switch(&stale, Failures::Keep).await, Err(Error::Changed)));
+    let expected = Webhook { settings, ..webhook };
+    assert_eq!(webhooks.get(&expected.id).await.unwrap().as_ref(), Some(&expected));
+    webhooks.delete(&expected).await.unwrap();
+    let gone = webhooks.switch(&Webhook { version: 3, ..expected }, Failures::Keep).await;
+    assert!(matches!(gone, Err(Error::Changed)));
+}
+
+#[actix_web::test]
 async fn a_deleted_webhook_is_gone_from_everywhere() {
     let bench = Bench::new().await;
     let (mut webhook, _) = bench.created(0, "ann").await;

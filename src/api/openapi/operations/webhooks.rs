@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::api::error::LOCKED;
 use crate::api::openapi::examples::Examples;
 use crate::api::openapi::operation::Access::{Read, Write};
 use crate::api::openapi::operation::{Operation, flag, pages};
@@ -98,6 +97,7 @@ fn update(examples: Examples<'_>) -> Operation {
         )
         .access(Write)
         .writes()
+        .needs_secrets()
         .body("WebhookChanges", requests)
         .answers(200, "As it is now.", "Webhook", examples.webhook())
         .headers(["ETag"])
@@ -183,7 +183,8 @@ fn test(examples: Examples<'_>) -> Operation {
         .optional_body("TestRequest", [("a sample", sample)])
         .answers(200, "What the attempt came to.", "TestReport", examples.test_report())
         .links(["listDeliveries"], SAME_ID)
-        .conflicts(["a test of this webhook is running", LOCKED])
+        .conflicts(["a test of this webhook is running"])
+        .needs_secrets()
 }
 
 fn filter_test(examples: Examples<'_>) -> Operation {
