@@ -140,18 +140,23 @@ impl Walk<'_> {
                 .await?;
         }
         // What nodes have written meanwhile counts too.
+        report.seen = self.keys_of_records().await?;
+        if self.mode != Mode::DryRun {
+            report.dropped = self.drop_unused(&mut report.seen).await?;
+        }
+        Ok(report)
+    }
+
+    async fn keys_of_records(&self) -> Result<BTreeSet<KeyId>, Error> {
+        let mut seen = BTreeSet::new();
         for partition in (0..self.data.partitions).map(Partition) {
             self.each_batch(partition, async |records| {
-                let keys = records.iter().filter_map(|(_, text)| key_of(text));
-                report.seen.extend(keys);
+                seen.extend(records.iter().filter_map(|(_, text)| key_of(text)));
                 Ok(())
             })
             .await?;
         }
-        if self.mode != Mode::DryRun {
-            report.dropped = self.drop_unused(&report.seen).await?;
-        }
-        Ok(report)
+        Ok(seen)
     }
 
     /// Hands the records of a partition on, some at a time. One that is written meanwhile may come twice.
@@ -238,13 +243,25 @@ impl Walk<'_> {
         Some(Verdict::Replace(Replacement { webhook, stated, text }))
     }
 
-    async fn drop_unused(&self, seen: &BTreeSet<KeyId>) -> Result<Vec<KeyId>, Error> {
+    /// Takes the keys off the list that are not among the `seen` ones; answers which. A node may have begun to write with one of
+    /// them behind the walk that looked, so it looks once more: what is found then is noted again, and `seen`. A node notes
+    /// its key by itself, but only now and then, and one that lacks it could start meanwhile.
+    async fn drop_unused(&self, seen: &mut BTreeSet<KeyId>) -> Result<Vec<KeyId>, Error> {
         let Data { redis, keys, .. } = self.data;
         let is_used = |id: &KeyId| seen.contains(id) || self.keyring.present() == Some(id);
         let unused: Vec<KeyId> =
             encryption::in_use(redis, keys).await?.into_iter().filter(|id| !is_used(id)).collect();
+        if unused.is_empty() {
+            return Ok(unused);
+        }
         encryption::forget(redis, keys, &unused).await?;
-        Ok(unused)
+        let found = self.keys_of_records().await?;
+        let (used, dropped): (Vec<KeyId>, Vec<KeyId>) = unused.into_iter().partition(|id| found.contains(id));
+        for id in used {
+            encryption::note_id(redis, keys, &id, clock::now()).await?;
+            seen.insert(id);
+        }
+        Ok(dropped)
     }
 }
 
@@ -259,3 +276,6 @@ fn key_of(text: &str) -> Option<KeyId> {
         Stored::Plain | Stored::Unknown => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,14 @@ pub fn keyring(security: &config::Security) -> Keyring {
 /// As [`Redis::query`]; a repeat is harmless.
 pub async fn note(redis: &Redis, keys: &Keys, keyring: &Keyring, now: Millis) -> Result<(), Error> {
     let Some(id) = keyring.present() else { return Ok(()) };
+    note_id(redis, keys, id, now).await
+}
+
+/// Notes a key as one in use.
+///
+/// # Errors
+/// As [`Redis::query`]; a repeat is harmless.
+pub async fn note_id(redis: &Redis, keys: &Keys, id: &KeyId, now: Millis) -> Result<(), Error> {
     redis.query(redis::cmd("HSETNX").arg(keys.cluster("keys")).arg(id.as_str()).arg(now.0)).await
 }
 
