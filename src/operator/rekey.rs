@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::domain::{KeyId, Partition, WebhookId};
 use crate::policy::sealing::Keyring;
 use crate::store::encryption::{self, Replacement};
+use crate::store::private::{self, Private};
 use crate::store::record::{self, Stored};
 use crate::store::{Error, mailboxes, preflight};
 
@@ -48,8 +49,12 @@ pub struct Report {
     named: Vec<String>,
     /// Keys that records are encrypted with now.
     seen: BTreeSet<KeyId>,
+    /// Of those, the ones that this command does not have.
+    missing: BTreeSet<KeyId>,
     /// Ids that were taken out of the list of keys in use.
     dropped: Vec<KeyId>,
+    /// The one that was said to be lost, and whether it was on that list.
+    lost: Option<(KeyId, bool)>,
 }
 
 impl Report {
@@ -79,6 +84,14 @@ impl fmt::Display for Report {
         if !self.seen.is_empty() {
             write!(f, "\nencrypted with the keys: {}", list(&mut self.seen.iter()))?;
         }
+        if !self.missing.is_empty() {
+            write!(f, "\nnot in the settings of this command: {}", list(&mut self.missing.iter()))?;
+        }
+        match &self.lost {
+            Some((id, true)) => write!(f, "\ngiven up as lost: {id}; nodes start without it")?,
+            Some((id, false)) => write!(f, "\nno key in use has the id {id}: nothing was given up")?,
+            None => {}
+        }
         if !self.dropped.is_empty() {
             write!(f, "\nno longer in use: {}", list(&mut self.dropped.iter()))?;
         }
@@ -96,21 +109,22 @@ impl fmt::Display for Report {
 /// # Errors
 /// The settings are not those of the nodes, lack what the mode needs, hold the key that is said to be lost, or Redis does not answer.
 pub async fn run(config: &Config, mode: Mode, lost: Option<KeyId>) -> anyhow::Result<Report> {
+    let _private = own_redis(config)?;
     let data = Data::of(config)?;
     // With other counts some records would not be found, and their key be taken for unused.
     preflight::compare_layout(&data.redis, &config.redis.prefix, &config.cluster).await?;
     let security = &config.security;
     let configured = encryption::keyring(security);
-    if mode == Mode::Encrypt {
+    if mode != Mode::Decrypt {
         ensure!(
             configured.present().is_some(),
             "security.encryption_key (WEBHOOKS_SECURITY__ENCRYPTION_KEY) is not set: there is nothing to encrypt with"
         );
     }
-    if let Some(lost) = lost {
-        ensure!(!configured.holds(&lost), "the key {lost} is in the settings: it is not lost");
-        encryption::forget(&data.redis, &data.keys, &[lost]).await.context("redis cannot be written")?;
-    }
+    let lost = match lost {
+        Some(lost) => Some(give_up(&data, &configured, lost).await?),
+        None => None,
+    };
     let keyring = match mode {
         Mode::Decrypt => {
             let all = security.encryption_key.iter().chain(&security.former_encryption_keys);
@@ -118,8 +132,28 @@ pub async fn run(config: &Config, mode: Mode, lost: Option<KeyId>) -> anyhow::Re
         }
         Mode::Encrypt | Mode::DryRun => configured,
     };
-    let walk = Walk { data: &data, keyring: &keyring, mode };
-    walk.all().await.context("redis did not answer: what was done is done, run it again")
+    let mut walk = Walk { data: &data, keyring: &keyring, mode, is_noted: false };
+    let report = walk.all().await.context("redis did not answer: what was done is done, run it again")?;
+    Ok(Report { lost, ..report })
+}
+
+/// The private Redis of a node that is not running: a node that lacks a key does not start, and waits for this command.
+fn own_redis(config: &Config) -> anyhow::Result<Option<Private>> {
+    if !config.redis.is_private() || !private::is_at_rest(&config.redis) {
+        return Ok(None);
+    }
+    Ok(Some(Private::start(&config.redis).context("the private redis-server did not start")?))
+}
+
+/// Takes a key off the list of those in use; whether it was on it.
+async fn give_up(data: &Data, configured: &Keyring, lost: KeyId) -> anyhow::Result<(KeyId, bool)> {
+    ensure!(!configured.holds(&lost), "the key {lost} is in the settings: it is not lost");
+    let was_known =
+        encryption::in_use(&data.redis, &data.keys).await.context("redis cannot be read")?.contains(&lost);
+    encryption::forget(&data.redis, &data.keys, std::slice::from_ref(&lost))
+        .await
+        .context("redis cannot be written")?;
+    Ok((lost, was_known))
 }
 
 /// One walk over all records.
@@ -127,20 +161,22 @@ struct Walk<'a> {
     data: &'a Data,
     keyring: &'a Keyring,
     mode: Mode,
+    /// Whether the key that encrypts is on the list of those in use. It is put there before anything is written with it, and
+    /// never for nothing: nodes without it would not start.
+    is_noted: bool,
 }
 
 impl Walk<'_> {
-    async fn all(&self) -> Result<Report, Error> {
+    async fn all(&mut self) -> Result<Report, Error> {
         let mut report = Report { mode: Some(self.mode), ..Report::default() };
-        if self.mode == Mode::Encrypt {
-            encryption::note(&self.data.redis, &self.data.keys, self.keyring, clock::now()).await?;
-        }
         for partition in (0..self.data.partitions).map(Partition) {
-            self.each_batch(partition, async |records| self.rewrite(partition, records, &mut report).await)
+            let data = self.data;
+            each_batch(data, partition, async |records| self.rewrite(partition, records, &mut report).await)
                 .await?;
         }
         // What nodes have written meanwhile counts too.
         report.seen = self.keys_of_records().await?;
+        report.missing = report.seen.iter().filter(|id| !self.keyring.holds(id)).cloned().collect();
         if self.mode != Mode::DryRun {
             report.dropped = self.drop_unused(&mut report.seen).await?;
         }
@@ -150,7 +186,7 @@ impl Walk<'_> {
     async fn keys_of_records(&self) -> Result<BTreeSet<KeyId>, Error> {
         let mut seen = BTreeSet::new();
         for partition in (0..self.data.partitions).map(Partition) {
-            self.each_batch(partition, async |records| {
+            each_batch(self.data, partition, async |records| {
                 seen.extend(records.iter().filter_map(|(_, text)| key_of(text)));
                 Ok(())
             })
@@ -159,26 +195,8 @@ impl Walk<'_> {
         Ok(seen)
     }
 
-    /// Hands the records of a partition on, some at a time. One that is written meanwhile may come twice.
-    async fn each_batch(
-        &self,
-        partition: Partition,
-        mut take: impl AsyncFnMut(Vec<(String, String)>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut cursor = 0;
-        loop {
-            let (next, records) =
-                mailboxes::scan_records(&self.data.redis, &self.data.keys, partition, cursor).await?;
-            take(records).await?;
-            cursor = next;
-            if cursor == 0 {
-                return Ok(());
-            }
-        }
-    }
-
     async fn rewrite(
-        &self,
+        &mut self,
         partition: Partition,
         records: Vec<(String, String)>,
         report: &mut Report,
@@ -202,6 +220,10 @@ impl Walk<'_> {
             return Ok(());
         }
         let Data { redis, keys, .. } = self.data;
+        if !self.is_noted && !replacements.is_empty() {
+            encryption::note(redis, keys, self.keyring, clock::now()).await?;
+            self.is_noted = true;
+        }
         let done = encryption::replace(redis, keys, partition, &replacements).await?;
         for (Replacement { webhook, .. }, done) in replacements.into_iter().zip(done) {
             if done || self.again(partition, webhook).await? {
@@ -262,6 +284,23 @@ impl Walk<'_> {
             seen.insert(id);
         }
         Ok(dropped)
+    }
+}
+
+/// Hands the records of a partition on, some at a time. One that is written meanwhile may come twice.
+async fn each_batch(
+    data: &Data,
+    partition: Partition,
+    mut take: impl AsyncFnMut(Vec<(String, String)>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut cursor = 0;
+    loop {
+        let (next, records) = mailboxes::scan_records(&data.redis, &data.keys, partition, cursor).await?;
+        take(records).await?;
+        cursor = next;
+        if cursor == 0 {
+            return Ok(());
+        }
     }
 }
 

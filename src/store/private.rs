@@ -242,6 +242,12 @@ pub fn url_of(settings: &config::Redis) -> Result<String, Error> {
     Ok(place.url())
 }
 
+/// Whether there is data of a private server of `settings` and nobody serves it.
+pub fn is_at_rest(settings: &config::Redis) -> bool {
+    let dir = settings.data_dir.join("redis");
+    dir.canonicalize().is_ok_and(|dir| !Place { dir }.has_survivor())
+}
+
 impl Drop for Private {
     fn drop(&mut self) {
         if !self.stopped {

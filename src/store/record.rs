@@ -106,9 +106,10 @@ pub fn decode(id: &WebhookId, text: &str, keyring: &Keyring) -> Result<Webhook, 
 
 /// How what is secret of a stored text is stored.
 pub fn stored(text: &str) -> Stored {
-    match text.split('\n').nth(2) {
-        None => Stored::Plain,
-        Some(sealed) => sealed_parts(sealed).map_or(Stored::Unknown, |(key, _)| Stored::With(key)),
+    let Some((_, rest)) = text.split_once('\n') else { return Stored::Unknown };
+    match parted(rest) {
+        (_, None) => Stored::Plain,
+        (_, Some(sealed)) => sealed_parts(sealed).map_or(Stored::Unknown, |(key, _)| Stored::With(key)),
     }
 }
 
@@ -158,6 +159,15 @@ fn put(settings: &mut Settings, Secrets { secret, former, headers }: Secrets) {
     settings.headers.values_mut().zip(headers).for_each(|(header, value)| *header = value);
 }
 
+/// The settings, and the encrypted part if there is one: the last line, if it does not end the JSON. Filters that were stored
+/// before they were kept on one line may hold line feeds.
+fn parted(rest: &str) -> (&str, Option<&str>) {
+    match rest.rsplit_once('\n') {
+        Some((shown, last)) if !last.ends_with('}') => (shown, Some(last)),
+        _ => (rest, None),
+    }
+}
+
 /// A stored text, taken apart.
 struct Lines<'a> {
     webhook: Webhook,
@@ -168,8 +178,7 @@ struct Lines<'a> {
 
 fn read<'a>(id: &WebhookId, text: &'a str) -> Option<Lines<'a>> {
     let (head, rest) = text.split_once('\n')?;
-    // JSON of ours has no line feed in it.
-    let (shown, sealed) = rest.split_once('\n').map_or((rest, None), |(shown, sealed)| (shown, Some(sealed)));
+    let (shown, sealed) = parted(rest);
     let mut parts = head.split(' ');
     let version = parts.next()?.parse().ok()?;
     let is_active = match parts.next()? {

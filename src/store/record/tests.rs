@@ -1,7 +1,7 @@
 //! Stored texts: what they say, what they hide, and what is not taken for one.
 
 use super::*;
-use crate::domain::{Backoff, EncryptionKey, Retries};
+use crate::domain::{Backoff, EncryptionKey, Filter, Retries};
 
 fn webhook() -> Webhook {
     let headers = [("X-Team", "a b"), ("Authorization", "Bearer planted-value")];
@@ -67,6 +67,18 @@ fn a_record_survives_a_round_trip_with_and_without_a_key() {
         let text = encoded(&webhook, &keyring);
         assert!(text.starts_with("7 0 5 gone\n{"));
         assert_eq!(decode(&webhook.id, &text, &keyring).expect("readable"), webhook);
+    }
+}
+
+#[test]
+fn a_filter_that_was_stored_over_several_lines_stays_readable() {
+    let mut webhook = webhook();
+    webhook.settings.filter = Some(Filter::parse("{\n  \"x1\": {\n \"in\": [1,\n2]}\n}").expect("a filter"));
+    for keyring in [ring(None, &[]), ring(Some(1), &[])] {
+        let text = encoded(&webhook, &keyring);
+        assert!(text.lines().count() > 4, "{text}");
+        assert_eq!(decode(&webhook.id, &text, &keyring).expect("readable"), webhook);
+        assert_eq!(stored(&text) == Stored::Plain, keyring.present().is_none());
     }
 }
 
