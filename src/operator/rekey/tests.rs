@@ -49,7 +49,7 @@ async fn a_wrong_key_writes_nothing_and_is_not_put_on_the_list() {
     assert_eq!((report.records, report.unreadable, report.rewritten), (1, 1, 0));
     assert_eq!(report.missing, BTreeSet::from([theirs.clone()]));
     assert!(report.to_string().contains(&format!("not in the settings of this command: {theirs}")));
-    assert_eq!(encryption::in_use(&data.redis, &data.keys).await.unwrap(), [theirs.clone()]);
+    assert_eq!(encryption::in_use(&data.redis, &data.keys).await.unwrap(), std::slice::from_ref(&theirs));
 
     let unknown: KeyId = "deadbeef".parse().unwrap();
     for (id, was_known) in [(unknown, false), (theirs, true)] {
