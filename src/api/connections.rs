@@ -36,9 +36,10 @@ const UNREAD: Duration = Duration::from_secs(30);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a client has from one answer to the end of the next request's head, while `open` of at most `most` connections
-/// are.
+/// are. They run short while fewer than a quarter are left, of a few the last one.
 fn patience(open: usize, most: usize) -> Duration {
-    if open > most / 4 * 3 { KEEP_ALIVE_IN_A_CROWD } else { KEEP_ALIVE + HEAD_DEADLINE }
+    let left = most.saturating_sub(open);
+    if left < (most / 4).max(1) { KEEP_ALIVE_IN_A_CROWD } else { KEEP_ALIVE + HEAD_DEADLINE }
 }
 
 /// One connection, as its watch sees it.
@@ -46,6 +47,8 @@ fn patience(open: usize, most: usize) -> Duration {
 struct Connection {
     /// A second handle of the socket: closing it from here ends it for the framework too.
     socket: TcpStream,
+    /// Whether a request came yet.
+    is_new: Cell<bool>,
     /// Requests that are being answered.
     under_way: Cell<u32>,
     /// When it was opened, or the last answer was given.
@@ -57,10 +60,17 @@ impl Connection {
         let socket = socket.as_fd().try_clone_to_owned()?;
         let unread = u32::try_from(UNREAD.as_millis()).expect("a few thousand");
         set_tcp_user_timeout(&socket, unread)?;
-        Ok(Self { socket: socket.into(), under_way: Cell::new(0), since: Cell::new(now) })
+        Ok(Self {
+            socket: socket.into(),
+            is_new: Cell::new(true),
+            under_way: Cell::new(0),
+            since: Cell::new(now),
+        })
     }
 
+    /// The first head has its own time, in a crowd too.
     fn is_held(&self, now: Instant, patience: Duration) -> bool {
+        let patience = if self.is_new.get() { patience.max(HEAD_DEADLINE) } else { patience };
         self.under_way.get() == 0 && now.saturating_duration_since(self.since.get()) >= patience
     }
 
@@ -117,6 +127,7 @@ struct UnderWay(Rc<Connection>);
 
 impl UnderWay {
     fn on(connection: &Rc<Connection>) -> Self {
+        connection.is_new.set(false);
         connection.under_way.set(connection.under_way.get() + 1);
         Self(connection.clone())
     }
@@ -172,6 +183,18 @@ mod tests {
     }
 
     #[test]
+    fn a_crowd_leaves_the_first_head_its_time() {
+        let now = clock::monotonic();
+        let (_client, socket) = pair();
+        let connection = Rc::new(Connection::of(&socket, now).unwrap());
+        assert!(!connection.is_held(now + KEEP_ALIVE_IN_A_CROWD, KEEP_ALIVE_IN_A_CROWD));
+        assert!(connection.is_held(now + HEAD_DEADLINE, KEEP_ALIVE_IN_A_CROWD));
+        drop(UnderWay::on(&connection));
+        let answered = connection.since.get();
+        assert!(connection.is_held(answered + KEEP_ALIVE_IN_A_CROWD, KEEP_ALIVE_IN_A_CROWD));
+    }
+
+    #[test]
     fn what_is_cut_is_cut_for_every_handle_of_the_socket() {
         let (mut client, socket) = pair();
         Connection::of(&socket, clock::monotonic()).unwrap().cut();
@@ -185,6 +208,16 @@ mod tests {
             (0, 16, KEEP_ALIVE + HEAD_DEADLINE),
             (12, 16, KEEP_ALIVE + HEAD_DEADLINE),
             (13, 16, KEEP_ALIVE_IN_A_CROWD),
+            (16, 16, KEEP_ALIVE_IN_A_CROWD),
+            (17, 16, KEEP_ALIVE_IN_A_CROWD),
+            (10, 13, KEEP_ALIVE + HEAD_DEADLINE),
+            (11, 13, KEEP_ALIVE_IN_A_CROWD),
+            (6, 7, KEEP_ALIVE + HEAD_DEADLINE),
+            (7, 7, KEEP_ALIVE_IN_A_CROWD),
+            (1, 3, KEEP_ALIVE + HEAD_DEADLINE),
+            (2, 3, KEEP_ALIVE + HEAD_DEADLINE),
+            (3, 3, KEEP_ALIVE_IN_A_CROWD),
+            (1, 2, KEEP_ALIVE + HEAD_DEADLINE),
             (1, 1, KEEP_ALIVE_IN_A_CROWD),
         ] {
             assert_eq!(patience(open, most), expected, "{open} of {most}");
