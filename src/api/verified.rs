@@ -5,7 +5,9 @@
 //! generation of keys that verified it, so the tokens of a withdrawn key end with it. Its times are looked at whenever it
 //! is used. A token is known by its SHA-256, so that none lies here.
 //!
-//! Bounded: at [`MOST`] tokens all are forgotten, and verified again as they come.
+//! Bounded: at [`MOST`] tokens those that are good no more are forgotten, and if that leaves little room an arbitrary half of
+//! the others, which are verified again as they come. So each look through all is paid for by a quarter of [`MOST`]
+//! verifications, and with more users than places about every second one is still found.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,9 +16,10 @@ use std::sync::{Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::auth::Caller;
+use crate::clock;
 
-/// Tokens held.
-const MOST: usize = 1024;
+/// Tokens held. What is kept of one is bounded ([`Caller`]'s names and scopes) and below 1 KiB.
+pub(super) const MOST: usize = 16_384;
 
 /// Names a token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,8 +67,17 @@ impl Verified {
     pub(super) fn put(&self, name: TokenName, generation: u64, term: Term, caller: Caller) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if held.len() >= MOST {
-            held.clear();
+            make_room(&mut held, generation, clock::now().as_secs());
         }
         held.insert(name, Entry { generation, term, caller });
+    }
+}
+
+/// Forgets what is not good at `now` by the keys of `generation` or newer ones, and more if that is little. Pure.
+fn make_room(held: &mut HashMap<TokenName, Entry>, generation: u64, now: u64) {
+    held.retain(|_, entry| entry.generation >= generation && entry.term.until >= now);
+    if held.len() > MOST / 4 * 3 {
+        let mut kept = 0..MOST / 2;
+        held.retain(|_, _| kept.next().is_some());
     }
 }

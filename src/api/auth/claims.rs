@@ -4,6 +4,8 @@
 //! ignored. A claim that stands there twice is refused, since two readers could take it differently.
 //! Source: RFC 7519 section 4.
 
+use std::sync::Arc;
+
 use jsonwebtoken::{Algorithm, Validation};
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,6 +17,8 @@ use crate::domain::{Refusal, Tenant, UserId};
 
 /// The longest `sub` and `organizationId`, in bytes: they are stored with every webhook.
 pub(super) const LONGEST_NAME: usize = 255;
+/// The scopes that mean something here. Others are not kept: a token may have thousands, and its holder is remembered.
+const SCOPES: [&str; 4] = ["webhooks:read", "webhooks:write", "events:publish", "events:publish:any"];
 /// How far the clocks of the issuer and of this node may differ, in seconds.
 pub(super) const LEEWAY_SECONDS: u64 = 30;
 
@@ -115,7 +119,12 @@ impl Roles {
             is_read_only: has(&self.read_only),
             is_publisher: has(&self.publisher),
             is_admin: has(&self.admin),
-            scopes: scope.map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect()),
+            scopes: scope.map(known_scopes),
         })
     }
+}
+
+fn known_scopes(claim: &str) -> Arc<[String]> {
+    let is_named = |scope: &&&str| claim.split_ascii_whitespace().any(|named| named == **scope);
+    SCOPES.iter().filter(is_named).map(|scope| (*scope).to_owned()).collect()
 }

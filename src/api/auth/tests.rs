@@ -1,6 +1,7 @@
 //! What is a good token, and whose.
 
 mod hostile;
+mod remembered;
 mod rotation;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
