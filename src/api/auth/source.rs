@@ -2,12 +2,17 @@
 //!
 //! A fetch follows no redirect and no proxy, takes at most [`ANSWER`] in all and reads no more than a set may have. There
 //! is no address guard: the provider is the operator's, and often at a private address. What was read is never logged.
+//!
+//! A file is read on another thread, because a disk may be slow. A thread that a file system holds cannot be ended, so no
+//! second one is begun while it lives: it costs one thread, however often the file is due.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode, redirect, retry};
+use tokio::task::AbortHandle;
 use url::Url;
 
 use crate::config;
@@ -60,14 +65,14 @@ impl Failure {
 /// Where a set is read from.
 pub(super) enum Source {
     /// With the set that it held at the start.
-    File(PathBuf, KeySet),
+    File(KeyFile, KeySet),
     Url(Url),
 }
 
 impl Source {
     pub(super) fn of(configured: &config::Jwks) -> Self {
         match configured {
-            config::Jwks::File(file, set) => Self::File(file.clone(), set.clone()),
+            config::Jwks::File(file, set) => Self::File(KeyFile::at(file), set.clone()),
             config::Jwks::Url(url) => Self::Url(url.clone()),
         }
     }
@@ -78,19 +83,42 @@ impl Source {
     /// See [`Failure`].
     pub(super) async fn read(&self) -> Result<KeySet, Failure> {
         let text = match self {
-            Self::File(file, _) => read_file(file.clone()).await.map_err(Failure::File)?,
+            Self::File(file, _) => file.read().await.map_err(Failure::File)?,
             Self::Url(url) => fetch(url.clone()).await?,
         };
         Ok(KeySet::read(&text)?)
     }
 }
 
-/// On another thread, because a disk may be slow; one that hangs is a failure like any other.
-async fn read_file(file: PathBuf) -> io::Result<Vec<u8>> {
-    let read = tokio::task::spawn_blocking(move || keys::bytes_of(Path::new(&file)));
-    match tokio::time::timeout(ANSWER, read).await {
-        Ok(ended) => ended.map_err(io::Error::other)?,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+/// A file of keys.
+pub(super) struct KeyFile {
+    path: PathBuf,
+    /// The reading that was begun last.
+    last: Mutex<Option<AbortHandle>>,
+}
+
+impl KeyFile {
+    fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), last: Mutex::default() }
+    }
+
+    /// A reading that hangs is a failure like any other, and so is one that finds an earlier one still hanging.
+    async fn read(&self) -> io::Result<Vec<u8>> {
+        if self.is_held() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let path = self.path.clone();
+        let reading = tokio::task::spawn_blocking(move || keys::bytes_of(&path));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading.abort_handle());
+        match tokio::time::timeout(ANSWER, reading).await {
+            Ok(ended) => ended.map_err(io::Error::other)?,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().is_some_and(|reading| !reading.is_finished())
     }
 }
 
@@ -122,4 +150,61 @@ fn client() -> reqwest::Result<Client> {
         .connect_timeout(CONNECT)
         .timeout(ANSWER)
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::pin::pin;
+    use std::process::Command;
+    use std::task::Poll;
+
+    use futures_util::poll;
+
+    use super::*;
+
+    /// A pipe that nobody writes to: who opens it to read hangs, as on a dead file system. Let go with the end of the test.
+    struct Hanging(PathBuf);
+
+    impl Hanging {
+        fn new() -> Self {
+            let path = std::env::temp_dir().join(format!("sw-keys-{:016x}", rand::random::<u64>()));
+            assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+            Self(path)
+        }
+
+        /// Puts a file of the same name in its place, and lets go who hangs.
+        fn comes_back_with(&self, text: &str) {
+            // Open for both it has a writer, and waits for none.
+            let pipe = fs::OpenOptions::new().read(true).write(true).open(&self.0).unwrap();
+            fs::remove_file(&self.0).unwrap();
+            fs::write(&self.0, text).unwrap();
+            drop(pipe);
+        }
+    }
+
+    impl Drop for Hanging {
+        fn drop(&mut self) {
+            let _ = fs::OpenOptions::new().read(true).write(true).open(&self.0);
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_system_that_hangs_holds_one_thread_however_often_the_file_is_read() {
+        let hanging = Hanging::new();
+        let file = KeyFile::at(&hanging.0);
+        let is_late =
+            |read: &io::Result<_>| read.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::TimedOut);
+        assert!(is_late(&file.read().await));
+        for _ in 0..3 {
+            let next = poll!(pin!(file.read()));
+            assert!(matches!(next, Poll::Ready(read) if is_late(&read)), "no other is begun");
+        }
+        hanging.comes_back_with("keys");
+        while file.is_held() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(file.read().await.unwrap(), b"keys");
+    }
 }
