@@ -37,13 +37,18 @@ use crate::config;
 use crate::domain::{Refusal, Tenant, UserId};
 use crate::telemetry::events as facts;
 
-/// How long a request may wait for newer keys: longer than reading them takes.
+/// How long a request may wait for newer keys: longer than reading them once takes. Who comes during a reading that began
+/// before the key was published needs a second one, and is told to try again where both are slow.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// What a client is told to wait while the keys have not been fetched yet.
+/// What a client is told to wait while the keys are not there.
 const KEYS_PAUSE: Duration = Duration::from_secs(5);
 
 const TOO_MANY_WAIT: Denied =
     Denied::new(Refusal::KeysMissing, "too many requests wait for the keys that verify tokens, try again");
+const NOT_FETCHED: Denied =
+    Denied::new(Refusal::KeysMissing, "the keys that verify tokens have not been fetched yet, try again");
+const NOT_READ: Denied =
+    Denied::new(Refusal::KeysMissing, "the keys that verify tokens could not be read, try again");
 
 /// Why a token is not taken, and what its holder is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +146,7 @@ impl Authenticator {
                 }
             }
         };
-        tokio::time::timeout(LONGEST_WAIT, patience).await.unwrap_or_else(|_| Err(self.unknown_key()))
+        tokio::time::timeout(LONGEST_WAIT, patience).await.unwrap_or(Err(NOT_READ))
     }
 
     fn caller_by(&self, token: &str, set: Option<&Current>) -> Result<Caller, Unverified> {
@@ -162,12 +167,16 @@ impl Authenticator {
         Ok(caller)
     }
 
+    /// A key is unknown only where the set is as the provider has it: else its holder may be in the right.
     fn unknown_key(&self) -> Denied {
-        if self.jwks.as_ref().is_some_and(|jwks| jwks.current().keys.is_none()) {
-            let words = "the keys that verify tokens have not been fetched yet, try again";
-            return Denied::new(Refusal::KeysMissing, words);
+        match self.jwks.as_ref().map(Jwks::current) {
+            Some(set) if set.keys.is_none() => NOT_FETCHED,
+            Some(set) if set.is_stale => NOT_READ,
+            _ => Denied::new(
+                Refusal::UnknownKey,
+                "the token is signed with a key that is not known here (kid)",
+            ),
         }
-        Denied::new(Refusal::UnknownKey, "the token is signed with a key that is not known here (kid)")
     }
 }
 

@@ -13,7 +13,7 @@ pub enum Refusal {
     Algorithm,
     /// It names a key that is not known.
     UnknownKey,
-    /// The keys that could verify it have not been fetched yet.
+    /// The keys that could verify it have not been fetched yet, or could not be read.
     KeysMissing,
     /// No configured key made its signature.
     Signature,

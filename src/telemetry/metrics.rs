@@ -271,7 +271,7 @@ impl Metrics {
                 "authentications_failed_total",
                 vec![of("reason", Refusal::ALL.map(Refusal::as_str))],
                 "Requests whose token was not taken. `keys_missing` was answered with 503 (the identity provider's keys have \
-                 not been fetched yet), all others with 401, or 429 when their source fails too often.",
+                 not been fetched yet, or could not be read), all others with 401, or 429 when their source fails too often.",
             ),
             jwks_readings: set.counters(
                 "jwks_readings_total",

@@ -101,7 +101,7 @@ async fn two_hundred_made_up_names_cause_one_fetch_and_disturb_nobody() {
 }
 
 #[tokio::test]
-async fn while_a_provider_hangs_known_keys_are_taken_and_unknown_ones_refused_in_the_end() {
+async fn while_a_provider_hangs_known_keys_are_taken_and_unknown_ones_told_to_try_again() {
     let redis = TestRedis::start();
     let [_, known, stranger] = Signer::all();
     let provider = Provider::start(&[Says::Keys(vec![known.jwk("known")])]).await;
@@ -112,9 +112,12 @@ async fn while_a_provider_hangs_known_keys_are_taken_and_unknown_ones_refused_in
     let waiting = tokio::spawn(async move { unknown.get("/api/webhooks").await });
     eventually("it is asked", SOON, async || (provider.fetched().len() == 2).then_some(())).await;
     get(&node, &named(&known, "known")).await.expect(200);
-    waiting.await.unwrap().error(401);
+    let words = "the keys that verify tokens could not be read, try again";
+    assert_eq!(waiting.await.unwrap().error(503), [words]);
     get(&node, &named(&known, "known")).await.expect(200);
-    assert!(node.metrics().await.sum("jwks_readings_total", &["unreachable"]) >= 1.0);
+    let metrics = node.metrics().await;
+    assert!(metrics.sum("jwks_readings_total", &["unreachable"]) >= 1.0);
+    assert_eq!(metrics.sum("authentications_failed_total", &["unknown_key"]), 0.0);
 }
 
 #[tokio::test]

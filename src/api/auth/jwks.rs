@@ -39,6 +39,8 @@ pub(super) struct Current {
     /// How many readings have ended.
     readings: u64,
     is_reading: bool,
+    /// Whether the last reading came to nothing, so that a key that is not in the set may be one that is good.
+    pub(super) is_stale: bool,
     /// When an unknown key last caused a reading.
     asked: Option<Instant>,
 }
@@ -190,6 +192,7 @@ impl Jwks {
             Ok(set) => facts::keys_read(KeyReading::Unchanged, set.keys.len(), set.left_out),
             Err(failure) => facts::keys_not_read(failure.kind(), failure, &failure.cause()),
         }
+        let is_stale = read.is_err();
         let newer = read.ok().filter(|_| is_new);
         self.current.send_modify(|current| {
             if let Some(set) = &newer {
@@ -198,6 +201,7 @@ impl Jwks {
             }
             current.readings += 1;
             current.is_reading = false;
+            current.is_stale = is_stale;
         });
         *last = newer.or(last.take());
     }
@@ -214,6 +218,11 @@ impl Current {
 impl Jwks {
     pub(super) async fn until(&self, holds: impl FnMut(&Current) -> bool) {
         self.current.subscribe().wait_for(holds).await.map(drop).unwrap();
+    }
+
+    /// From now on a reading is under way that never ends.
+    pub(super) fn hang(&self) {
+        self.current.send_modify(|current| current.is_reading = true);
     }
 }
 

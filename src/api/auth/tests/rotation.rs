@@ -98,6 +98,35 @@ async fn made_up_names_cause_one_reading_and_delay_nobody_whose_key_is_known() {
 }
 
 #[tokio::test]
+async fn a_key_is_not_called_unknown_where_the_keys_could_not_be_read() {
+    let (known, new) = (Signer::ec(), Signer::ec());
+    let provider = Provider::with(&[known.jwk("known")]);
+    let node = provider.node(NEVER);
+    provider.write(b"{\"keys\":[");
+    beside(&node, async {
+        let denied = node.caller_by_newer_keys(&signed_by(&new, "new")).await.unwrap_err();
+        assert_eq!(denied, NOT_READ);
+        assert!(found(&node, &signed_by(&known, "known")).is_ok());
+        provider.publish(&[known.jwk("known")]);
+        node.jwks.as_ref().unwrap().until(|current| !current.is_stale).await;
+        let denied = node.caller_by_newer_keys(&signed_by(&new, "new")).await.unwrap_err();
+        assert_eq!(denied.reason, Refusal::UnknownKey, "the keys are those of the provider");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_waits_for_keys_in_vain_is_told_to_try_again() {
+    let (known, new) = (Signer::ec(), Signer::ec());
+    let provider = Provider::with(&[known.jwk("known")]);
+    let node = provider.node(NEVER);
+    node.jwks.as_ref().unwrap().hang();
+    let denied = node.caller_by_newer_keys(&signed_by(&new, "new")).await.unwrap_err();
+    assert_eq!(denied, NOT_READ);
+    assert!(matches!(Error::from(denied), Error::Busy(_, wait) if wait == KEYS_PAUSE));
+}
+
+#[tokio::test]
 async fn the_set_is_read_again_by_itself_and_a_bad_one_changes_nothing() {
     let (first, second) = (Signer::ec(), Signer::ec());
     let provider = Provider::with(&[first.jwk("1")]);
