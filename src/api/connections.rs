@@ -4,7 +4,8 @@
 //! further head that never ends, a chunked body that goes on after its answer, and an answer that is never read would hold
 //! a connection for ever. So each is watched from outside. While a request is being answered its handler's own bounds
 //! hold ([`super::body`]); from its answer on, [`patience`] runs until the next request is there, and whoever has not sent it
-//! is cut off, whatever else is going on. Where connections run short, those that lie idle go first.
+//! is cut off, whatever else is going on. It begins anew with each [`PIECE`] of the answer that is taken, so a large answer
+//! may take its time, and who reads nothing has none. Where connections run short, those that lie idle go first.
 //!
 //! [`UNREAD`] is the same for what the system still holds of a connection that is closed here: data that no client
 //! takes would otherwise stay in its memory for many minutes.
@@ -14,13 +15,16 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
-use rustix::net::sockopt::set_tcp_user_timeout;
+use actix_web::web::Bytes;
+use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout};
 
 use crate::clock;
 
@@ -32,11 +36,16 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const KEEP_ALIVE_IN_A_CROWD: Duration = Duration::from_secs(5);
 /// How long what was sent may go without being taken.
 const UNREAD: Duration = Duration::from_secs(30);
+/// The most of an answer that the framework gets at once. It asks for the next piece when most of the one before has left.
+const PIECE: usize = 64 * 1024;
+/// What the system holds of an answer (it doubles the figure). Left alone it holds megabytes, which leave the framework at
+/// once and then nothing for a long time, so that a slow client could not be told from one that reads nothing.
+const SEND_BUFFER: usize = 128 * 1024;
 /// How often connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a client has from one answer to the end of the next request's head, while `open` of at most `most` connections
-/// are. They run short while fewer than a quarter are left, of a few the last one.
+/// How long a client has from the last piece of one answer to the next, or to the end of the next request's head, while `open`
+/// of at most `most` connections are. They run short while fewer than a quarter are left, of a few the last one.
 fn patience(open: usize, most: usize) -> Duration {
     let left = most.saturating_sub(open);
     if left < (most / 4).max(1) { KEEP_ALIVE_IN_A_CROWD } else { KEEP_ALIVE + HEAD_DEADLINE }
@@ -51,7 +60,7 @@ struct Connection {
     is_new: Cell<bool>,
     /// Requests that are being answered.
     under_way: Cell<u32>,
-    /// When it was opened, or the last answer was given.
+    /// When it was opened, or the last piece of an answer was given.
     since: Cell<Instant>,
 }
 
@@ -60,6 +69,7 @@ impl Connection {
         let socket = socket.as_fd().try_clone_to_owned()?;
         let unread = u32::try_from(UNREAD.as_millis()).expect("a few thousand");
         set_tcp_user_timeout(&socket, unread)?;
+        set_socket_send_buffer_size(&socket, SEND_BUFFER)?;
         Ok(Self {
             socket: socket.into(),
             is_new: Cell::new(true),
@@ -72,6 +82,10 @@ impl Connection {
     fn is_held(&self, now: Instant, patience: Duration) -> bool {
         let patience = if self.is_new.get() { patience.max(HEAD_DEADLINE) } else { patience };
         self.under_way.get() == 0 && now.saturating_duration_since(self.since.get()) >= patience
+    }
+
+    fn moves(&self) {
+        self.since.set(clock::monotonic());
     }
 
     fn cut(&self) {
@@ -136,24 +150,63 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.under_way.set(self.0.under_way.get() - 1);
-        self.0.since.set(clock::monotonic());
+        self.0.moves();
     }
 }
 
-/// The layer that tells the watch which requests are being answered.
+/// The body of an answer, given in pieces, so that the watch sees whether the client takes it.
+#[derive(Debug)]
+pub struct Pieces {
+    body: BoxBody,
+    /// What the body gave and nobody asked for yet.
+    rest: Bytes,
+    /// `None` = the connection is not watched.
+    connection: Option<Rc<Connection>>,
+}
+
+impl MessageBody for Pieces {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.get_mut();
+        if this.rest.is_empty() {
+            match ready!(Pin::new(&mut this.body).poll_next(context)) {
+                Some(Ok(bytes)) => this.rest = bytes,
+                end => return Poll::Ready(end),
+            }
+        }
+        if let Some(connection) = &this.connection {
+            connection.moves();
+        }
+        let length = this.rest.len().min(PIECE);
+        Poll::Ready(Some(Ok(this.rest.split_to(length))))
+    }
+}
+
+/// The layer that tells the watch which requests are being answered. It has to be the outermost.
 ///
 /// # Errors
 /// Those of the services inside.
 pub async fn answering(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let _under_way = request.conn_data::<Rc<Connection>>().map(UnderWay::on);
-    Ok(next.call(request).await?.map_into_boxed_body())
+) -> Result<ServiceResponse<Pieces>, actix_web::Error> {
+    let connection = request.conn_data::<Rc<Connection>>().cloned();
+    let _under_way = connection.as_ref().map(UnderWay::on);
+    let response = next.call(request).await?;
+    Ok(response.map_body(|_, body| Pieces { body: body.boxed(), rest: Bytes::new(), connection }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::io::Read;
     use std::net::TcpListener;
 
@@ -192,6 +245,33 @@ mod tests {
         drop(UnderWay::on(&connection));
         let answered = connection.since.get();
         assert!(connection.is_held(answered + KEEP_ALIVE_IN_A_CROWD, KEEP_ALIVE_IN_A_CROWD));
+    }
+
+    #[actix_web::test]
+    async fn a_large_answer_may_take_its_time_as_long_as_it_is_taken() {
+        let (_client, socket) = pair();
+        let connection = Rc::new(Connection::of(&socket, clock::monotonic()).unwrap());
+        drop(UnderWay::on(&connection));
+        let whole: Bytes = (0..=u8::MAX).cycle().take(2 * PIECE + 1).collect::<Vec<_>>().into();
+        let answer = || Pieces {
+            body: BoxBody::new(whole.clone()),
+            rest: Bytes::new(),
+            connection: Some(connection.clone()),
+        };
+        assert_eq!(answer().size(), BodySize::Sized(whole.len() as u64), "it is not chunked");
+        assert!(answer().try_into_bytes().is_err(), "nobody gets it whole");
+        let (mut answer, mut taken) = (answer(), Vec::new());
+        let long_ago = clock::monotonic().checked_sub(KEEP_ALIVE_IN_A_CROWD).unwrap();
+        for length in [PIECE, PIECE, 1] {
+            connection.since.set(long_ago);
+            assert!(connection.is_held(clock::monotonic(), KEEP_ALIVE_IN_A_CROWD), "nothing was taken");
+            let piece = poll_fn(|context| Pin::new(&mut answer).poll_next(context)).await.unwrap().unwrap();
+            assert_eq!(piece.len(), length);
+            assert!(!connection.is_held(clock::monotonic(), KEEP_ALIVE_IN_A_CROWD));
+            taken.extend_from_slice(&piece);
+        }
+        assert!(poll_fn(|context| Pin::new(&mut answer).poll_next(context)).await.is_none());
+        assert_eq!(taken, whole);
     }
 
     #[test]

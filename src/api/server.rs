@@ -8,14 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::BoxBody;
 use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpServer, web};
 
 use super::app::{App, SetUpError, Shared};
 use super::cluster::{self, ClusterState};
-use super::connections::{self, HEAD_DEADLINE, KEEP_ALIVE};
+use super::connections::{self, HEAD_DEADLINE, KEEP_ALIVE, Pieces};
 use super::health::{self, Readiness};
 use super::{log_level, request, routes};
 
@@ -140,7 +139,7 @@ pub fn service(
     impl ServiceFactory<
         ServiceRequest,
         Config = (),
-        Response = ServiceResponse<BoxBody>,
+        Response = ServiceResponse<Pieces>,
         Error = actix_web::Error,
         InitError = (),
     >,

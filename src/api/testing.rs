@@ -14,6 +14,7 @@ use futures_util::future::LocalBoxFuture;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
+use super::connections::Pieces;
 use super::{App, Shared, routes, server};
 use crate::clock;
 use crate::config::*;
@@ -163,7 +164,7 @@ impl Answer {
     }
 }
 
-type Call = dyn Fn(TestRequest) -> LocalBoxFuture<'static, ServiceResponse>;
+type Call = dyn Fn(TestRequest) -> LocalBoxFuture<'static, ServiceResponse<Pieces>>;
 
 /// One worker's API.
 pub struct Client {
@@ -192,7 +193,7 @@ impl Client {
         ))
         .unwrap();
         let service = Rc::new(init_service(server::service(web::Data::new(app.clone()))).await);
-        let call = move |request: TestRequest| -> LocalBoxFuture<'static, ServiceResponse> {
+        let call = move |request: TestRequest| -> LocalBoxFuture<'static, ServiceResponse<Pieces>> {
             let service = service.clone();
             Box::pin(async move { call_service(&*service, request.to_request()).await })
         };

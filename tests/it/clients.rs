@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::harness::{SOON, TestNode, TestRedis, Token};
 
@@ -305,4 +305,47 @@ async fn a_healthy_client_is_served_where_others_hold_all_connections_with_bodie
 async fn a_healthy_client_is_served_where_others_hold_all_connections_and_read_no_answer() {
     // To look for their end is to read, which makes honest clients of those that were not cut yet.
     crowd(3, b"", 1).await;
+}
+
+#[tokio::test]
+async fn a_large_answer_may_be_taken_slowly_in_a_crowd() {
+    // Slow for more than twice the time that a crowd gives, of more than the buffers of two systems hold.
+    const ANSWERS: usize = 5;
+    const SLOW_PIECES: usize = 48;
+    let redis = TestRedis::start();
+    let most = MOST.to_string();
+    let settings = [("SERVER__MAX_CONNECTIONS", most.as_str()), ("SERVER__WORKERS", "1")];
+    let node = TestNode::start_with(&redis, &settings).await;
+    let mut others = join_all((0..=CROWD).map(|_| hold(&node, 0))).await;
+    let mut slow = little_buffered(&node).await;
+    let asked = get("/api/docs/swagger-ui-bundle.js", "").repeat(ANSWERS);
+    slow.write_all(&asked).await.unwrap();
+    let mut piece = vec![0; 32 * 1024];
+    let mut expected = None;
+    for _ in 0..SLOW_PIECES {
+        slow.read_exact(&mut piece).await.expect("it is not cut");
+        expected = expected.or_else(|| Some(ANSWERS * length_of(&piece)));
+        // The crowd keeps to the rules: each of them sends a request in time.
+        others.rotate_left(1);
+        others[0].write_all(&get("/api/webhooks", "")).await.expect("it is not cut either");
+        read_some(&mut others[0]).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let rest = expected.unwrap() - SLOW_PIECES * piece.len();
+    let reading = async { slow.read_exact(&mut vec![0; rest]).await.map(drop) };
+    tokio::time::timeout(SOON, reading).await.expect("an end").expect("all of it");
+}
+
+/// A connection of which this side's system holds little.
+async fn little_buffered(node: &TestNode) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let address = node.address().get().to_string().parse().unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+/// The body that a head announces.
+fn length_of(bytes: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(bytes).to_lowercase();
+    text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).expect("a length")
 }
