@@ -7,7 +7,7 @@
 //!
 //! Bounded: at [`MOST`] tokens those that are good no more are forgotten, and if that leaves little room an arbitrary half of
 //! the others, which are verified again as they come. So each look through all is paid for by a quarter of [`MOST`]
-//! verifications, and with more users than places about every second one is still found.
+//! verifications, and with more users than places at least half of the places go on being of use.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::auth::Caller;
 use crate::clock;
 
-/// Tokens held. What is kept of one is bounded ([`Caller`]'s names and scopes) and below 1 KiB.
+/// Tokens held. The names and scopes of a [`Caller`] are bounded: with them an entry takes about 1 KiB at most, all 16 MiB.
 pub(super) const MOST: usize = 16_384;
 
 /// Names a token.
