@@ -1,10 +1,14 @@
-//! Holds the documents to the code: the tests that the threat model names exist, and links within the repository lead somewhere.
+//! Holds the documents to the code: the tests that the threat model names exist, links within the repository lead somewhere, and
+//! the request that the receivers' guide shows is signed as it says.
 //!
 //! It reads texts alone. Each check is itself checked on made-up documents, so that it cannot pass by finding nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use salesos_webhooks::domain::Secret;
+use salesos_webhooks::policy::signing::{verify_hex, verify_standard};
 
 /// The documents that a reader is led to. Changelogs speak of what was.
 const DOCUMENTS: [&str; 3] = ["README.md", "SECURITY.md", "docs"];
@@ -95,4 +99,24 @@ fn a_test_that_does_not_exist_and_a_link_that_leads_nowhere_are_found() {
     assert_eq!(missing_tests(text), missing);
     let links = "[a](README.md) [b](docs/receivers.md#answer) [c](docs/none.md) [d](#here) [e](https://example.com/x)";
     assert_eq!(dead_links(links, root()), ["docs/none.md"]);
+}
+
+#[test]
+fn the_request_that_the_receivers_guide_shows_is_signed_with_the_secret_beside_it() {
+    let page = read(&root().join("docs/receivers.md"));
+    let secret = code(&page).into_iter().find(|word| word.starts_with("whsec_") && word.len() > 40);
+    let secret = Secret(secret.expect("the secret is shown").to_owned());
+    let shown =
+        page.split("```http\n").nth(1).and_then(|rest| rest.split("\n```").next()).expect("a request");
+    let (head, body) = shown.split_once("\n\n").expect("a head and a body");
+    let header = |name: &str| {
+        let line = head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.unwrap_or_else(|| panic!("there is no {name}"))
+    };
+    assert_eq!(header("content-length"), body.len().to_string());
+    assert!(verify_hex(&secret, body.as_bytes(), header("x-webhook-signature")));
+    let seconds = header("webhook-timestamp").parse().expect("seconds");
+    let signature = header("webhook-signature");
+    assert!(verify_standard(&secret, header("webhook-id"), seconds, body.as_bytes(), signature));
+    assert!(!verify_standard(&secret, header("webhook-id"), seconds + 1, body.as_bytes(), signature));
 }
