@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-all test-api test-chart test-observability chart lint bench redis
+.PHONY: help run demo test test-all test-api test-chart test-observability chart lint bench redis chromium
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,13 +20,13 @@ demo: redis ## Three nodes, a thousand events, one node killed in the middle: co
 test: redis ## Run every test that needs nothing but Rust and redis-server
 	$(CARGO) test --locked --all-targets
 
-test-all: test test-observability ## Run every test, with foreign verifiers, schemathesis, a browser, Prometheus and the chart (their tools under target/tools)
+test-all: test chromium test-observability ## Run every test, with foreign verifiers, schemathesis, a browser, Prometheus and the chart (their tools under target/tools)
 	tests/foreign/run.sh
 	tests/schemathesis/run.sh
 	tests/browser/run.sh
 	tests/chart/run.sh
 
-test-api: redis ## Hold a running node to its OpenAPI document, and open its page in a browser (their tools under target/tools)
+test-api: redis chromium ## Hold a running node to its OpenAPI document, and open its page in a browser (their tools under target/tools, chromium by apt)
 	tests/schemathesis/run.sh
 	tests/browser/run.sh
 
@@ -50,3 +50,6 @@ bench: ## Measure; needs benches
 
 redis:
 	@scripts/require-redis
+
+chromium:
+	@scripts/require-chromium
