@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 LEFT_OUT = {
     "object_level_authorization": "it looks with a second user and without any, so often that the limit of failed "
     "authentications (60 a minute from an address) answers; src/api/webhooks/tests.rs proves what it would",
+    "ensure_resource_availability": "runs as availability_after_creation (hooks.py), which knows that a new webhook has no recovery",
     "use_after_free": "runs as use_after_deletion (hooks.py), which knows that DELETE ends a recovery and deletes nothing",
 }
 
@@ -50,7 +51,9 @@ def table(counts: dict[str, dict[str, int]]) -> bool:
 
 def main() -> None:
     binary, st, *more = sys.argv[1:]
-    number = int(os.environ.get("SEED") or secrets.randbelow(2**32))
+    # What a commit is held to does not change from run to run; SEED=random looks for what no run has met.
+    given = os.environ.get("SEED") or "1"
+    number = secrets.randbelow(2**32) if given == "random" else int(given)
     with tempfile.TemporaryDirectory(prefix="sw-") as directory, Node(binary, directory) as node:
         url = endpoint()
         token = node.token("ann")

@@ -17,7 +17,7 @@ from pathlib import Path
 import schemathesis
 from hypothesis import strategies as st
 from schemathesis.core.parameters import ParameterLocation
-from schemathesis.specs.openapi.checks import use_after_free
+from schemathesis.specs.openapi.checks import ensure_resource_availability, use_after_free
 
 from stage import Client
 
@@ -241,6 +241,12 @@ def put_new_names(case, number: int) -> None:
 def use_after_deletion(ctx, response, case) -> bool | None:
     """As schemathesis has it, but for recoveries: GET on the same path goes on telling how the last one ended."""
     return None if case.operation.path.endswith("/recover") else use_after_free(ctx, response, case)
+
+
+@schemathesis.check
+def availability_after_creation(ctx, response, case) -> bool | None:
+    """As schemathesis has it, but for recoveries: a webhook that was just created has none."""
+    return None if case.operation.path.endswith("/recover") else ensure_resource_availability(ctx, response, case)
 
 
 @schemathesis.hook

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Holds a running node to its own OpenAPI document: the document is valid, its examples meet their schemas, and schemathesis
 # finds nothing that answers otherwise than it says (drive.py). What it needs is put under target/tools, nothing outside of
-# it. A missing tool is a failure, not a skip. SEED=N repeats a run; arguments go to `st run`, such as --include-operation-id createWebhook --phases coverage.
+# it. A missing tool is a failure, not a skip. SEED=N chooses other requests, SEED=random any; arguments go to `st run`, such as --include-operation-id createWebhook --phases coverage.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
