@@ -329,6 +329,7 @@ async fn a_large_answer_may_be_taken_slowly_in_a_crowd() {
         others.rotate_left(1);
         others[0].write_all(&get("/api/webhooks", "")).await.expect("it is not cut either");
         read_some(&mut others[0]).await;
+        // Waits for nothing: to be slow is what it is there for.
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     let rest = expected.unwrap() - SLOW_PIECES * piece.len();
