@@ -17,6 +17,7 @@
 //! | [`cluster`] | who owns which partition |
 //! | [`actors`] | what runs: partitions, webhooks, attempts |
 //! | [`api`] | the routes, authentication, limits, errors |
+//! | [`dashboard`] | the pages that a person opens |
 //! | [`config`] | settings, checked as a whole |
 //! | [`telemetry`] | metrics and log lines, written together |
 //! | [`serve`], [`cli`] | the program; [`operator`] looks at the cluster; [`development`], [`demo`], [`listen`], [`smoke`], [`receiver`], [`client`], [`token`], [`stop`] help to try it |
@@ -30,6 +31,7 @@ pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod dashboard;
 pub mod delivery;
 pub mod demo;
 pub mod development;

@@ -28,7 +28,7 @@ const MAY_IMPORT: [(&str, &[&str]); 23] = [
     ("actors", &["domain", "policy", "config", "clock", "telemetry", "store", "delivery", "cluster"]),
     // What people and programs talk to. `delivery` is for the test of a webhook, which is sent on the spot.
     ("api", &["domain", "policy", "config", "clock", "telemetry", "store", "actors", "delivery"]),
-    ("dashboard", &["domain", "config", "clock", "telemetry", "store", "actors", "api"]),
+    ("dashboard", &["domain", "policy", "config", "clock", "telemetry", "store", "actors", "api"]),
     // The other end, for trying things out: they know the public API and nothing behind it.
     ("client", &["domain"]),
     ("receiver", &["domain", "policy", "clock"]),
