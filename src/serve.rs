@@ -29,6 +29,7 @@ use crate::cluster::figures;
 use crate::cluster::fitness::{self, Scarcity};
 use crate::cluster::membership::{self, Live, Membership};
 use crate::config::Config;
+use crate::dashboard;
 use crate::delivery::pool::Pool;
 use crate::domain::Partition;
 use crate::policy::partition::Layout;
@@ -133,6 +134,7 @@ async fn serve(
     let readiness = Arc::new(Readiness::default());
     let (live, lives) = watch::channel(Live::default());
     let shared = Shared::new(config.clone(), address, layout, lives.clone());
+    let shared = shared.with_pages(config.dashboard.enabled.then_some(&dashboard::PAGES));
     let servers = server::bind(&shared, &readiness)?;
     let addresses = Addresses { api: servers.api_address, management: servers.management_address };
     let (stop, stopping) = watch::channel(false);

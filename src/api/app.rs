@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::auth::Authenticator;
 use super::files::File;
 use super::openapi;
+use super::pages::Pages;
 use super::rate_limit::RateLimits;
 use super::recover::Surveys;
 use crate::config::Config;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub sockets: Sockets,
     /// The OpenAPI document.
     pub document: Arc<File>,
+    /// What is served beside the API.
+    pub pages: Option<&'static Pages>,
 }
 
 impl Shared {
@@ -74,7 +77,13 @@ impl Shared {
             listeners,
             sockets,
             document,
+            pages: None,
         }
+    }
+
+    /// The same, with pages beside the API.
+    pub fn with_pages(self, pages: Option<&'static Pages>) -> Self {
+        Self { pages, ..self }
     }
 }
 
@@ -107,6 +116,8 @@ pub struct App {
     pub live: watch::Receiver<Arc<BTreeSet<NodeId>>>,
     /// The OpenAPI document.
     pub document: Arc<File>,
+    /// What is served beside the API.
+    pub pages: Option<&'static Pages>,
 }
 
 /// A worker cannot work.
@@ -147,6 +158,12 @@ impl App {
             surveys: shared.surveys.clone(),
             live: shared.live.clone(),
             document: shared.document.clone(),
+            pages: shared.pages,
         })
+    }
+
+    /// The pages, if `path` is one of theirs.
+    pub fn pages_at(&self, path: &str) -> Option<&'static Pages> {
+        self.pages.filter(|pages| pages.hold(path))
     }
 }

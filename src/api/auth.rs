@@ -29,6 +29,7 @@ use self::keys::{Head, Keys, Unverified};
 use super::App;
 use super::audit;
 use super::error::Error;
+use super::pages::Pages;
 use super::rate_limit::Allowance;
 use super::source::client_address;
 use super::verified::{TokenName, Verified};
@@ -229,6 +230,19 @@ impl Caller {
         }
     }
 
+    /// Whether the token may look at the caller's webhooks.
+    ///
+    /// # Errors
+    /// 403, which says what it lacks.
+    pub fn may_read(&self) -> Result<(), Error> {
+        self.check_read()
+    }
+
+    /// Whether the token may change the caller's webhooks.
+    pub fn may_write(&self) -> bool {
+        self.check_write().is_ok()
+    }
+
     /// Whether the token may publish events.
     pub fn may_publish(&self) -> bool {
         self.check_publish().is_ok()
@@ -311,7 +325,7 @@ pub async fn wait_for_keys(request: &ServiceRequest) {
     else {
         return;
     };
-    let Ok(token) = bearer(request.headers()) else { return };
+    let Ok(token) = token_of(request.headers(), app.pages_at(request.path())) else { return };
     let found = match app.authenticator.caller(token) {
         Some(found) => found,
         None => app.authenticator.caller_by_newer_keys(token).await,
@@ -324,9 +338,23 @@ fn found(request: &HttpRequest) -> Result<Caller, Denied> {
     if let Some(Found(found)) = waited {
         return found;
     }
-    let authenticator = &app_of(request).authenticator;
-    let token = bearer(request.headers())?;
+    let app = app_of(request);
+    let authenticator = &app.authenticator;
+    let token = token_of(request.headers(), app.pages_at(request.path()))?;
     authenticator.caller(token).unwrap_or_else(|| Err(authenticator.unknown_key()))
+}
+
+/// The holder of a token that is handed in by other means than the request's head; failures are counted as everywhere.
+///
+/// # Errors
+/// 401 with what is wrong with it, 429, or 503 while the keys are not there.
+pub async fn holder_of(request: &HttpRequest, token: &str) -> Result<Caller, Error> {
+    let authenticator = &app_of(request).authenticator;
+    let found = match authenticator.caller(token) {
+        Some(found) => found,
+        None => authenticator.caller_by_newer_keys(token).await,
+    };
+    settled(request, found)
 }
 
 /// A failure is counted, against its source too unless it is ours.
@@ -343,6 +371,14 @@ fn settled(request: &HttpRequest, found: Result<Caller, Denied>) -> Result<Calle
     match app.rate_limits.failed_authentication(client_address(request, app)) {
         Ok(_) => Err(denied.into()),
         Err(allowance) => Err(shown(request, allowance).refusal()),
+    }
+}
+
+/// The token of a request: in its header, or in the cookie of `pages`, never in either.
+fn token_of<'a>(headers: &'a HeaderMap, pages: Option<&Pages>) -> Result<&'a str, Denied> {
+    match pages {
+        Some(pages) => pages.token(headers).ok_or(Denied::new(Refusal::NoToken, "nobody is signed in")),
+        None => bearer(headers),
     }
 }
 

@@ -18,6 +18,8 @@ use super::error::Error;
 pub const MAX_BODY: usize = 64 * 1024;
 /// The longest time that a body may take to arrive.
 const DEADLINE: Duration = Duration::from_secs(30);
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A JSON body of at most [`MAX_BODY`] bytes.
 #[derive(Debug)]
@@ -73,13 +75,36 @@ pub fn read(
     }
 }
 
+/// Reads the fields of a form of at most `limit` bytes, as a browser writes them.
+///
+/// # Errors
+/// As [`read`]'s, 415 for all that is no such form.
+/// Source: the URL standard, section 5 (`application/x-www-form-urlencoded`).
+pub fn read_form(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+) -> impl Future<Output = Result<Bytes, Error>> + use<> {
+    let is_form = check_type_is(request, FORM);
+    let declared = declared_length(request);
+    let mut payload = payload.take();
+    async move {
+        is_form?;
+        collect(&mut payload, declared, limit, DEADLINE).await
+    }
+}
+
 fn check_type(request: &HttpRequest) -> Result<(), Error> {
+    check_type_is(request, JSON)
+}
+
+fn check_type_is(request: &HttpRequest, wanted: &'static str) -> Result<(), Error> {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let essence = text(CONTENT_TYPE).map(|full| full.split(';').next().unwrap_or_default().trim());
-    let is_json = essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let is_wanted = essence.is_some_and(|essence| essence.eq_ignore_ascii_case(wanted));
     let is_plain = !request.headers().contains_key(CONTENT_ENCODING)
         || text(CONTENT_ENCODING).is_some_and(|coding| coding.eq_ignore_ascii_case("identity"));
-    if is_json && is_plain { Ok(()) } else { Err(Error::UnsupportedMediaType) }
+    if is_wanted && is_plain { Ok(()) } else { Err(Error::UnsupportedMediaType(wanted)) }
 }
 
 fn declared_length(request: &HttpRequest) -> Option<u64> {

@@ -45,7 +45,7 @@ pub enum Error {
     /// 414: the path with its query is longer than this many bytes.
     UriTooLong(usize),
     /// 415: the body is not `application/json`.
-    UnsupportedMediaType,
+    UnsupportedMediaType(&'static str),
     /// 429: come back after that time.
     TooManyRequests(Cow<'static, str>, Duration),
     /// 503: a bound of ours is reached for now; nothing was stored, unless the text says so.
@@ -120,8 +120,8 @@ impl Error {
                 StatusCode::URI_TOO_LONG,
                 One(format!("the path with its query is longer than {limit} bytes").into()),
             ),
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, One("the body must be plain application/json".into()))
+            Self::UnsupportedMediaType(wanted) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, One(format!("the body must be plain {wanted}").into()))
             }
             Self::TooManyRequests(why, _) => (StatusCode::TOO_MANY_REQUESTS, One(why.as_ref().into())),
             Self::Busy(why, _) => (StatusCode::SERVICE_UNAVAILABLE, One(why.as_ref().into())),
@@ -135,8 +135,16 @@ impl Error {
         }
     }
 
+    /// What is told to the client: one text, or one for each fault of its input.
+    pub fn messages(&self) -> Vec<String> {
+        match self.parts().1 {
+            Message::One(text) => vec![text.into_owned()],
+            Message::All(faults) => faults.to_vec(),
+        }
+    }
+
     /// How long the client should wait, for the statuses that say so.
-    fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyRequests(_, wait) | Self::Busy(_, wait) => Some(*wait),
             Self::Unavailable(_) => Some(REDIS_PAUSE),

@@ -21,6 +21,7 @@ pub mod filter_test;
 pub mod health;
 pub mod log_level;
 pub mod openapi;
+pub mod pages;
 pub mod publish;
 pub mod query;
 pub mod rate_limit;

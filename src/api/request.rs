@@ -19,6 +19,7 @@ use rand::distr::Alphanumeric;
 use super::App;
 use super::cors;
 use super::error::{About, Error};
+use super::pages::Pages;
 use super::rate_limit::Allowance;
 use super::routes;
 use super::{audit, auth};
@@ -104,6 +105,8 @@ fn is_too_long(request: &ServiceRequest) -> bool {
 
 fn origin_of(request: &ServiceRequest) -> cors::Verdict {
     let app = request.app_data::<web::Data<App>>();
+    // Pages are for their own site.
+    let app = app.filter(|app| app.pages_at(request.path()).is_none());
     app.map_or(cors::Verdict::Off, |app| cors::judge(request.headers(), &app.config.api.cors_allowed_origins))
 }
 
@@ -151,11 +154,18 @@ fn written(response: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceRespons
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
+    let pages = pages_of(response.request());
+    if pages.is_some() && is_page(&response) {
+        return response;
+    }
     let foreign = Error::Protocol(response.status());
     let error = error_of(&response).unwrap_or(&foreign);
     let about =
         About { path: beginning_of(response.request().path()), request_id: id.as_str(), now: clock::now() };
-    let mut answer = error.response(about);
+    let mut answer = match pages {
+        Some(pages) => (pages.present)(response.request(), error, &about),
+        None => error.response(about),
+    };
     // The framework's own refusals carry a header that belongs to the status.
     if let Some(allow) = response.headers().get(header::ALLOW) {
         answer.headers_mut().insert(header::ALLOW, allow.clone());
@@ -167,6 +177,15 @@ fn written(response: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceRespons
         response.request().extensions_mut().insert(Cause(cause));
     }
     response
+}
+
+/// A page tells its own faults: a form comes back with them.
+fn is_page(response: &ServiceResponse<BoxBody>) -> bool {
+    response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
+}
+
+fn pages_of(request: &HttpRequest) -> Option<&'static Pages> {
+    request.app_data::<web::Data<App>>()?.pages_at(request.path())
 }
 
 fn beginning_of(path: &str) -> &str {

@@ -63,7 +63,7 @@ pub enum BindError {
 pub fn bind(shared: &Shared, readiness: &Arc<Readiness>) -> Result<Servers, BindError> {
     // Set up once here, so that a fault stops the start instead of panicking in a worker.
     App::for_worker(shared)?;
-    routes::expect();
+    routes::expect(shared.pages);
     let (api, api_address) = bind_api(shared)?;
     let (management, management_address) = bind_management(shared, readiness)?;
     Ok(Servers { api, management, api_address, management_address })
@@ -144,10 +144,10 @@ pub fn service(
         InitError = (),
     >,
 > {
-    let base_path = app.config.server.base_path.clone();
+    let (base_path, pages) = (app.config.server.base_path.clone(), app.pages);
     actix_web::App::new()
         .app_data(app)
-        .configure(|cfg| routes::configure(cfg, &base_path))
+        .configure(|cfg| routes::configure(cfg, &base_path, pages))
         .wrap(from_fn(request::around))
         .wrap(from_fn(connections::answering))
 }

@@ -15,6 +15,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use super::connections::Pieces;
+use super::pages::Pages;
 use super::{App, Shared, routes, server};
 use crate::clock;
 use crate::config::*;
@@ -58,6 +59,7 @@ pub fn config() -> Config {
             publisher_roles: vec!["service".into()],
             admin_roles: vec!["ADMIN".into()],
         },
+        dashboard: Dashboard { enabled: true },
         security: Security::default(),
         redis: Redis {
             mode: RedisMode::Standalone,
@@ -184,14 +186,19 @@ impl Client {
         Self::at(config, Address::new("unix:///nowhere.sock", second, second).unwrap()).await
     }
 
+    /// The API with a Redis of its own, and pages beside it.
+    pub async fn with_pages(config: Config, redis: &TestRedis, pages: &'static Pages) -> Self {
+        Self::beside(config, redis.redis.address().clone(), Some(pages)).await
+    }
+
     async fn at(config: Config, address: Address) -> Self {
-        let app = App::for_worker(&Shared::new(
-            Arc::new(config),
-            address,
-            LAYOUT,
-            tokio::sync::watch::channel(Arc::default()).1,
-        ))
-        .unwrap();
+        Self::beside(config, address, None).await
+    }
+
+    async fn beside(config: Config, address: Address, pages: Option<&'static Pages>) -> Self {
+        let shared =
+            Shared::new(Arc::new(config), address, LAYOUT, tokio::sync::watch::channel(Arc::default()).1);
+        let app = App::for_worker(&shared.with_pages(pages)).unwrap();
         let service = Rc::new(init_service(server::service(web::Data::new(app.clone()))).await);
         let call = move |request: TestRequest| -> LocalBoxFuture<'static, ServiceResponse<Pieces>> {
             let service = service.clone();

@@ -51,6 +51,7 @@ pub(super) fn check(layers: &Layers, raw: Raw, files: Files, machine: &Machine) 
         server: check.server(raw.server, machine),
         api: check.api(&raw.api),
         auth: check.auth(raw.auth, files.keys),
+        dashboard: Dashboard { enabled: raw.dashboard.enabled },
         security: check.security(raw.security),
         redis: check.redis(raw.redis),
         cluster: check.cluster(&raw.cluster, machine),
@@ -87,7 +88,7 @@ impl Check<'_> {
         self.demand(
             "server.base_path",
             is_base_path(&base_path),
-            "a path such as /api: a slash first, none at the end",
+            "a path such as /api: a slash first, none at the end, not /dashboard",
         );
         Server {
             bind: self.parse("server.bind", &raw.bind, "an IP address", IpAddr::from([127, 0, 0, 1])),
@@ -402,7 +403,10 @@ fn are_alike(urls: &[String]) -> bool {
 fn is_base_path(path: &str) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let segment = |part: &str| !part.is_empty() && part.bytes().all(legal) && part.bytes().any(|b| b != b'.');
-    path.len() <= 128 && path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment))
+    let is_free = |path: &str| path.split('/').nth(1) != Some("dashboard");
+    path.len() <= 128
+        && is_free(path)
+        && path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment))
 }
 
 /// A `tracing` filter. A bare word that is no level would be taken as the name of a part of the program and silence all

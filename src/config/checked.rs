@@ -22,6 +22,8 @@ pub struct Config {
     pub api: Api,
     /// `[auth]`
     pub auth: Auth,
+    /// `[dashboard]`
+    pub dashboard: Dashboard,
     /// `[security]`
     pub security: Security,
     /// `[redis]`
@@ -147,6 +149,13 @@ pub enum Jwks {
     File(PathBuf, KeySet),
     /// `auth.jwks_url`: https, or http on this machine; without user and password.
     Url(Url),
+}
+
+/// `[dashboard]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dashboard {
+    /// `dashboard.enabled`: whether the node serves the pages.
+    pub enabled: bool,
 }
 
 /// What webhooks' secrets are encrypted with where they are stored.

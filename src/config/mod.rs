@@ -16,8 +16,8 @@ mod raw;
 
 pub use check::{LOG_FILTER, is_log_filter};
 pub use checked::{
-    Api, Auth, Breaker, Cluster, Config, Delivery, Jwks, Limits, Log, LogFormat, Origins, ProxyUrl, Queue,
-    Redis, RedisMode, Security, Server, Telemetry,
+    Api, Auth, Breaker, Cluster, Config, Dashboard, Delivery, Jwks, Limits, Log, LogFormat, Origins,
+    ProxyUrl, Queue, Redis, RedisMode, Security, Server, Telemetry,
 };
 pub use fault::{Fault, Faults, redacted_url};
 pub use layers::Layers;

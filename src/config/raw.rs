@@ -18,6 +18,7 @@ sections! {
         node: Node,
         server: Server,
         api: Api,
+        dashboard: Dashboard,
         auth: Auth,
         security: Security,
         redis: Redis,
@@ -47,6 +48,7 @@ sections! {
         publish_rate_limit_per_second: i64,
         cors_allowed_origins: Vec<String>,
     }
+    Dashboard { enabled: bool }
     Auth {
         jwt_secret: String,
         jwt_public_key_file: String,

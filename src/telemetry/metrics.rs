@@ -44,11 +44,12 @@ const HELD_BY: [&str; 2] = ["node", "webhook"];
 /// The states of a webhook's breaker, as a label.
 const BREAKER_STATES: [&str; 3] = ["flowing", "paused", "probing"];
 /// The status codes that the API answers with, as numbers and as labels; any other is counted as the last.
-const STATUSES: [(u16, &str); 17] = [
+const STATUSES: [(u16, &str); 18] = [
     (200, "200"),
     (201, "201"),
     (202, "202"),
     (204, "204"),
+    (303, "303"),
     (400, "400"),
     (401, "401"),
     (403, "403"),

@@ -6,7 +6,7 @@ use actix_web::test::TestRequest;
 use serde_json::Value;
 
 use super::*;
-use crate::api::routes::TABLE;
+use crate::api::routes::all;
 use crate::api::testing::{Client, config};
 use crate::config::Layers;
 
@@ -27,8 +27,7 @@ fn every_route_is_described_and_every_described_operation_is_a_route() {
         let methods = item.as_object().expect("an item").keys().filter(|key| *key != "parameters");
         described.extend(methods.map(|method| (method.clone(), path.clone())));
     }
-    let routed: BTreeSet<_> = TABLE
-        .iter()
+    let routed: BTreeSet<_> = all()
         .filter(|(_, path)| !PAGES.contains(path))
         .map(|(method, path)| ((*method).to_owned(), format!("/api{path}")))
         .collect();

@@ -61,6 +61,7 @@ fn the_embedded_default_holds_the_documented_values() {
             publisher_roles: words(&["service"]),
             admin_roles: words(&["ADMIN", "admin"]),
         },
+        dashboard: Dashboard { enabled: true },
         security: Security::default(),
         redis: Redis {
             mode: RedisMode::Standalone,
@@ -154,6 +155,7 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
         ("server", "base_path = \"/api/\"", "none at the end"),
         ("server", "base_path = \"/\"", "a path such as /api"),
         ("server", "base_path = \"/a/../b\"", "a path such as /api"),
+        ("server", "base_path = \"/dashboard/x\"", "not /dashboard"),
         ("server", "base_path = \"/{id}\"", "a path such as /api"),
         ("api", "max_event_bytes = 0", "from 1024 to 16777216"),
         ("auth", "admin_roles = [\" \"]", "none empty"),

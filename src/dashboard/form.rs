@@ -1,0 +1,77 @@
+//! What a browser sends when a form is sent: names and texts, in order, names possibly repeated.
+//!
+//! Source: the URL standard, section 5 (`application/x-www-form-urlencoded`).
+
+use actix_web::HttpRequest;
+use actix_web::dev::Payload;
+use url::form_urlencoded;
+
+use crate::api::Error;
+use crate::api::body::read_form;
+
+/// The longest form, in bytes as it is sent. An event's data, where each byte may take three, is the longest text in one.
+const MAX_FORM: usize = 1024 * 1024;
+/// The most fields of a form; the rest is not looked at.
+const MOST_FIELDS: usize = 1000;
+
+/// The fields of a form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// 415 when it is no form, 413 when it is too long, 408 when it does not arrive in time.
+    pub fn read(
+        request: &HttpRequest,
+        payload: &mut Payload,
+    ) -> impl Future<Output = Result<Self, Error>> + use<> {
+        let reading = read_form(request, payload, MAX_FORM);
+        async { reading.await.map(|bytes| Self::parse(&bytes)) }
+    }
+
+    /// The fields in `text`, of a body or of a query.
+    pub fn parse(text: &[u8]) -> Self {
+        // Browsers end the lines of a text with CR LF, whatever was typed.
+        let field = |(name, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| {
+            (name.into_owned(), value.replace("\r\n", "\n"))
+        };
+        Self(form_urlencoded::parse(text).take(MOST_FIELDS).map(field).collect())
+    }
+
+    /// The first value of a field.
+    pub fn one(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// The first value of a field, white space around it cut off; `None` where nothing is left.
+    pub fn filled(&self, name: &str) -> Option<&str> {
+        self.one(name).map(str::trim).filter(|text| !text.is_empty())
+    }
+
+    /// Whether a box was ticked, or a button of that name was pressed.
+    pub fn has(&self, name: &str) -> bool {
+        self.one(name).is_some()
+    }
+
+    /// All values of a field, in order.
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_come_in_order_and_lines_end_in_one_way() {
+        let form = Form::parse(b"a=1&b=x%0D%0Ay&a=2&c=+&d");
+        assert_eq!(form.all("a").collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!((form.one("b"), form.filled("c"), form.one("c")), (Some("x\ny"), None, Some(" ")));
+        assert_eq!((form.has("d"), form.has("e")), (true, false));
+        let many = "a=1&".repeat(MOST_FIELDS + 5);
+        assert_eq!(Form::parse(many.as_bytes()).all("a").count(), MOST_FIELDS);
+    }
+}

@@ -1,0 +1,57 @@
+//! Every page on one page.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::LOCATION;
+
+use super::{assets, failure, overview, sign_in};
+use crate::api::pages::Pages;
+use crate::api::routes::table;
+use crate::telemetry::events::Action;
+
+/// Where the pages lie.
+pub const PREFIX: &str = "/dashboard";
+/// The cookie that holds the visitor's token.
+pub const SESSION: &str = "salesos_webhooks_session";
+
+/// The pages, for the server.
+pub static PAGES: Pages =
+    Pages { prefix: PREFIX, cookie: SESSION, table: &TABLE, mount, present: failure::page };
+
+// A fixed name stands before a pattern that would match it too. What changes something is a POST, and takes a
+// `visit::Change` as its argument, which is its guard.
+table! {
+    /// The pages' routes.
+    pub(super) TABLE below "/dashboard", changes by action, mounted by mount;
+    "" => { get: overview::show }
+    "/" => { get: without_slash }
+    "/sign-in" => { get: sign_in::ask, post: sign_in::enter }
+    "/sign-out" => { post: sign_in::leave }
+    "/assets/{name}" => { get: assets::file }
+}
+
+/// What a route changes, by its method in small letters and its path below `/dashboard`: the audit log's word for it.
+pub fn action(method: &str, path: &str) -> Option<Action> {
+    let _ = (method, path);
+    None
+}
+
+/// Addresses are told to people, who add slashes.
+async fn without_slash() -> HttpResponse {
+    HttpResponse::PermanentRedirect().insert_header((LOCATION, PREFIX)).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `POST`s that change nothing of a webhook.
+    const NO_CHANGES: [&str; 2] = ["/sign-in", "/sign-out"];
+
+    #[test]
+    fn every_post_is_a_change_or_is_known_to_be_none() {
+        for (method, path) in TABLE.rows() {
+            let is_none = method == "get" || NO_CHANGES.contains(&path);
+            assert_eq!(action(method, path).is_none(), is_none, "{method} {path}");
+        }
+    }
+}
