@@ -58,7 +58,11 @@ pub async fn find(app: &App, caller: &Caller, id: &WebhookId, purpose: Purpose) 
     check(caller, &webhook, purpose).map(|()| webhook)
 }
 
-fn check(caller: &Caller, webhook: &Webhook, purpose: Purpose) -> Result<(), Error> {
+/// Whether `caller` may reach `webhook` for that purpose.
+///
+/// # Errors
+/// As [`find`], but for the store's.
+pub fn check(caller: &Caller, webhook: &Webhook, purpose: Purpose) -> Result<(), Error> {
     if webhook.settings.tenant != caller.tenant {
         return Err(NO_WEBHOOK);
     }

@@ -37,44 +37,68 @@ impl ClusterState {
     }
 }
 
+/// The cluster.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
-    nodes: Vec<Node>,
-    partitions: Vec<PartitionState>,
+pub struct Answer {
+    /// The nodes in the order of their joining, dead ones that are not yet forgotten included.
+    pub nodes: Vec<Node>,
+    /// All partitions, in order.
+    pub partitions: Vec<PartitionState>,
     /// Deliveries that are queued or between two attempts, in all.
-    backlog: u64,
+    pub backlog: u64,
     /// Partitions that nobody owns, or a node that is gone.
-    unowned: usize,
+    pub unowned: usize,
 }
 
+/// One node.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Node {
-    id: NodeId,
-    joined: u64,
-    live: bool,
-    draining: bool,
-    partitions: Vec<u16>,
-    in_flight: u64,
-    backlog: u64,
-    version: String,
-    api: String,
-    started_at: String,
+pub struct Node {
+    /// Which.
+    pub id: NodeId,
+    /// Its place in the order of joining.
+    pub joined: u64,
+    /// Whether it has shown lately that it lives.
+    pub live: bool,
+    /// Whether it is on its way out, or was asked to own nothing.
+    pub draining: bool,
+    /// The partitions that it owns.
+    pub partitions: Vec<u16>,
+    /// Attempts on their way.
+    pub in_flight: u64,
+    /// Deliveries that wait in its partitions.
+    pub backlog: u64,
+    /// The version of its program.
+    pub version: String,
+    /// Where its API listens.
+    pub api: String,
+    /// When it started.
+    pub started_at: String,
 }
 
 /// Answers the route; 503 while Redis does not answer.
 pub async fn show(state: web::Data<ClusterState>) -> HttpResponse {
-    let overview = overview::read(&state.redis, &state.keys, state.partitions).await;
-    match overview {
-        Ok(overview) => {
-            let answer = answer(&overview, &state.live.borrow());
-            HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer)
-        }
+    let live = state.live.borrow().clone();
+    match read(&state.redis, &state.keys, state.partitions, &live).await {
+        Ok(answer) => HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(answer),
         Err(_) => {
             HttpResponse::ServiceUnavailable().json(serde_json::json!({"status": "redis does not answer"}))
         }
     }
+}
+
+/// The cluster of `partitions` at a glance, where `live` are the nodes that live.
+///
+/// # Errors
+/// The store's.
+pub async fn read(
+    redis: &Redis,
+    keys: &Keys,
+    partitions: u16,
+    live: &BTreeSet<NodeId>,
+) -> Result<Answer, store::Error> {
+    overview::read(redis, keys, partitions).await.map(|overview| answer(&overview, live))
 }
 
 fn answer(overview: &Overview, live: &BTreeSet<NodeId>) -> Answer {

@@ -11,21 +11,23 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::access::{Id, NO_WEBHOOK, Purpose, find};
+use super::access::{self, Id, NO_WEBHOOK, Purpose, find};
 use super::audit::Trail;
-use super::auth::{Reader, Writer};
+use super::auth::{Caller, Reader, Writer};
 use super::query::{self, Query};
 use super::{App, Error};
 use crate::clock;
 use crate::delivery::request::plain_headers;
-use crate::domain::{AttemptId, AttemptRow, ErrorKind, EventId, Pattern, Webhook, WebhookId};
-use crate::store::attempts::{AttemptLog, Filter, Logged, Payload, Shown, Window};
+use crate::domain::{AttemptId, AttemptRow, ErrorKind, EventId, Millis, Pattern, Webhook, WebhookId};
+use crate::store::attempts::{self, AttemptLog, Filter, Logged, Payload, Shown, Window};
 use crate::store::resend::{Resent, resend};
 
 /// What stands for the value of a header that the webhook's owner chose.
 const HIDDEN: &str = "***";
 /// What a client is told to wait when too much awaits dispatch.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Attempts of one event that are given. A delivery has 21 at most; what is beyond is of resends.
+const MOST_OF_EVENT: usize = 100;
 
 /// The `{attemptId}` of a route. What is no attempt id names no attempt: 404.
 #[derive(Clone, Copy, Debug)]
@@ -58,11 +60,40 @@ pub async fn list(
     query.finish()?;
     let filter =
         Filter { success, event: event.as_ref(), event_id: event_id.as_deref(), since, until, is_final };
-    let skip = usize::try_from(page.offset()).unwrap_or(usize::MAX);
-    let window = Window { skip, take: page.limit as usize };
-    let found = log_of(&app, &webhook).list(filter, window).await?;
+    let found = self::page(&app, &webhook, filter, page).await?;
     let logs = found.rows.into_iter().map(|logged| View::of(&webhook.id, logged)).collect();
     Ok(Json(Listing { logs, pagination: Pagination::new(page, found.total) }))
+}
+
+/// A page of the attempts that pass `filter`, newest first. The caller has found `webhook` for themselves.
+///
+/// # Errors
+/// The store's.
+pub async fn page(
+    app: &App,
+    webhook: &Webhook,
+    filter: Filter<'_>,
+    page: query::Page,
+) -> Result<attempts::Page, Error> {
+    let skip = usize::try_from(page.offset()).unwrap_or(usize::MAX);
+    let window = Window { skip, take: page.limit as usize };
+    Ok(log_of(app, webhook).list(filter, window).await?)
+}
+
+/// The attempts of one event for one webhook, newest first, at most [`MOST_OF_EVENT`]. `since` (the event's time, say) saves
+/// reading what is older. The caller has found `webhook` for themselves.
+///
+/// # Errors
+/// The store's.
+pub async fn of_event(
+    app: &App,
+    webhook: &Webhook,
+    event: &EventId,
+    since: Option<Millis>,
+) -> Result<Vec<Logged>, Error> {
+    let filter = Filter { event_id: Some(event.as_str()), since, ..Filter::default() };
+    let window = Window { skip: 0, take: MOST_OF_EVENT };
+    Ok(log_of(app, webhook).list(filter, window).await?.rows)
 }
 
 /// The types that are asked for: a name, or a family as webhooks subscribe to (`lead.*`). What is neither is a name that no event
@@ -74,9 +105,17 @@ pub fn pattern_of(text: &str) -> Pattern {
 /// `GET /api/webhooks/{id}/deliveries/{attemptId}`: with the whole payload and the headers that were sent.
 pub async fn show(app: Data<App>, caller: Reader, id: Id, attempt: Attempt) -> Result<Json<Whole>, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Read).await?;
-    let logged = log_of(&app, &webhook).get(attempt.0).await?.ok_or(NO_ATTEMPT)?;
+    let logged = one(&app, &webhook, attempt.0).await?;
     let request_headers = headers_of(&logged.row);
     Ok(Json(Whole { row: View::of(&webhook.id, logged), request_headers }))
+}
+
+/// One attempt with its whole payload. The caller has found `webhook` for themselves.
+///
+/// # Errors
+/// 404 when the log has no such attempt (any more), or the store's.
+pub async fn one(app: &App, webhook: &Webhook, attempt: AttemptId) -> Result<Logged, Error> {
+    log_of(app, webhook).get(attempt).await?.ok_or(NO_ATTEMPT)
 }
 
 /// `POST /api/webhooks/{id}/deliveries/{attemptId}/retry`: the event is queued for that webhook again, each time.
@@ -87,9 +126,26 @@ pub async fn retry(
     id: Id,
     attempt: Attempt,
 ) -> Result<HttpResponse, Error> {
-    let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
-    let log = log_of(&app, &webhook);
-    let AttemptRow { event_id, event_type, .. } = log.get(attempt.0).await?.ok_or(NO_ATTEMPT)?.row;
+    let webhook = find(&app, &caller, &id.0, Purpose::Read).await?;
+    let event_id = resent(&app, &caller, &trail, &webhook, attempt.0).await?;
+    Ok(HttpResponse::Accepted().json(Queued { queued: 1, event_id: &event_id }))
+}
+
+/// Queues the event of an attempt for its webhook again; says which event that is.
+///
+/// # Errors
+/// 403 and 404 where the caller may not change the webhook, 404 without such an attempt, 409 where the event cannot be
+/// sent again (any more), 503 while too much awaits dispatch.
+pub async fn resent(
+    app: &App,
+    caller: &Caller,
+    trail: &Trail,
+    webhook: &Webhook,
+    attempt: AttemptId,
+) -> Result<EventId, Error> {
+    access::check(caller, webhook, Purpose::Change)?;
+    let log = log_of(app, webhook);
+    let AttemptRow { event_id, event_type, .. } = log.get(attempt).await?.ok_or(NO_ATTEMPT)?.row;
     let event = (&event_id, event_type.as_str());
     let tenant = &webhook.settings.tenant;
     let resent = resend(&app.redis, &app.keys, log.partition, tenant, &webhook.id, event);
@@ -98,7 +154,7 @@ pub async fn retry(
         trail.nothing_was_done();
     }
     match resent {
-        Resent::Queued => Ok(HttpResponse::Accepted().json(Queued { queued: 1, event_id: &event_id })),
+        Resent::Queued => Ok(event_id),
         Resent::NoWebhook => Err(NO_WEBHOOK),
         Resent::Inactive => Err(Error::Conflict("the webhook is not active".into())),
         Resent::BodyGone => Err(Error::Conflict("the body of the event is no longer kept".into())),
@@ -228,7 +284,7 @@ pub struct Whole {
 
 /// The headers of the request but for the signatures, which would let a reader of the log pass for us. `None` when no
 /// request was made.
-fn headers_of(row: &AttemptRow) -> Option<BTreeMap<String, String>> {
+pub fn headers_of(row: &AttemptRow) -> Option<BTreeMap<String, String>> {
     if matches!(row.error_kind, Some(ErrorKind::Expired | ErrorKind::Overflow)) {
         return None;
     }

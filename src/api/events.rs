@@ -42,15 +42,21 @@ struct Parts {
 #[serde(rename_all = "camelCase")]
 #[schema(as = EventStatus)]
 pub struct View {
-    id: EventId,
+    /// Its id.
+    pub id: EventId,
+    /// What happened.
     #[serde(rename = "type")]
-    event_type: String,
+    pub event_type: String,
+    /// When, as its publisher says.
     #[schema(format = DateTime)]
-    timestamp: String,
-    organization_id: Option<String>,
+    pub timestamp: String,
+    /// In which organization; null = the user's own tenant.
+    pub organization_id: Option<String>,
+    /// What the endpoints get, as it was published.
     #[schema(value_type = Object)]
-    data: Box<RawValue>,
-    webhooks: Vec<Target>,
+    pub data: Box<RawValue>,
+    /// Where it stands with each webhook that the caller sees; empty before the dispatch.
+    pub webhooks: Vec<Target>,
 }
 
 /// Waiting deliveries of one event of which it is told what keeps them.
@@ -60,39 +66,49 @@ const MOST_EXPLAINED: usize = 1000;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = EventAtWebhook)]
-struct Target {
-    webhook_id: WebhookId,
+pub struct Target {
+    /// The webhook.
+    pub webhook_id: WebhookId,
     /// `pending`, `delivered`, `failed`, `dropped` or `skipped`.
-    status: &'static str,
+    pub status: &'static str,
     /// Why it was not queued (`inactive`, `disabled`, `filtered`), or what keeps it while it is pending (`paused`, `inactive`,
     /// `disabled`).
-    reason: Option<&'static str>,
+    pub reason: Option<&'static str>,
     /// Until when nothing is sent, where it is paused.
     #[schema(format = DateTime)]
-    paused_until: Option<String>,
+    pub paused_until: Option<String>,
     /// Null while it is pending: the log has the attempts made so far.
-    attempts: Option<u32>,
+    pub attempts: Option<u32>,
+    /// When it ended, or was left out; null while it is pending.
     #[schema(format = DateTime)]
-    ended_at: Option<String>,
+    pub ended_at: Option<String>,
 }
 
 /// The handler.
 pub async fn show(app: Data<App>, caller: EventReader, request: HttpRequest) -> Result<Json<View>, Error> {
     let given = request.match_info().get("id").unwrap_or_default();
     let id: EventId = given.parse().map_err(|_| NO_EVENT)?;
-    let found = event_status::find(&app.redis, &app.keys, &app.layout, &caller.tenant, &id).await?;
+    status(&app, &caller, &id).await.map(Json)
+}
+
+/// The event `id`, and where it stands with the webhooks that `caller` sees.
+///
+/// # Errors
+/// 404 when there is no such event (any more) for this caller, or the store's.
+pub async fn status(app: &App, caller: &Caller, id: &EventId) -> Result<View, Error> {
+    let found = event_status::find(&app.redis, &app.keys, &app.layout, &caller.tenant, id).await?;
     let found = found.ok_or(NO_EVENT)?;
     let sees_all = caller.is_admin;
-    let own = if sees_all { HashSet::new() } else { own_webhooks(&app, &caller).await? };
+    let own = if sees_all { HashSet::new() } else { own_webhooks(app, caller).await? };
     let visible = found.deliveries.into_iter().filter(|(webhook, _)| sees_all || own.contains(webhook));
     let mut webhooks: Vec<Target> = visible.map(|(webhook, status)| Target::new(webhook, status)).collect();
-    explain(&app, &caller, &mut webhooks).await?;
+    explain(app, caller, &mut webhooks).await?;
     if webhooks.is_empty() && !sees_all && !caller.may_publish() {
         return Err(NO_EVENT);
     }
     let Parts { id, event_type, timestamp, organization_id, data } = serde_json::from_slice(&found.body)
         .map_err(|_| Error::Internal("the stored body of an event cannot be read".into(), None))?;
-    Ok(Json(View { id, event_type, timestamp, organization_id, data, webhooks }))
+    Ok(View { id, event_type, timestamp, organization_id, data, webhooks })
 }
 
 async fn own_webhooks(app: &App, caller: &Caller) -> Result<HashSet<WebhookId>, Error> {

@@ -48,7 +48,8 @@ impl Query {
         Self::parse(request.query_string())
     }
 
-    fn parse(text: &str) -> Self {
+    /// The parameters of a query string, without its `?`.
+    pub fn parse(text: &str) -> Self {
         Self { pairs: form_urlencoded::parse(text.as_bytes()).into_owned().collect(), faults: Vec::new() }
     }
 

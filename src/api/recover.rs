@@ -22,7 +22,7 @@ use super::request::random_text;
 use super::{App, Error};
 use crate::clock;
 use crate::domain::{Tenant, Webhook};
-use crate::store::recoveries::{Begun, Recoveries, Recovery, Span, Status};
+use crate::store::recoveries::{Begun, Recoveries, Recovery, Span, Status, Survey};
 
 /// Characters of a recovery's id behind `rec_`.
 const ID_LENGTH: usize = 22;
@@ -68,62 +68,89 @@ pub async fn begin(
 ) -> Result<HttpResponse, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
     let (span, is_dry) = read(Fields::parse(&body.0)?)?;
-    if !webhook.is_active && !is_dry {
+    if is_dry {
+        return Ok(HttpResponse::Ok().json(surveyed(&app, &webhook, span).await?));
+    }
+    Ok(HttpResponse::Accepted().json(begun(&app, &trail, &webhook, span).await?))
+}
+
+/// What a recovery of `span` would queue; changes nothing. The caller has found `webhook` for a change.
+///
+/// # Errors
+/// 429 while another one of the organization is looked at, or the store's.
+pub async fn surveyed(app: &App, webhook: &Webhook, span: Span) -> Result<Answer, Error> {
+    let survey = look(app, webhook, &span).await?;
+    Ok(Answer { dry_run: true, ..Answer::from(&survey) })
+}
+
+/// Begins a recovery of `span`, unless nothing is to be queued. The caller has found `webhook` for a change.
+///
+/// # Errors
+/// 409 while the webhook is switched off or has a recovery under way, and those of [`surveyed`].
+pub async fn begun(app: &App, trail: &Trail, webhook: &Webhook, span: Span) -> Result<Answer, Error> {
+    if !webhook.is_active {
         return Err(inactive());
     }
-    let recoveries = of(&app, &webhook);
-    if !is_dry && recoveries.last().await?.is_some_and(|last| last.status == Status::Running) {
+    if last(app, webhook).await?.is_some_and(|last| last.status == Status::Running) {
         return Err(Error::Conflict(RUNNING.into()));
     }
-    let tenant = &webhook.settings.tenant;
-    let busy =
-        || Error::TooManyRequests("another recovery of the organization is being looked at".into(), PAUSE);
-    let looking = app.surveys.begin(tenant).ok_or_else(busy)?;
-    let survey = recoveries.survey(&span).await?;
-    drop(looking);
-    let mut answer = Answer {
-        queued: survey.total(),
-        body_gone: survey.body_gone,
-        by_event: survey.by_event.clone(),
-        dry_run: is_dry,
-        recovery: None,
-    };
-    if is_dry {
-        return Ok(HttpResponse::Ok().json(answer));
-    }
+    let survey = look(app, webhook, &span).await?;
+    let mut answer = Answer::from(&survey);
     if survey.total() > 0 {
         let id = format!("rec_{}", random_text(ID_LENGTH));
-        let begun = trail.follow(recoveries.begin(&id, &span, &survey, clock::now())).await?;
+        let begun = trail.follow(of(app, webhook).begin(&id, &span, &survey, clock::now())).await?;
         if !matches!(begun, Begun::Begun) {
             trail.nothing_was_done();
         }
         match begun {
-            Begun::Begun => answer.recovery = recoveries.last().await?.map(View::from),
+            Begun::Begun => answer.recovery = last(app, webhook).await?.map(View::from),
             Begun::NoWebhook => return Err(NO_WEBHOOK),
             Begun::Inactive => return Err(inactive()),
             Begun::Running => return Err(Error::Conflict(RUNNING.into())),
         }
     }
-    Ok(HttpResponse::Accepted().json(answer))
+    Ok(answer)
+}
+
+async fn look(app: &App, webhook: &Webhook, span: &Span) -> Result<Survey, Error> {
+    let busy =
+        || Error::TooManyRequests("another recovery of the organization is being looked at".into(), PAUSE);
+    let _looking = app.surveys.begin(&webhook.settings.tenant).ok_or_else(busy)?;
+    Ok(of(app, webhook).survey(span).await?)
 }
 
 /// `GET`: the last one.
 pub async fn show(app: Data<App>, caller: Reader, id: Id) -> Result<Json<View>, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Read).await?;
-    let recovery = of(&app, &webhook).last().await?.ok_or(NO_RECOVERY)?;
+    let recovery = last(&app, &webhook).await?.ok_or(NO_RECOVERY)?;
     Ok(Json(View::from(recovery)))
+}
+
+/// The last recovery of a webhook, whether it is under way or has ended; `None` = it had none. The caller has found
+/// `webhook` for themselves.
+///
+/// # Errors
+/// The store's.
+pub async fn last(app: &App, webhook: &Webhook) -> Result<Option<Recovery>, Error> {
+    Ok(of(app, webhook).last().await?)
 }
 
 /// `DELETE`: ends the one that is under way. What it has queued stays queued.
 pub async fn cancel(app: Data<App>, caller: Writer, trail: Trail, id: Id) -> Result<Json<View>, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
-    let recoveries = of(&app, &webhook);
-    if !trail.follow(recoveries.cancel(clock::now())).await? {
+    Ok(Json(View::from(cancelled(&app, &trail, &webhook).await?)))
+}
+
+/// Ends the recovery that is under way; what it has queued stays queued. The caller has found `webhook` for a change.
+///
+/// # Errors
+/// 404 when none is under way, or the store's.
+pub async fn cancelled(app: &App, trail: &Trail, webhook: &Webhook) -> Result<Recovery, Error> {
+    if !trail.follow(of(app, webhook).cancel(clock::now())).await? {
         trail.nothing_was_done();
         return Err(NO_RECOVERY);
     }
-    let recovery = recoveries.last().await?.ok_or(NO_RECOVERY)?;
-    Ok(Json(View::from(recovery)))
+    last(app, webhook).await?.ok_or(NO_RECOVERY)
 }
 
 fn inactive() -> Error {
@@ -153,16 +180,29 @@ fn of<'a>(app: &'a App, webhook: &'a Webhook) -> Recoveries<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = RecoveryAnswer)]
-pub(super) struct Answer {
+pub struct Answer {
     /// Events that are queued again, or with `dryRun` would be.
-    queued: u64,
+    pub queued: u64,
     /// Events that cannot be: their bodies are no longer kept.
-    body_gone: u64,
+    pub body_gone: u64,
     /// `queued` by event type.
-    by_event: BTreeMap<String, u64>,
-    dry_run: bool,
+    pub by_event: BTreeMap<String, u64>,
+    /// Whether nothing was begun.
+    pub dry_run: bool,
     /// Null where nothing is to be queued.
-    recovery: Option<View>,
+    pub recovery: Option<View>,
+}
+
+impl From<&Survey> for Answer {
+    fn from(survey: &Survey) -> Self {
+        Self {
+            queued: survey.total(),
+            body_gone: survey.body_gone,
+            by_event: survey.by_event.clone(),
+            dry_run: false,
+            recovery: None,
+        }
+    }
 }
 
 /// How a recovery stands.
@@ -170,24 +210,30 @@ pub(super) struct Answer {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Recovery)]
 pub struct View {
-    id: String,
+    /// Its own id, `rec_…`.
+    pub id: String,
     /// `running`, `completed`, `cancelled`, or `stopped` when the webhook was switched off.
-    status: &'static str,
+    pub status: &'static str,
+    /// Deliveries that failed for good at that time or later.
     #[schema(format = DateTime)]
-    since: String,
+    pub since: String,
+    /// Those that did before that time; null = before it began.
     #[schema(format = DateTime)]
-    until: Option<String>,
-    event: Option<String>,
+    pub until: Option<String>,
+    /// Events of those types alone.
+    pub event: Option<String>,
     /// Events that it found when it began.
-    total: u64,
+    pub total: u64,
     /// Events that it has queued so far.
-    requeued: u64,
+    pub requeued: u64,
     /// Dead deliveries that it passed by: delivered or queued since, named twice, or without a body.
-    skipped: u64,
+    pub skipped: u64,
+    /// When it began.
     #[schema(format = DateTime)]
-    started_at: String,
+    pub started_at: String,
+    /// When it ended; null while it is under way.
     #[schema(format = DateTime)]
-    ended_at: Option<String>,
+    pub ended_at: Option<String>,
 }
 
 impl From<Recovery> for View {

@@ -31,127 +31,168 @@ const MOST_WEBHOOKS: usize = 100;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Statistics {
-    webhooks: WebhookCounts,
+    /// How many webhooks there are.
+    pub webhooks: WebhookCounts,
+    /// What is counted of them, deleted ones included.
     #[serde(flatten)]
-    counted: Counted,
+    pub counted: Counted,
     /// The webhooks with most failures, at most 100.
-    by_webhook: Vec<OfWebhook>,
+    pub by_webhook: Vec<OfWebhook>,
     /// Given to the roles of administrators and publishers.
-    cluster: Option<OfCluster>,
+    pub cluster: Option<OfCluster>,
 }
 
 /// One webhook's figures.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookStatistics {
-    webhook_id: WebhookId,
+    /// Which.
+    pub webhook_id: WebhookId,
+    /// What is counted of it.
     #[serde(flatten)]
-    counted: Counted,
+    pub counted: Counted,
 }
 
 /// What is counted of a user and of a webhook alike.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Figures)]
-struct Counted {
+pub struct Counted {
     /// Attempts.
     #[serde(rename = "deliveriesLast24h")]
-    deliveries_last_24h: u64,
+    pub deliveries_last_24h: u64,
     /// Per cent of the attempts; 100 when there were none.
     #[serde(rename = "last7dSuccessRate")]
     #[schema(minimum = 0, maximum = 100)]
-    last_7d_success_rate: f64,
+    pub last_7d_success_rate: f64,
     /// Pairs of an event and a webhook.
-    deliveries: Deliveries,
-    response_time_ms: Times,
+    pub deliveries: Deliveries,
+    /// Of the attempts in the last 24 hours.
+    pub response_time_ms: Times,
     /// Attempts by event type.
-    by_event: BTreeMap<String, Counts>,
+    pub by_event: BTreeMap<String, Counts>,
     /// The last 168 hours.
-    timeline: Vec<Hour>,
+    pub timeline: Vec<Hour>,
 }
 
 /// All nodes together, in the last minute.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = ClusterFigures)]
-struct OfCluster {
-    nodes: usize,
-    deliveries_per_second: f64,
-    in_flight: u64,
-    backlog: u64,
-    response_time_ms: Times,
+pub struct OfCluster {
+    /// Nodes that live and have told.
+    pub nodes: usize,
+    /// Deliveries that ended, a second.
+    pub deliveries_per_second: f64,
+    /// Attempts on their way.
+    pub in_flight: u64,
+    /// Deliveries that wait.
+    pub backlog: u64,
+    /// Of the attempts.
+    pub response_time_ms: Times,
 }
 
+/// How many webhooks there are.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-struct WebhookCounts {
-    total: usize,
-    active: usize,
-    inactive: usize,
+pub struct WebhookCounts {
+    /// `active` and `inactive` ones.
+    pub total: usize,
+    /// Those that events are queued for.
+    pub active: usize,
+    /// Those that are switched off.
+    pub inactive: usize,
     /// Of the active ones those that the breaker holds back.
-    failing: usize,
+    pub failing: usize,
 }
 
+/// Pairs of an event and a webhook.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeliveryCounts)]
-struct Deliveries {
-    total: u64,
-    successful: u64,
-    failed: u64,
-    pending: u64,
+pub struct Deliveries {
+    /// All of the three below.
+    pub total: u64,
+    /// Those that the endpoint took.
+    pub successful: u64,
+    /// Those that failed for good.
+    pub failed: u64,
+    /// Those that are queued or between two attempts.
+    pub pending: u64,
 }
 
 /// Milliseconds; null without attempts.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ResponseTimes)]
-struct Times {
-    avg: Option<f64>,
-    p50: Option<f64>,
-    p95: Option<f64>,
-    p99: Option<f64>,
+pub struct Times {
+    /// The mean.
+    pub avg: Option<f64>,
+    /// What half of the attempts did not exceed.
+    pub p50: Option<f64>,
+    /// What 95 of 100 attempts did not exceed.
+    pub p95: Option<f64>,
+    /// What 99 of 100 attempts did not exceed.
+    pub p99: Option<f64>,
 }
 
+/// Attempts.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AttemptCounts)]
-struct Counts {
-    successful: u64,
-    failed: u64,
+pub struct Counts {
+    /// Those that were answered with 2xx.
+    pub successful: u64,
+    /// All others.
+    pub failed: u64,
 }
 
+/// What was attempted for one webhook.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AttemptsOfWebhook)]
-struct OfWebhook {
-    webhook_id: WebhookId,
-    name: String,
+pub struct OfWebhook {
+    /// The webhook.
+    pub webhook_id: WebhookId,
+    /// What its owner calls it.
+    pub name: String,
+    /// Its attempts.
     #[serde(flatten)]
-    attempts: Counts,
-    pending: u64,
+    pub attempts: Counts,
+    /// Deliveries that are queued for it.
+    pub pending: u64,
 }
 
+/// One hour.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = HourOfAttempts)]
-struct Hour {
+pub struct Hour {
     /// When it begins.
     #[schema(format = DateTime)]
-    hour: String,
+    pub hour: String,
+    /// The attempts in it.
     #[serde(flatten)]
-    attempts: Counts,
+    pub attempts: Counts,
 }
 
 /// The handler.
 pub async fn show(app: Data<App>, caller: Reader) -> Result<Json<Statistics>, Error> {
+    of_user(&app, &caller).await.map(Json)
+}
+
+/// The caller's figures, and the cluster's if they may know those.
+///
+/// # Errors
+/// The store's.
+pub async fn of_user(app: &App, caller: &Caller) -> Result<Statistics, Error> {
     let now = clock::now();
     let partitions = partitions_of(&app.redis, &app.keys, &app.layout, &caller.tenant).await?;
     let figures = stats::read(&app.redis, &app.keys, &partitions, &caller.tenant, &caller.user, now).await?;
-    let (whose, store) = (Whose::Of(&caller.user), webhooks_of(&app, &caller));
+    let (whose, store) = (Whose::Of(&caller.user), webhooks_of(app, caller));
     let webhooks = store.read(&store.list(whose).await?, whose, now).await?;
     let of_webhooks = store.figures(webhooks.iter().map(|webhook| &webhook.id)).await?;
-    Ok(Json(Statistics {
+    Ok(Statistics {
         webhooks: WebhookCounts::of(&webhooks, &of_webhooks),
         counted: (&figures).into(),
         by_webhook: by_webhook(webhooks, of_webhooks),
-        cluster: of_cluster(&app, &caller).await,
-    }))
+        cluster: of_cluster(app, caller).await,
+    })
 }
 
 /// The handler for one webhook.
@@ -160,10 +201,18 @@ pub async fn of_webhook(
     caller: Reader,
     Id(id): Id,
 ) -> Result<Json<WebhookStatistics>, Error> {
-    find(&app, &caller, &id, Purpose::Read).await?;
+    of_one(&app, &caller, &id).await.map(Json)
+}
+
+/// The figures of the webhook `id`.
+///
+/// # Errors
+/// Those of [`find`].
+pub async fn of_one(app: &App, caller: &Caller, id: &WebhookId) -> Result<WebhookStatistics, Error> {
+    find(app, caller, id, Purpose::Read).await?;
     let partition = app.layout.partition_of(&caller.tenant, id.shard());
-    let figures = stats::read_webhook(&app.redis, &app.keys, partition, &id, clock::now()).await?;
-    Ok(Json(WebhookStatistics { webhook_id: id, counted: (&figures).into() }))
+    let figures = stats::read_webhook(&app.redis, &app.keys, partition, id, clock::now()).await?;
+    Ok(WebhookStatistics { webhook_id: id.clone(), counted: (&figures).into() })
 }
 
 /// What all nodes did in the last minute, if the caller may know.

@@ -44,14 +44,21 @@ const BETWEEN: Duration = Duration::from_millis(500);
 #[schema(as = TestReport)]
 pub struct Report {
     /// Whether the endpoint answered 2xx in time.
-    success: bool,
-    message: String,
-    event: String,
-    event_id: EventId,
-    status_code: Option<u16>,
-    response_time_ms: u32,
-    response_body: Option<String>,
-    error: Option<String>,
+    pub success: bool,
+    /// The same, for people.
+    pub message: String,
+    /// The type of the event that was sent.
+    pub event: String,
+    /// The event that was sent.
+    pub event_id: EventId,
+    /// The status of the answer, if one came.
+    pub status_code: Option<u16>,
+    /// How long it took, in milliseconds.
+    pub response_time_ms: u32,
+    /// The beginning of the answer's body, as text.
+    pub response_body: Option<String>,
+    /// What went wrong, if something did.
+    pub error: Option<String>,
 }
 
 /// An event made for a test.
@@ -70,20 +77,36 @@ pub async fn run(
     body: OptionalBody,
 ) -> Result<Json<Report>, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
-    let mut sample = read_sample(&app, &webhook, body)?;
-    if webhook.locked.is_some() {
-        return Err(store::Error::Locked(webhook.id).into());
-    }
-    sample.body.trace = trace_of(&request);
-    concerns(&request, &sample.id);
-    let told = trail.clone();
-    let task = actix_web::rt::spawn(async move { attempt(&app, &webhook, sample, &told).await });
-    let ended = async { task.await.map_err(|_| Error::Internal("a test did not end".into(), None))? };
-    trail.follow(ended).await.map(Json)
+    let fields = body.0.as_deref().map_or_else(|| Ok(Fields::empty()), Fields::parse)?;
+    tested(&app, &webhook, &request, &trail, fields).await.map(Json)
 }
 
-fn read_sample(app: &App, webhook: &Webhook, body: OptionalBody) -> Result<Sample, Error> {
-    let mut fields = body.0.as_deref().map_or_else(|| Ok(Fields::empty()), Fields::parse)?;
+/// Makes one attempt with the sample that `fields` ask for; `request` tells the trace. An attempt that fails is a report
+/// too. The caller has found `webhook` for a change.
+///
+/// # Errors
+/// [`Error::Invalid`] with every fault, 409 while another test of the webhook runs, 503 while its secret cannot be
+/// decrypted, or the store's.
+pub async fn tested(
+    app: &App,
+    webhook: &Webhook,
+    request: &HttpRequest,
+    trail: &Trail,
+    fields: Fields<'_>,
+) -> Result<Report, Error> {
+    let mut sample = read_sample(app, webhook, fields)?;
+    if webhook.locked.is_some() {
+        return Err(store::Error::Locked(webhook.id.clone()).into());
+    }
+    sample.body.trace = trace_of(request);
+    concerns(request, &sample.id);
+    let (app, webhook, told) = (app.clone(), webhook.clone(), trail.clone());
+    let task = actix_web::rt::spawn(async move { attempt(&app, &webhook, sample, &told).await });
+    let ended = async { task.await.map_err(|_| Error::Internal("a test did not end".into(), None))? };
+    trail.follow(ended).await
+}
+
+fn read_sample(app: &App, webhook: &Webhook, mut fields: Fields<'_>) -> Result<Sample, Error> {
     let wanted = fields.string("event", 1..=LONGEST_TYPE).unwrap_or_else(|| TEST.to_owned());
     let known = app.config.catalogue.get(&wanted);
     if known.is_none() && wanted != TEST {

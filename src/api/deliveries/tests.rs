@@ -8,12 +8,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use super::{MOST_OF_EVENT, of_event};
+use crate::api::App;
 use crate::api::testing::{Answer, Client, LAYOUT, admin, authorized, config, token, user};
 use crate::clock;
-use crate::domain::{AttemptId, AttemptRow, ErrorKind, EventId, Millis, Tenant, WebhookId};
+use crate::domain::{AttemptId, AttemptRow, ErrorKind, EventId, Millis, Tenant, Webhook, WebhookId};
 use crate::store::attempts::encode;
 use crate::store::keys::{event_hash, owner_hash};
 use crate::store::testing::TestRedis;
+use crate::store::webhooks::Webhooks;
 
 /// One webhook of `ann` in `acme`, switched on, and its Redis.
 struct Bench {
@@ -79,6 +82,12 @@ impl Bench {
 
     async fn act(&self, token: &str, path: &str) -> Answer {
         self.send(authorized(TestRequest::post(), token).uri(path)).await
+    }
+
+    async fn stored(&self) -> Webhook {
+        let App { redis, keys, layout, keyring, .. } = &self.app;
+        let webhooks = Webhooks { redis, keys, layout, keyring, tenant: &self.tenant };
+        webhooks.get(&self.webhook).await.unwrap().unwrap()
     }
 
     async fn logs(&self, query: &str) -> Vec<Value> {
@@ -182,6 +191,29 @@ async fn a_listing_is_filtered_paged_and_strict() {
             "{bad}"
         );
     }
+}
+
+#[actix_web::test]
+async fn the_attempts_of_one_event_are_found_among_others_and_are_bounded() {
+    let bench = Bench::new().await;
+    for n in 0..=MOST_OF_EVENT {
+        bench.log("evt_1", Some(ErrorKind::Dns), &n.to_string()).await;
+        bench.log("evt_2", None, "").await;
+    }
+    let (webhook, mut app) = (bench.stored().await, bench.app.clone());
+    let mut config = config();
+    config.log.max_attempts = 1000;
+    app.config = Arc::new(config);
+    let of = async |event: &str, since| {
+        let found = of_event(&app, &webhook, &event.parse().unwrap(), since).await.unwrap();
+        found.into_iter().map(|logged| logged.row.response_body.unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let newest_first: Vec<String> = (1..=MOST_OF_EVENT).rev().map(|n| n.to_string()).collect();
+    assert_eq!(of("evt_1", None).await, newest_first);
+    let made_at = row("evt_1", None).at;
+    assert_eq!(of("evt_1", Some(made_at)).await, newest_first);
+    assert!(of("evt_1", Some(Millis(made_at.0 + 1))).await.is_empty(), "all were made before");
+    assert!(of("evt_3", None).await.is_empty());
 }
 
 #[actix_web::test]

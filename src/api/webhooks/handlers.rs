@@ -1,4 +1,6 @@
-//! What each route of the webhooks resource does.
+//! What each route of the webhooks resource does. What a route changes is a function of plain values (`created`,
+//! `updated`, …) that its handler calls, and whoever else takes such a wish from a person: it checks who may, keeps to the
+//! `condition`, and makes its write through the trail.
 
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::web::{Data, Json};
@@ -73,13 +75,28 @@ pub async fn catalogue(app: Data<App>, _caller: Reader) -> Json<Vec<EventType>> 
 
 /// `POST /api/webhooks`
 pub async fn create(app: Data<App>, caller: Writer, trail: Trail, body: Body) -> Result<HttpResponse, Error> {
-    let mut fields = Fields::parse(&body.0)?;
+    let webhook = created(&app, &caller, &trail, Fields::parse(&body.0)?).await?;
+    let view = View::of(&webhook, Figures::default(), clock::now()).with_secret(&webhook.settings.secret);
+    let location = format!("/api/webhooks/{}", webhook.id);
+    Ok(tagged(HttpResponse::Created(), &webhook).insert_header((LOCATION, location)).json(view))
+}
+
+/// Creates the webhook that `fields` describe. Its secret is in it, for the one time that it is shown.
+///
+/// # Errors
+/// [`Error::Invalid`] with every fault, 409 past a quota, or the store's.
+pub async fn created(
+    app: &App,
+    caller: &Caller,
+    trail: &Trail,
+    mut fields: Fields<'_>,
+) -> Result<Webhook, Error> {
     fields.require(&["name", "url", "events"]);
     let secret = chosen_secret(&mut fields);
-    let changes = checked(&app, fields).await?;
-    let webhooks = webhooks_of(&app, &caller);
+    let changes = checked(app, fields).await?;
+    let webhooks = webhooks_of(app, caller);
     let secret = secret.unwrap_or_else(new_secret);
-    let mut webhook = new_webhook(&caller, webhooks.next_shard().await?, secret);
+    let mut webhook = new_webhook(caller, webhooks.next_shard().await?, secret);
     changes.apply(&mut webhook);
     let limits = &app.config.limits;
     let quotas = Quotas { per_user: limits.webhooks_per_user, per_tenant: limits.webhooks_per_tenant };
@@ -93,9 +110,7 @@ pub async fn create(app: Data<App>, caller: Writer, trail: Trail, body: Body) ->
         trail.nothing_was_done();
         return Err(refusal);
     }
-    let view = View::of(&webhook, Figures::default(), clock::now()).with_secret(&webhook.settings.secret);
-    let location = format!("/api/webhooks/{}", webhook.id);
-    Ok(tagged(HttpResponse::Created(), &webhook).insert_header((LOCATION, location)).json(view))
+    Ok(webhook)
 }
 
 fn full(whose: &str, quota: u64) -> Error {
@@ -117,21 +132,36 @@ pub async fn update(
     condition: IfMatch,
     body: Body,
 ) -> Result<HttpResponse, Error> {
+    let webhook = updated(&app, &caller, &trail, &id.0, &condition, &body.0).await?;
+    shown(&app, &caller, &webhook).await
+}
+
+/// Puts the fields of `body`, a JSON object, in the place of the stored ones.
+///
+/// # Errors
+/// Those of [`find`], [`Error::Invalid`] with every fault, 412 where `condition` does not hold, 409 while others change it.
+pub async fn updated(
+    app: &App,
+    caller: &Caller,
+    trail: &Trail,
+    id: &WebhookId,
+    condition: &IfMatch,
+    body: &[u8],
+) -> Result<Webhook, Error> {
     // Whose webhook it is comes before what is wrong with the body.
-    find(&app, &caller, &id.0, Purpose::Change).await?;
-    let mut fields = Fields::parse(&body.0)?;
+    find(app, caller, id, Purpose::Change).await?;
+    let mut fields = Fields::parse(body)?;
     if fields.take("secret").is_some() {
         fields.fault("property secret should not exist here: regenerate-secret takes one".into());
     }
-    let changes = checked(&app, fields).await?;
+    let changes = checked(app, fields).await?;
     let edit = |webhook: &mut Webhook| {
         let before = webhook.clone();
         let failures = changes.apply(webhook);
         trail.names(differences(&before, webhook));
         Ok(failures)
     };
-    let webhook = change((&app, &caller, &trail), &id.0, Purpose::Change, &condition, edit).await?;
-    shown(&app, &caller, &webhook).await
+    change((app, caller, trail), id, Purpose::Change, condition, edit).await
 }
 
 /// `DELETE /api/webhooks/{id}`: what was queued for it is dropped, its log goes.
@@ -142,10 +172,24 @@ pub async fn delete(
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
-    let webhook = find(&app, &caller, &id.0, Purpose::Stop).await?;
-    condition.check(&webhook)?;
-    trail.follow(webhooks_of(&app, &caller).delete(&webhook)).await?;
+    deleted(&app, &caller, &trail, &id.0, &condition).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Deletes a webhook; an administrator may, whosever it is.
+///
+/// # Errors
+/// Those of [`find`], 412 where `condition` does not hold, or the store's.
+pub async fn deleted(
+    app: &App,
+    caller: &Caller,
+    trail: &Trail,
+    id: &WebhookId,
+    condition: &IfMatch,
+) -> Result<(), Error> {
+    let webhook = find(app, caller, id, Purpose::Stop).await?;
+    condition.check(&webhook)?;
+    Ok(trail.follow(webhooks_of(app, caller).delete(&webhook)).await?)
 }
 
 /// `POST /api/webhooks/{id}/activate`
@@ -156,10 +200,23 @@ pub async fn switch_on(
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
-    let webhook =
-        change((&app, &caller, &trail), &id.0, Purpose::Change, &condition, |webhook| Ok(activate(webhook)))
-            .await?;
+    let webhook = switched_on(&app, &caller, &trail, &id.0, &condition).await?;
     shown(&app, &caller, &webhook).await
+}
+
+/// Switches a webhook on; forgets its failures in a row, its pause, and why it was switched off.
+///
+/// # Errors
+/// Those of [`updated`].
+pub async fn switched_on(
+    app: &App,
+    caller: &Caller,
+    trail: &Trail,
+    id: &WebhookId,
+    condition: &IfMatch,
+) -> Result<Webhook, Error> {
+    let edit = |webhook: &mut Webhook| Ok(activate(webhook));
+    change((app, caller, trail), id, Purpose::Change, condition, edit).await
 }
 
 /// `POST /api/webhooks/{id}/deactivate`
@@ -170,10 +227,23 @@ pub async fn switch_off(
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
-    let webhook =
-        change((&app, &caller, &trail), &id.0, Purpose::Stop, &condition, |webhook| Ok(deactivate(webhook)))
-            .await?;
+    let webhook = switched_off(&app, &caller, &trail, &id.0, &condition).await?;
     shown(&app, &caller, &webhook).await
+}
+
+/// Switches a webhook off: nothing more is queued for it, what is queued waits. An administrator may, whosever it is.
+///
+/// # Errors
+/// Those of [`updated`].
+pub async fn switched_off(
+    app: &App,
+    caller: &Caller,
+    trail: &Trail,
+    id: &WebhookId,
+    condition: &IfMatch,
+) -> Result<Webhook, Error> {
+    let edit = |webhook: &mut Webhook| Ok(deactivate(webhook));
+    change((app, caller, trail), id, Purpose::Stop, condition, edit).await
 }
 
 /// `POST /api/webhooks/{id}/reset-failures`: forgets the failures in a row, what they led to, and why it was switched off
@@ -185,12 +255,26 @@ pub async fn reset_failures(
     id: Id,
     condition: IfMatch,
 ) -> Result<HttpResponse, Error> {
+    let webhook = failures_reset(&app, &caller, &trail, &id.0, &condition).await?;
+    shown(&app, &caller, &webhook).await
+}
+
+/// Forgets a webhook's failures in a row, its pause, and why it was switched off, but does not switch it on.
+///
+/// # Errors
+/// Those of [`updated`].
+pub async fn failures_reset(
+    app: &App,
+    caller: &Caller,
+    trail: &Trail,
+    id: &WebhookId,
+    condition: &IfMatch,
+) -> Result<Webhook, Error> {
     let forget = |webhook: &mut Webhook| {
         webhook.disabled_reason = None;
         Ok(Failures::Forget)
     };
-    let webhook = change((&app, &caller, &trail), &id.0, Purpose::Change, &condition, forget).await?;
-    shown(&app, &caller, &webhook).await
+    change((app, caller, trail), id, Purpose::Change, condition, forget).await
 }
 
 /// The changes that a body asks for, all of its faults told at once.

@@ -14,13 +14,13 @@ use super::rules::headers;
 use super::view::NewSecret;
 use crate::api::access::{Id, IfMatch, Purpose, find};
 use crate::api::audit::Trail;
-use crate::api::auth::Writer;
+use crate::api::auth::{Caller, Writer};
 use crate::api::body::OptionalBody;
 use crate::api::fields::{Fields, string_of};
 use crate::api::{App, Error};
 use crate::clock;
 use crate::domain::webhook::{BadSecret, SECRET_PREFIX};
-use crate::domain::{Lock, Millis, Secret, Webhook};
+use crate::domain::{Lock, Millis, Secret, Webhook, WebhookId};
 use crate::store::encryption;
 use crate::store::webhooks::Failures;
 
@@ -72,21 +72,60 @@ pub async fn regenerate(
     body: OptionalBody,
 ) -> Result<HttpResponse, Error> {
     let found = find(&app, &caller, &id.0, Purpose::Change).await?;
-    let renewal = read(&app, &found, &body).await?;
-    let Renewal { secret, grace, .. } = &renewal;
-    let now = clock::now();
-    let edit = |webhook: &mut Webhook| renewal.apply(webhook, now).map(|()| Failures::Keep);
-    let webhook = change((&app, &caller, &trail), &id.0, Purpose::Change, &condition, edit).await?;
-    Ok(tagged(HttpResponse::Ok(), &webhook).json(NewSecret {
-        id: &webhook.id,
-        secret: &secret.0,
-        previous_secret_expires_at: (now + *grace).to_string(),
-        message: if grace.is_zero() { NEW_SECRET_ALONE } else { NEW_SECRET },
+    let fields = body.0.as_deref().map_or_else(|| Ok(Fields::empty()), Fields::parse)?;
+    let renewed = renewed((&app, &caller, &trail), &found, &condition, fields).await?;
+    Ok(tagged(HttpResponse::Ok(), &renewed.webhook).json(NewSecret {
+        id: &renewed.webhook.id,
+        secret: &renewed.secret.0,
+        previous_secret_expires_at: renewed.previous_secret_expires_at.to_string(),
+        message: renewed.message,
     }))
 }
 
-async fn read(app: &App, webhook: &Webhook, body: &OptionalBody) -> Result<Renewal, Error> {
-    let mut fields = body.0.as_deref().map_or_else(|| Ok(Fields::empty()), Fields::parse)?;
+/// A webhook that has a new secret.
+#[derive(Clone, Debug)]
+pub struct Regenerated {
+    /// The webhook as it is now.
+    pub webhook: Webhook,
+    /// The secret, for the one time that it is shown.
+    pub secret: Secret,
+    /// Until then what is sent also carries a signature of the former secret; now or earlier = it does not.
+    pub previous_secret_expires_at: Millis,
+    /// What its owner has to do, for people.
+    pub message: &'static str,
+}
+
+/// Gives a webhook, whatever its version, a new secret, as `gracePeriodSeconds`, `secret` and `headers` of `fields` say.
+///
+/// # Errors
+/// Those of [`find`], [`Error::Invalid`] with every fault, 409 and 503 as [`regenerate`] answers them.
+pub async fn regenerated(
+    app: &App,
+    caller: &Caller,
+    trail: &Trail,
+    id: &WebhookId,
+    fields: Fields<'_>,
+) -> Result<Regenerated, Error> {
+    let found = find(app, caller, id, Purpose::Change).await?;
+    renewed((app, caller, trail), &found, &IfMatch::Anything, fields).await
+}
+
+async fn renewed(
+    (app, caller, trail): (&App, &Caller, &Trail),
+    found: &Webhook,
+    condition: &IfMatch,
+    fields: Fields<'_>,
+) -> Result<Regenerated, Error> {
+    let renewal = read(app, found, fields).await?;
+    let now = clock::now();
+    let edit = |webhook: &mut Webhook| renewal.apply(webhook, now).map(|()| Failures::Keep);
+    let webhook = change((app, caller, trail), &found.id, Purpose::Change, condition, edit).await?;
+    let Renewal { secret, grace, .. } = renewal;
+    let message = if grace.is_zero() { NEW_SECRET_ALONE } else { NEW_SECRET };
+    Ok(Regenerated { webhook, secret, previous_secret_expires_at: now + grace, message })
+}
+
+async fn read(app: &App, webhook: &Webhook, mut fields: Fields<'_>) -> Result<Renewal, Error> {
     let grace = fields.integer("gracePeriodSeconds", 0..=MAX_GRACE).unwrap_or(DEFAULT_GRACE);
     let secret = chosen_secret(&mut fields);
     let given = webhook.locked.as_ref().and_then(|_| headers(&mut fields));

@@ -83,7 +83,6 @@ impl<'a> View<'a> {
     /// What its owner sees.
     pub fn of(webhook: &'a Webhook, figures: Figures, now: Millis) -> Self {
         let (settings, standing) = (&webhook.settings, figures.standing);
-        let rests_until = Some(standing.rests_until()).filter(|until| webhook.is_active && *until > now);
         let time = |at: Option<Millis>| at.map(|at| at.to_string());
         Self {
             id: &webhook.id,
@@ -106,7 +105,7 @@ impl<'a> View<'a> {
             status: status_of(webhook, figures),
             disabled_reason: webhook.disabled_reason.map(|reason| reason.to_string()),
             secret_unreadable: webhook.locked.is_some(),
-            paused_until: time(rests_until),
+            paused_until: time(paused_until(webhook, figures, now)),
             delivery_count: figures.succeeded + figures.failed,
             success_count: figures.succeeded,
             failure_count: figures.failed,
@@ -140,6 +139,11 @@ pub fn status_of(webhook: &Webhook, figures: Figures) -> Status {
         Status::Active if figures.standing.is_open() => Status::Failing,
         status => status,
     }
+}
+
+/// Until when nothing is sent to an active webhook: it keeps failing, or the endpoint asked for it. `None` = now.
+pub fn paused_until(webhook: &Webhook, figures: Figures, now: Millis) -> Option<Millis> {
+    Some(figures.standing.rests_until()).filter(|until| webhook.is_active && *until > now)
 }
 
 /// The answer to `regenerate-secret`.
