@@ -6,11 +6,16 @@
 //! and no page holds a script or a style of its own, so that [`page`]'s policy can forbid them.
 
 pub mod assets;
+pub mod chart;
+pub mod curl;
+pub mod explain;
 pub mod failure;
 pub mod form;
 pub mod notice;
 pub mod overview;
 pub mod page;
+pub mod pretty;
+pub mod preview;
 pub mod routes;
 pub mod sign_in;
 #[cfg(test)]
