@@ -103,11 +103,16 @@ pub async fn greet(config: &Config, addresses: Addresses) -> anyhow::Result<()> 
     let elapsed =
         prove(config, &api, event).await.context("the node could not prove a delivery to itself")?;
     let management = reachable(addresses.management);
-    let developer =
-        Bearer { user: "developer", organization: Some("demo"), scope: Some(SCOPES), ..Bearer::default() };
+    let role = config.auth.admin_roles.first().map(String::as_str);
+    let developer = Bearer { user: "developer", organization: Some("demo"), role, scope: Some(SCOPES) };
     let token = token::issue(&config.auth, &developer, clock::now(), TOKEN_TTL)?;
     let text = lines(&api, &management.to_string(), &token, event);
-    writeln!(io::stdout(), "delivered, signature verified, 200 in {} ms\n\n{text}", elapsed.as_millis())?;
+    let pages = if config.dashboard.enabled { sign_in_line(&api, &token) } else { String::new() };
+    writeln!(
+        io::stdout(),
+        "delivered, signature verified, 200 in {} ms\n\n{text}{pages}",
+        elapsed.as_millis()
+    )?;
     Ok(())
 }
 
@@ -190,6 +195,13 @@ fn lines(api: &str, management: &str, token: &str, event: &EventType) -> String 
     );
     written.expect("writing to a String does not fail");
     text
+}
+
+/// What stands behind the `#` of a link stays in the browser.
+fn sign_in_line(api: &str, token: &str) -> String {
+    format!(
+        "\nor open the dashboard, where a button signs you in as that user:\n\n{api}/dashboard/sign-in#{token}\n"
+    )
 }
 
 /// How this program is started from the current directory.

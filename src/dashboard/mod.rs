@@ -11,6 +11,7 @@ pub mod curl;
 pub mod explain;
 pub mod failure;
 pub mod form;
+pub mod heading;
 pub mod notice;
 pub mod overview;
 pub mod page;

@@ -6,6 +6,7 @@ use actix_web::http::header::LOCATION;
 use super::{assets, failure, overview, sign_in};
 use crate::api::pages::Pages;
 use crate::api::routes::table;
+use crate::domain::WebhookId;
 use crate::telemetry::events::Action;
 
 /// Where the pages lie.
@@ -27,6 +28,11 @@ table! {
     "/sign-in" => { get: sign_in::ask, post: sign_in::enter }
     "/sign-out" => { post: sign_in::leave }
     "/assets/{name}" => { get: assets::file }
+}
+
+/// The address of a webhook's page, or with `rest` (empty, or a slash first) of one below it.
+pub fn of_webhook(id: &WebhookId, rest: &str) -> String {
+    format!("{PREFIX}/webhooks/{id}{rest}")
 }
 
 /// What a route changes, by its method in small letters and its path below `/dashboard`: the audit log's word for it.
