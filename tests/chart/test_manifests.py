@@ -154,6 +154,14 @@ def test_runbooks_are_found_from_an_alert(chart):
         assert alert["annotations"]["runbook_url"].startswith("https://git.example/webhooks/blob/main/docs/runbooks.md#"), alert["alert"]
 
 
+@pytest.mark.parametrize("enabled, paths", [(True, ["/api", "/dashboard"]), (False, ["/api"])])
+def test_the_ingress_leads_to_the_dashboard_where_there_is_one(chart, enabled, paths):
+    everything = [file for file in CI if "everything" in file.name]
+    objects = HELMS[0].render(chart, merged(everything, {"config": {"dashboard": {"enabled": enabled}}}))
+    rules = {rule["host"]: [path["path"] for path in rule["http"]["paths"]] for rule in one(objects, "Ingress")["spec"]["rules"]}
+    assert rules == {"a.example": paths, "b.example": ["/hooks", "/api/events"]}
+
+
 def test_the_notes_tell_what_to_do_next(chart):
     """Only the newer Helm shows them without a cluster."""
     with helm_python.Chart.load(chart) as loaded:
