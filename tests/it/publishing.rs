@@ -207,3 +207,36 @@ async fn an_event_tells_its_readers_where_it_stands_at_each_of_their_webhooks() 
     assert_eq!(crm.get(&path).await.expect(200)["webhooks"], json!([]));
     node.user("eve", "acme").get(&path).await.error(404);
 }
+
+#[tokio::test]
+async fn an_event_tells_what_its_last_attempt_came_to_where_it_waits_or_has_failed() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let ann = node.user("ann", "acme");
+    receiver.script("/", &[Reply::status(503)]);
+    let mut ids = Vec::new();
+    for settings in [json!({ "retrySchedule": [3600] }), json!({ "retryAttempts": 0 })] {
+        ids.push(text(&ann.create(&receiver.url("/"), &["*"], &settings).await["id"]));
+    }
+    let id = node.publisher("acme").publish("lead.created", &json!({})).await;
+    let stands = eventually("both were tried", SOON, async || {
+        let answer = ann.get(&format!("/api/events/{id}")).await;
+        let stands = answer.json()["webhooks"].as_array().cloned().unwrap_or_default();
+        let tried = stands.iter().filter(|stand| stand["attempts"] == 1).count();
+        (tried == 2).then_some(stands)
+    })
+    .await;
+    for (webhook, status) in ids.iter().zip(["pending", "failed"]) {
+        let stand = stands.iter().find(|stand| stand["webhookId"] == webhook.as_str()).expect("its target");
+        let row = &ann.log(webhook, "").await[0];
+        let error = json!({
+            "kind": "http_status", "message": "the endpoint answered 503 Service Unavailable", "statusCode": 503,
+            "at": row["createdAt"],
+        });
+        assert_eq!(stand["status"], status);
+        assert_eq!((&stand["lastAttemptId"], &stand["lastError"]), (&row["id"], &error), "{stand}");
+        assert_eq!(stand["nextRetryAt"], row["nextRetryAt"], "{stand}");
+        assert_eq!(stand["nextRetryAt"].is_null(), status == "failed", "{stand}");
+    }
+}

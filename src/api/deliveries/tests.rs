@@ -72,7 +72,16 @@ impl Bench {
 
     /// Logs an attempt; gives its path.
     async fn log(&self, event: &str, kind: Option<ErrorKind>, answer: &str) -> String {
-        let (text, beside) = encode(row(event, kind), Some(answer.to_owned()));
+        self.log_row(row(event, kind), answer).await
+    }
+
+    /// Logs an attempt that nothing is to follow.
+    async fn log_last(&self, event: &str, kind: Option<ErrorKind>) -> String {
+        self.log_row(AttemptRow { next_retry_at: None, attempt: 3, ..row(event, kind) }, "").await
+    }
+
+    async fn log_row(&self, row: AttemptRow, answer: &str) -> String {
+        let (text, beside) = encode(row, Some(answer.to_owned()));
         let id = self.run(&["XADD", &self.key(&format!("log:{}", self.webhook)), "*", "r", &text]).await;
         if let Some(body) = beside {
             self.run(&["XADD", &self.key(&format!("answer:{}", self.webhook)), &id, "b", &body]).await;
@@ -434,7 +443,7 @@ async fn an_event_is_seen_by_those_whom_it_concerns() {
     let other = "to:wh_00abcdefghijklmnopqrstuv";
     let record = bench.record("evt_1");
     bench.run(&["HSET", &record, "body", body, &own, "delivered 1768473000123 2", other, "pending"]).await;
-    let target = json!({"webhookId": bench.webhook, "status": "delivered", "reason": null, "pausedUntil": null, "attempts": 2, "endedAt": "2026-01-15T10:30:00.123Z"});
+    let target = json!({"webhookId": bench.webhook, "status": "delivered", "reason": null, "pausedUntil": null, "attempts": 2, "nextRetryAt": null, "lastAttemptId": null, "lastError": null, "endedAt": "2026-01-15T10:30:00.123Z"});
     let answer = bench.get(&bench.ann, "/api/events/evt_1").await;
     assert!(answer.text.contains(r#""data":{"n":1.0}"#), "{}", answer.text);
     let mut expected: Value = serde_json::from_str(body).unwrap();
@@ -463,4 +472,39 @@ async fn an_event_is_seen_by_those_whom_it_concerns() {
     for unknown in ["evt_2", "no%20id"] {
         assert_eq!(bench.get(&admin("root"), &format!("/api/events/{unknown}")).await.status, 404);
     }
+}
+
+#[actix_web::test]
+async fn an_event_tells_of_its_last_attempt_where_it_waits_or_has_failed() {
+    let bench = Bench::new().await;
+    let body = r#"{"id":"evt_1","type":"lead.created","timestamp":"2026-01-15T10:30:00.000Z","organizationId":"acme","data":{}}"#;
+    let (record, own) = (bench.record("evt_1"), format!("to:{}", bench.webhook));
+    let stand = async || {
+        let event = bench.get(&bench.ann, "/api/events/evt_1").await.json();
+        let stand = &event["webhooks"][0];
+        ["status", "attempts", "nextRetryAt", "lastAttemptId", "lastError"].map(|name| stand[name].clone())
+    };
+    let of = |path: &str| json!(path.rsplit('/').next().unwrap());
+    let error = json!({"kind": "timeout", "message": "no answer in time", "statusCode": null, "at": "2026-01-15T10:30:00.123Z"});
+    let null = Value::Null;
+
+    bench.run(&["HSET", &record, "body", body, &own, "pending"]).await;
+    bench.log("evt_2", Some(ErrorKind::Dns), "").await;
+    assert_eq!(stand().await, [json!("pending"), null.clone(), null.clone(), null.clone(), null.clone()]);
+    let second = of(&bench.log("evt_1", Some(ErrorKind::Timeout), "").await);
+    let due = json!("2026-01-15T10:31:00.000Z");
+    assert_eq!(stand().await, [json!("pending"), json!(2), due, second, error.clone()]);
+
+    let last = of(&bench.log_last("evt_1", Some(ErrorKind::Timeout)).await);
+    let now = clock::now().0;
+    bench.run(&["HSET", &record, &own, &format!("dead {now} 3")]).await;
+    assert_eq!(stand().await, [json!("failed"), json!(3), null.clone(), last.clone(), error.clone()]);
+
+    // Sent again, and not yet tried.
+    bench.run(&["HSET", &record, &own, "pending"]).await;
+    assert_eq!(stand().await, [json!("pending"), null.clone(), null.clone(), last, error]);
+    let good = of(&bench.log("evt_1", None, "").await);
+    assert_eq!(stand().await, [json!("pending"), null.clone(), null.clone(), good, null.clone()]);
+    bench.run(&["HSET", &record, &own, &format!("delivered {now} 4")]).await;
+    assert_eq!(stand().await, [json!("delivered"), json!(4), null.clone(), null.clone(), null]);
 }

@@ -133,8 +133,13 @@ impl<'a> Examples<'a> {
     pub fn event_status(self) -> Value {
         let mut status = self.sent();
         let target = json!({
-            "webhookId": WEBHOOK, "status": "delivered", "reason": null, "pausedUntil": null, "attempts": 1,
-            "endedAt": "2026-01-15T10:30:00.181Z",
+            "webhookId": WEBHOOK, "status": "pending", "reason": null, "pausedUntil": null, "attempts": 1,
+            "nextRetryAt": "2026-01-15T10:31:00.181Z", "lastAttemptId": ATTEMPT,
+            "lastError": {
+                "kind": "http_status", "message": "the endpoint answered 500 Internal Server Error", "statusCode": 500,
+                "at": "2026-01-15T10:30:00.096Z",
+            },
+            "endedAt": null,
         });
         merge(&mut status, json!({"webhooks": [target]}));
         status

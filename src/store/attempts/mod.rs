@@ -7,12 +7,14 @@
 //! The log serves people. Nothing is decided by it, so it is read without the lease and outside of scripts, and two reads
 //! of one answer may see a row more or less.
 
+mod last;
 mod read;
 mod row;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub use last::{Look, last_of};
 pub use read::{AttemptLog, Filter, Logged, Page, Payload, Shown, Window};
 pub use row::{decode, encode};
 pub use sweep::sweep;

@@ -18,7 +18,7 @@ use crate::store::{Error, Keys, Redis, delivered_record};
 const CHUNK: usize = 500;
 
 /// How far behind a node's clock that of Redis is reckoned with.
-const APART: Duration = Duration::from_secs(60);
+pub(super) const APART: Duration = Duration::from_secs(60);
 
 /// The largest event body shown in a listing, in bytes.
 const SHOWN_PAYLOAD: usize = 4096;
@@ -295,7 +295,7 @@ fn exactly(key: &str, id: EntryId) -> redis::Cmd {
     range
 }
 
-fn stored(entry: RawEntry) -> Option<Stored> {
+pub(super) fn stored(entry: RawEntry) -> Option<Stored> {
     let id = entry.0;
     text(entry, "r").map(|text| (id, text))
 }

@@ -62,7 +62,10 @@ fn show(examples: Examples<'_>) -> Operation {
         .about(
             TAG,
             "Read an event",
-            "The event, and where it stands at each of the caller's webhooks that subscribe to its type.",
+            "The event, and where it stands at each of the caller's webhooks that subscribe to its type; where it is pending or \
+             failed, also what its last attempt came to. Of 1000 such webhooks at most, and as far as that attempt is among the \
+             few hundred rows of the log that are looked at for each: the newest of a pending delivery, those around the end of \
+             a failed one. Else those members are null; `GET /api/webhooks/{id}/deliveries?eventId=` looks through all of it.",
         )
         .access(ReadOrPublish)
         .answers(200, "The event.", "EventStatus", examples.event_status())
