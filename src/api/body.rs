@@ -44,16 +44,29 @@ impl FromRequest for OptionalBody {
     type Future = LocalBoxFuture<'static, Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let is_json = check_type(request);
-        let declared = declared_length(request);
-        let mut payload = payload.take();
-        Box::pin(async move {
-            let bytes = collect(&mut payload, declared, MAX_BODY, DEADLINE).await?;
-            if bytes.is_empty() {
-                return Ok(Self(None));
-            }
-            is_json.map(|()| Self(Some(bytes)))
-        })
+        let reading = read_if_any(request, payload, MAX_BODY);
+        Box::pin(async { reading.await.map(Self) })
+    }
+}
+
+/// As [`read`], but there may be none, whatever its type is then said to be.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_if_any(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+) -> impl Future<Output = Result<Option<Bytes>, Error>> + use<> {
+    let is_json = check_type(request);
+    let declared = declared_length(request);
+    let mut payload = payload.take();
+    async move {
+        let bytes = collect(&mut payload, declared, limit, DEADLINE).await?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        is_json.map(|()| Some(bytes))
     }
 }
 

@@ -11,10 +11,10 @@ use super::auth::Reader;
 use super::body::Body;
 use super::error::Error;
 use super::fields::{Fields, quoted, string_of};
+use super::publish::read_data;
 use super::webhooks::rules;
 use crate::domain::{Filter, Webhook};
 use crate::policy::filter::{Failing, data_of, failing};
-use crate::policy::json;
 
 /// Whether data passes a filter.
 #[derive(Debug, Serialize, ToSchema)]
@@ -67,18 +67,8 @@ pub async fn run(app: Data<App>, caller: Reader, id: Id, body: Body) -> Result<J
 
 /// The `data` of the body, as an event's is looked at.
 fn data(fields: &mut Fields<'_>) -> Option<Value> {
-    let given = fields.take("data")?;
-    if !given.get().starts_with('{') {
-        fields.fault("data must be an object".into());
-        return None;
-    }
-    match json::compact(given.get()) {
-        Ok(data) => Some(data_of(format!("{{\"data\":{data}}}").as_bytes())),
-        Err(fault) => {
-            fields.fault(format!("data {fault}"));
-            None
-        }
-    }
+    let data = fields.has("data").then(|| read_data(fields)).flatten()?;
+    Some(data_of(format!("{{\"data\":{data}}}").as_bytes()))
 }
 
 /// The event type of the body and its sample.

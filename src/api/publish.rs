@@ -50,7 +50,8 @@ pub struct EventBytes(Bytes);
 #[derive(Debug)]
 pub struct BatchBytes(Bytes);
 
-fn max_event_bytes(request: &HttpRequest) -> usize {
+/// The longest body of an event, in bytes.
+pub(super) fn max_event_bytes(request: &HttpRequest) -> usize {
     request.app_data::<Data<App>>().map_or(0, |app| app.config.api.max_event_bytes)
 }
 
@@ -278,7 +279,8 @@ fn read_type(app: &App, fields: &mut Fields<'_>) -> Option<String> {
     None
 }
 
-fn read_data(fields: &mut Fields<'_>) -> Option<String> {
+/// The field `data`, compact; `None` when it has a fault, which is noted in `fields`.
+pub(super) fn read_data(fields: &mut Fields<'_>) -> Option<String> {
     // What is missing is no object either, and that says more than that it should not be empty: `{}` is a good value.
     let Some(raw) = fields.take("data").filter(|raw| raw.get().starts_with('{')) else {
         fields.fault("data must be an object".to_owned());

@@ -1,11 +1,15 @@
-//! `POST /api/webhooks/{id}/test`: one attempt, at once, from this node, outside of the lane.
+//! `POST /api/webhooks/{id}/test`: one attempt, at once, from this node, outside of the lane, with a sample or with `data` that the
+//! caller gives. What is given is written as a publication is, and within its limit.
 //!
 //! It runs in a task of its own: a client that goes away neither takes the row with it nor leaves the webhook locked.
 
 use std::time::Duration;
 
-use actix_web::HttpRequest;
+use actix_web::dev::Payload;
 use actix_web::web::{Data, Json};
+use actix_web::{FromRequest, HttpRequest};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -13,12 +17,13 @@ use utoipa::ToSchema;
 use super::access::{Id, Purpose, find};
 use super::audit::Trail;
 use super::auth::Writer;
-use super::body::OptionalBody;
+use super::body::read_if_any;
 use super::fields::{Fields, quoted};
+use super::publish::{max_event_bytes, read_data};
 use super::request::{concerns, trace_of};
 use super::{App, Error};
 use crate::clock;
-use crate::domain::{AttemptResult, AttemptRow, EventBody, EventId, Millis, Webhook};
+use crate::domain::{AttemptResult, AttemptRow, EventBody, EventId, EventType, Millis, Webhook};
 use crate::policy::json;
 use crate::policy::shares::Key;
 use crate::store;
@@ -67,26 +72,40 @@ struct Sample {
     body: EventBody,
 }
 
-/// The handler. Inactive webhooks too; the body may name an event type, whose sample is sent then.
+/// A body of at most `api.max_event_bytes`, if there is any.
+#[derive(Debug)]
+pub struct TestBytes(Option<Bytes>);
+
+impl FromRequest for TestBytes {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let reading = read_if_any(request, payload, max_event_bytes(request));
+        Box::pin(async { reading.await.map(Self) })
+    }
+}
+
+/// The handler. Inactive webhooks too; the body may name an event type, whose sample is sent then, and hold the data to send.
 pub async fn run(
     app: Data<App>,
     caller: Writer,
     trail: Trail,
     id: Id,
     request: HttpRequest,
-    body: OptionalBody,
+    body: TestBytes,
 ) -> Result<Json<Report>, Error> {
     let webhook = find(&app, &caller, &id.0, Purpose::Change).await?;
     let fields = body.0.as_deref().map_or_else(|| Ok(Fields::empty()), Fields::parse)?;
     tested(&app, &webhook, &request, &trail, fields).await.map(Json)
 }
 
-/// Makes one attempt with the sample that `fields` ask for; `request` tells the trace. An attempt that fails is a report
-/// too. The caller has found `webhook` for a change.
+/// Makes one attempt with the data or the sample that `fields` ask for; `request` tells the trace. An attempt that fails is a
+/// report too. The caller has found `webhook` for a change.
 ///
 /// # Errors
-/// [`Error::Invalid`] with every fault, 409 while another test of the webhook runs, 503 while its secret cannot be
-/// decrypted, or the store's.
+/// [`Error::Invalid`] with every fault, 409 while another test of the webhook runs or its secret cannot be decrypted, or
+/// the store's.
 pub async fn tested(
     app: &App,
     webhook: &Webhook,
@@ -107,6 +126,20 @@ pub async fn tested(
 }
 
 fn read_sample(app: &App, webhook: &Webhook, mut fields: Fields<'_>) -> Result<Sample, Error> {
+    let (wanted, known) = read_type(app, &mut fields);
+    let given = fields.has("data").then(|| read_data(&mut fields)).flatten();
+    let is_given = given.is_some();
+    let data = given.unwrap_or_else(|| sample_of(known, webhook));
+    let sample = Sample::new(&wanted, &data, webhook, clock::now());
+    let (length, limit) = (sample.body.bytes.len(), app.config.api.max_event_bytes);
+    if is_given && length > limit {
+        fields.fault(format!("data makes an event of {length} bytes, at most {limit} are allowed"));
+    }
+    fields.finish().map(|()| sample)
+}
+
+/// The field `event`, and what the catalogue has of it.
+fn read_type<'a>(app: &'a App, fields: &mut Fields<'_>) -> (String, Option<&'a EventType>) {
     let wanted = fields.string("event", 1..=LONGEST_TYPE).unwrap_or_else(|| TEST.to_owned());
     let known = app.config.catalogue.get(&wanted);
     if known.is_none() && wanted != TEST {
@@ -117,21 +150,25 @@ fn read_sample(app: &App, webhook: &Webhook, mut fields: Fields<'_>) -> Result<S
             hint.unwrap_or_default()
         ));
     }
-    fields.finish()?;
+    (wanted, known)
+}
+
+/// The compact data of a test for which none is given.
+fn sample_of(known: Option<&EventType>, webhook: &Webhook) -> String {
     let data = match known {
         Some(known) => known.sample.to_string(),
         None => json!({"message": "This is a test of your webhook.", "webhookId": webhook.id}).to_string(),
     };
-    Ok(Sample::new(&wanted, &data, webhook, clock::now()))
+    // Samples are ours, and not deep.
+    json::compact(&data).unwrap_or_else(|_| "{}".to_owned())
 }
 
 impl Sample {
+    /// `data` is compact.
     fn new(event_type: &str, data: &str, webhook: &Webhook, now: Millis) -> Self {
         let id = EventId::made(now, rand::random());
-        // Samples are ours, and not deep.
-        let data = json::compact(data).unwrap_or_else(|_| "{}".to_owned());
         let organization = webhook.settings.tenant.organization_id();
-        let bytes = json::event_body(&id, event_type, now, organization, &data).into();
+        let bytes = json::event_body(&id, event_type, now, organization, data).into();
         Self { id, body: EventBody { event_type: event_type.into(), bytes, trace: None } }
     }
 }

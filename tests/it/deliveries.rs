@@ -233,6 +233,37 @@ async fn a_test_is_sent_at_once_and_counts_for_nothing() {
 }
 
 #[tokio::test]
+async fn a_test_sends_the_data_that_it_is_given_as_a_publication_does() {
+    let redis = TestRedis::start();
+    let node = TestNode::start(&redis).await;
+    let receiver = Receiver::start().await;
+    let ann = node.user("ann", "acme");
+    let made = ann.create(&receiver.url("/"), &["*"], &json!({})).await;
+    let (id, secret) = (text(&made["id"]), text(&made["secret"]));
+    let path = format!("/api/webhooks/{id}/test");
+    let given = r#"{ "event" : "lead.created" , "data" : { "z" : 1.0 , "a" : [ 1e3 , "\u00e9" ] } }"#;
+    let report = ann.call(Method::POST, &path).text(given).send().await.expect(200);
+    assert_eq!((&report["success"], &report["event"]), (&json!(true), &json!("lead.created")));
+    let alone = ann.post(&path, &json!({ "data": {} })).await.expect(200);
+    assert_eq!(alone["event"], "test");
+    // Longer than a webhook may be, not longer than an event may.
+    let long = "x".repeat(100_000);
+    ann.post(&path, &json!({ "data": { "long": long } })).await.expect(200);
+
+    let got = receiver.received("/");
+    let body = String::from_utf8_lossy(&got[0].body);
+    assert!(body.ends_with(r#","data":{"z":1.0,"a":[1e3,"é"]}}"#), "{body}");
+    assert_eq!(
+        (got[1].json()["data"].clone(), got[2].json()["data"]["long"].clone()),
+        (json!({}), json!(long))
+    );
+    got.iter().for_each(|request| request.verify(&[&secret]));
+    ann.post(&path, &json!({ "data": { "long": "x".repeat(262_144) } })).await.error(413);
+    let row = ann.log(&id, "event=lead.created").await.remove(0);
+    assert_eq!(row["requestPayload"]["data"], json!({ "z": 1.0, "a": [1e3, "é"] }));
+}
+
+#[tokio::test]
 async fn a_webhook_has_one_test_at_a_time() {
     let redis = TestRedis::start();
     let node = TestNode::start(&redis).await;

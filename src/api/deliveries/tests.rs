@@ -364,6 +364,23 @@ async fn a_test_that_fails_says_why_and_a_bad_one_is_not_sent() {
     for bad in [json!({"event": "lead.craeted"}), json!({"event": 1}), json!({"other": 1})] {
         assert_eq!(bench.post(&bench.ann, &path, bad).await.status, 400);
     }
+    for bad in [json!(null), json!([]), json!("text")] {
+        let answer = bench.post(&bench.ann, &path, json!({"data": bad})).await;
+        assert_eq!(
+            (answer.status, answer.json()["message"].clone()),
+            (400, json!(["data must be an object"]))
+        );
+    }
+    let limit = bench.app.config.api.max_event_bytes;
+    let of = |length: usize| json!({"data": {"x": "x".repeat(length - r#"{"data":{"x":""}}"#.len())}});
+    let long = bench.post(&bench.ann, &path, of(limit)).await;
+    let fault = long.json()["message"][0].as_str().unwrap().to_owned();
+    assert!(long.status == 400 && fault.ends_with("bytes, at most 1024 are allowed"), "{fault}");
+    let longer = bench.post(&bench.ann, &path, of(limit + 1)).await;
+    assert_eq!(
+        (longer.status, longer.json()["message"].clone()),
+        (413, json!("the body is longer than 1024 bytes"))
+    );
     let hint = bench.post(&bench.ann, &path, json!({"event": "lead.craeted"})).await.json();
     assert_eq!(
         hint["message"][0],

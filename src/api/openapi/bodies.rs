@@ -26,7 +26,7 @@ pub fn schemas(catalogue: &Catalogue) -> Map<String, Value> {
         ("NewWebhook", object(new_webhook(), &["name", "url", "events"])),
         ("WebhookChanges", object(webhook(), &[])),
         ("SecretRequest", object(json!({"gracePeriodSeconds": grace(), "secret": secret()}), &[])),
-        ("TestRequest", object(json!({"event": tested()}), &[])),
+        ("TestRequest", object(json!({"event": tested(), "data": tested_data()}), &[])),
         ("FilterTest", filter_test()),
         ("RecoveryRequest", object(recovery(), &["since"])),
         ("NewEvent", object(event(), &["type", "data"])),
@@ -150,8 +150,12 @@ fn grace() -> Value {
 fn tested() -> Value {
     json!({
         "anyOf": [reference("EventType"), {"const": "test"}], "default": "test",
-        "description": "The type whose sample is sent.",
+        "description": "The type of the event; its sample is sent unless `data` is given.",
     })
+}
+
+fn tested_data() -> Value {
+    json!({"type": "object", "description": "Sent in the place of the sample, in the order and with the numbers given."})
 }
 
 fn filter_test() -> Value {

@@ -172,15 +172,16 @@ fn regenerate_secret(examples: Examples<'_>) -> Operation {
 
 fn test(examples: Examples<'_>) -> Operation {
     let sample: Value = json!({"event": examples.event_type()});
+    let data = json!({"event": examples.event_type(), "data": {"name": "Ada Lovelace"}});
     Operation::new("post", "/webhooks/{id}/test", "testWebhook")
         .about(
             TRYING,
             "Send a test",
-            "One attempt, at once, to an inactive webhook too; with `event` the sample of that type. It is logged and not counted, \
-             and what it comes to is the answer, whether the endpoint took it or not.",
+            "One attempt, at once, to an inactive webhook too; with `event` the sample of that type, with `data` that in its place, \
+             within the limit of an event. It is logged and not counted, and what it comes to is the answer, whether the endpoint took it or not.",
         )
         .access(Write)
-        .optional_body("TestRequest", [("a sample", sample)])
+        .optional_body("TestRequest", [("a sample", sample), ("data", data)])
         .answers(200, "What the attempt came to.", "TestReport", examples.test_report())
         .links(["listDeliveries"], SAME_ID)
         .conflicts(["a test of this webhook is running"])
