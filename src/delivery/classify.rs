@@ -4,6 +4,7 @@
 //!
 //! Sources: RFC 9110, sections 10.2.3 (`Retry-After`) and 15 (status codes); RFC 6585, section 4 (429).
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,6 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::StatusCode;
 use hyper_util::client::legacy;
 use rustls::CertificateError;
+use rustls::pki_types::UnixTime;
 
 use super::client::Unreached;
 use super::dial::NoSocket;
@@ -160,7 +162,7 @@ fn known(cause: &(dyn StdError + 'static), connecting: bool) -> Option<Failure> 
         });
     }
     if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-        return Some(failure(ErrorKind::Tls, tls_message(tls)));
+        return Some(failure(ErrorKind::Tls, &tls_message(tls)));
     }
     if let Some(http) = cause.downcast_ref::<hyper::Error>() {
         return http_failure(http);
@@ -216,24 +218,41 @@ fn io_failure(error: &io::Error, connecting: bool) -> Option<Failure> {
     Some(failure(kind, message))
 }
 
-fn tls_message(error: &rustls::Error) -> &'static str {
-    use CertificateError as Cert;
+fn tls_message(error: &rustls::Error) -> Cow<'static, str> {
     match error {
-        rustls::Error::InvalidCertificate(fault) => match fault {
-            Cert::Expired | Cert::ExpiredContext { .. } => "the certificate has expired",
-            Cert::NotValidYet | Cert::NotValidYetContext { .. } => "the certificate is not valid yet",
-            Cert::NotValidForName | Cert::NotValidForNameContext { .. } => {
-                "the certificate is for another host name"
-            }
-            Cert::UnknownIssuer => "the certificate was issued by an unknown authority",
-            Cert::Revoked => "the certificate has been revoked",
-            _ => "the certificate was refused",
-        },
-        rustls::Error::InvalidMessage(_) => "the endpoint does not speak TLS on this port",
-        rustls::Error::PeerIncompatible(_) => "the endpoint supports no common TLS version or cipher",
-        rustls::Error::AlertReceived(_) => "the endpoint refused the TLS handshake",
-        _ => "the TLS connection failed",
+        rustls::Error::InvalidCertificate(fault) => certificate_message(fault),
+        rustls::Error::InvalidMessage(_) => "the endpoint does not speak TLS on this port".into(),
+        rustls::Error::PeerIncompatible(_) => "the endpoint supports no common TLS version or cipher".into(),
+        rustls::Error::AlertReceived(_) => "the endpoint refused the TLS handshake".into(),
+        _ => "the TLS connection failed".into(),
     }
+}
+
+fn certificate_message(fault: &CertificateError) -> Cow<'static, str> {
+    use CertificateError as Cert;
+    let words = match fault {
+        Cert::ExpiredContext { not_after, .. } => {
+            return format!("the certificate expired on {}", date_of(*not_after)).into();
+        }
+        Cert::NotValidYetContext { not_before, .. } => {
+            return format!("the certificate is not valid before {}", date_of(*not_before)).into();
+        }
+        Cert::Expired => "the certificate has expired",
+        Cert::NotValidYet => "the certificate is not valid yet",
+        Cert::NotValidForName | Cert::NotValidForNameContext { .. } => {
+            "the certificate is for another host name"
+        }
+        Cert::UnknownIssuer => "the certificate was issued by an unknown authority",
+        Cert::Revoked => "the certificate has been revoked",
+        _ => "the certificate was refused",
+    };
+    words.into()
+}
+
+/// The day, in UTC.
+fn date_of(time: UnixTime) -> String {
+    let text = Millis(time.as_secs().saturating_mul(1000)).to_string();
+    text.split('T').next().unwrap_or_default().to_owned()
 }
 
 /// How long the endpoint asked to be left alone, if its status gives the question a meaning, at most a day. What is no
@@ -359,6 +378,25 @@ mod tests {
         );
         assert_eq!(body(500, b"a\0\xff\xfeb\xc3"), Some("a\0\u{fffd}\u{fffd}b".into()));
         assert_eq!(body(204, b""), Some(String::new()));
+    }
+
+    #[test]
+    fn a_certificate_out_of_its_time_is_told_with_the_day_where_that_is_known() {
+        let at = |secs| UnixTime::since_unix_epoch(Duration::from_secs(secs));
+        let time = at(NOW.as_secs());
+        let expired = |secs| CertificateError::ExpiredContext { time, not_after: at(secs) };
+        let early = |secs| CertificateError::NotValidYetContext { time, not_before: at(secs) };
+        for (fault, words) in [
+            // The last second of a day, and the first of the next.
+            (expired(1_768_435_199), "the certificate expired on 2026-01-14"),
+            (expired(1_768_435_200), "the certificate expired on 2026-01-15"),
+            (early(32_472_144_000), "the certificate is not valid before 2999-01-01"),
+            (early(u64::MAX), "the certificate is not valid before 9999-12-31"),
+            (CertificateError::Expired, "the certificate has expired"),
+            (CertificateError::NotValidYet, "the certificate is not valid yet"),
+        ] {
+            assert_eq!(certificate_message(&fault), words);
+        }
     }
 
     #[test]
