@@ -19,6 +19,7 @@ pub mod pretty;
 pub mod preview;
 pub mod routes;
 pub mod sign_in;
+pub mod snippets;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

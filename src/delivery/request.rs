@@ -19,11 +19,11 @@ static EVENT_TYPE: HeaderName = HeaderName::from_static("x-webhook-event");
 static EVENT_ID: HeaderName = HeaderName::from_static("x-webhook-id");
 static ATTEMPT: HeaderName = HeaderName::from_static("x-webhook-attempt");
 static TIMESTAMP: HeaderName = HeaderName::from_static("x-webhook-timestamp");
-static STANDARD_ID: HeaderName = HeaderName::from_static("webhook-id");
-static STANDARD_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+static STANDARD_ID: HeaderName = HeaderName::from_static(signing::ID_HEADER);
+static STANDARD_TIMESTAMP: HeaderName = HeaderName::from_static(signing::TIMESTAMP_HEADER);
 /// Names of the two headers that hold signatures; what the log shows leaves them out.
-static HEX_SIGNATURE: HeaderName = HeaderName::from_static("x-webhook-signature");
-static STANDARD_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+static HEX_SIGNATURE: HeaderName = HeaderName::from_static(signing::HEX_SIGNATURE_HEADER);
+static STANDARD_SIGNATURE: HeaderName = HeaderName::from_static(signing::SIGNATURE_HEADER);
 /// Where the receiver's own spans belong.
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 

@@ -21,6 +21,15 @@ use subtle::ConstantTimeEq;
 use crate::domain::Secret;
 use crate::domain::webhook::SECRET_PREFIX;
 
+/// The header that names the event: signed, and the same on every attempt.
+pub const ID_HEADER: &str = "webhook-id";
+/// The header that says when the attempt was signed, in seconds since the epoch.
+pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
+/// The header with the Standard Webhooks signatures.
+pub const SIGNATURE_HEADER: &str = "webhook-signature";
+/// The header with the hexadecimal signature.
+pub const HEX_SIGNATURE_HEADER: &str = "x-webhook-signature";
+
 /// Secrets are read with or without `=` at the end: both spellings are in use.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,

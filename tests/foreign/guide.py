@@ -1,7 +1,8 @@
-"""Takes the programs out of docs/receivers.md and runs each against deliveries of a real node, and against requests that are
-forged, stale or broken in every way. Ends with 1 unless each says what the guide promises.
+"""Takes the programs out of docs/receivers.md, and those that the dashboard shows (src/dashboard/snippets), and runs each against
+deliveries of a real node, and against requests that are forged, stale or broken in every way. Ends with 1 unless each says what
+is promised.
 
-Called by run.sh, with the path of the binary, the directory of the tools, and the languages to run."""
+Called by run.sh, with the path of the binary, the directory of the tools, and the languages of the guide to run."""
 
 import base64
 import hashlib
@@ -26,6 +27,7 @@ from stage import DEADLINE, Api, Process, node
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 GUIDE = ROOT / "docs/receivers.md"
+SHOWN = ROOT / "src/dashboard/snippets"
 # Blocks of these languages are programs: each has a name, and is run.
 LANGUAGES = {"js", "python", "rust", "toml", "go", "java", "sql"}
 TOLERANCE = 300
@@ -46,6 +48,8 @@ class Program:
     language: str
     command: list[str]
     signature: str = "webhook-signature"
+    # What its server does itself with a length that is none, where it gives no answer.
+    hangs_up: str = ""
 
     @property
     def is_legacy(self) -> bool:
@@ -63,6 +67,21 @@ PROGRAMS = [
     Program("Receiver.java", "java", ["java", "Receiver.java"]),
 ]
 
+# What the dashboard shows, in each of its languages.
+SNIPPETS = [
+    Program("webhook.mjs", "js", ["node", "webhook.mjs"]),
+    Program("webhook.py", "python", [sys.executable, "webhook.py"]),
+    Program("webhook.php", "php", [sys.executable, str(HERE / "guide/php_server.py"), "webhook.php"], hangs_up="RemoteDisconnected"),
+]
+# As src/dashboard/snippets.rs fills them in for a webhook with a header of its own; its tests compare.
+FILLED_IN = {
+    "id_header": "webhook-id",
+    "timestamp_header": "webhook-timestamp",
+    "signature_header": "webhook-signature",
+    "hex_signature_header": "x-webhook-signature",
+    "own_headers": "This webhook also sends headers of its own, which are not signed: X-Team.",
+}
+
 
 def blocks(text: str) -> dict[str, str]:
     """The programs of the guide by name. A block of code without a name would go untested: that is a fault."""
@@ -79,6 +98,18 @@ def blocks(text: str) -> dict[str, str]:
     if found.keys() != known:
         sys.exit(f"{GUIDE}: blocks and checks differ: {sorted(found.keys() ^ known)}")
     return found
+
+
+def shown(file: str) -> str:
+    """A program of the dashboard, filled in. One that nothing runs is a fault."""
+    if {path.name for path in SHOWN.iterdir()} != {program.file for program in SNIPPETS}:
+        sys.exit(f"{SHOWN}: files and checks differ")
+    code = (SHOWN / file).read_text()
+    for name, value in FILLED_IN.items():
+        code = code.replace("{{" + name + "}}", value)
+    if "{{" in code:
+        sys.exit(f"{SHOWN / file}: something is not filled in")
+    return code
 
 
 def build(programs: list[Program], code: dict[str, str], directory: Path) -> None:
@@ -332,7 +363,9 @@ def check(program: Program, api: Api, capture: Capture, directory: Path) -> dict
             expect("as it came, after 3 MB", running.answer(good), 204)
             for case, length in LENGTHS.items():
                 answer = running.answer(good, length)
-                said[case] = "ok" if answer in REFUSALS else f"{answer} instead of a refusal"
+                refused = answer in REFUSALS or (program.hangs_up and str(answer).startswith(program.hangs_up))
+                said[case] = "ok" if refused else f"{answer} instead of a refusal"
+            expect("as it came, after such lengths", running.answer(good), 204)
         second = webhook.renew_secret(3600)
         expect("overlap, former secret", webhook.deliver(), former)
     with Running(program, second, directory) as running:
@@ -358,8 +391,8 @@ def check_sql(code: str) -> None:
         sys.exit(f"deduplicate.sql: rows written: {counts}")
 
 
-def show(table: dict[str, dict[str, str]]) -> bool:
-    """Prints what was said, a line a case; whether all is well."""
+def show(place: Path, table: dict[str, dict[str, str]]) -> bool:
+    """Prints what was said by the programs of a place, a line a case; whether all is well."""
     names = list(dict.fromkeys(case for said in table.values() for case in said))
     width = max(map(len, names))
     print(" " * width, *(f"{file:>14}" for file in table))
@@ -368,7 +401,7 @@ def show(table: dict[str, dict[str, str]]) -> bool:
     wrong = [(file, case, word) for file, said in table.items() for case, word in said.items() if word != "ok"]
     for file, case, word in wrong:
         print(f"{file}: {case}: {word}", file=sys.stderr)
-    print(f"docs/receivers.md: {sum(map(len, table.values()))} checks of {len(table)} programs, {len(wrong)} failed")
+    print(f"{place.relative_to(ROOT)}: {sum(map(len, table.values()))} checks of {len(table)} programs, {len(wrong)} failed")
     return not wrong
 
 
@@ -376,15 +409,17 @@ def main() -> None:
     binary, tools, *languages = sys.argv[1:]
     directory = Path(tools) / "guide"
     directory.mkdir(parents=True, exist_ok=True)
-    code = blocks(GUIDE.read_text())
+    code = blocks(GUIDE.read_text()) | {program.file: shown(program.file) for program in SNIPPETS}
     programs = [program for program in PROGRAMS if program.language in languages]
     build(programs, code, directory)
     check_sql(code["deduplicate.sql"])
     capture = Capture()
     with node(binary) as api:
-        table = {program.file: check(program, api, capture, directory) for program in programs}
-    if not table or not show(table):
-        sys.exit("the guide does not hold")
+        guide, snippets = (
+            {program.file: check(program, api, capture, directory) for program in group} for group in (programs, SNIPPETS)
+        )
+    if not guide or not all([show(GUIDE, guide), show(SHOWN, snippets)]):
+        sys.exit("a program does not keep what is promised")
 
 
 main()

@@ -18,6 +18,7 @@ case "${1-}" in
     *) echo "tests/foreign/run.sh [--all-languages]" >&2; exit 2 ;;
 esac
 
+scripts/require-package php php-cli "Install PHP 8.0 or later with its command line (https://www.php.net)."
 for tool in "${needed[@]}"; do
     command -v "$tool" >/dev/null || { echo "tests/foreign: $tool is not in PATH" >&2; exit 1; }
 done
