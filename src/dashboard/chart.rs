@@ -4,7 +4,7 @@
 //! What it looks like is decided by classes: `chart` around it all; `ok`, `fail` (rectangles), `stripes` (lines over what
 //! failed), `grid` (lines), `axis` (texts) and `frame` (a bar's whole height, invisible, to point at). Failed attempts stand on
 //! top of delivered ones, outlined and striped by attributes, so that they differ without any colour. A bar with failures
-//! shows them, at least [`LEAST_FAILED`] high, however many were delivered beside them.
+//! shows them, at least [`LEAST_FAILED`] high, however many were delivered beside them. Without a stylesheet it is grey and readable.
 //!
 //! At most [`MOST_BARS`] bars are drawn, the newest. Counts of any size will do.
 //!
@@ -25,17 +25,20 @@ const WIDTH: u64 = 720;
 const HEIGHT: u64 = 200;
 const LEFT: u64 = 96;
 const TOP: u64 = 10;
-const PLOT_WIDTH: u64 = WIDTH - LEFT;
+/// Half of the longest label, which the newest bar has.
+const RIGHT: u64 = 36;
+const PLOT_WIDTH: u64 = WIDTH - LEFT - RIGHT;
 const PLOT_HEIGHT: u64 = 160;
 const BOTTOM: u64 = TOP + PLOT_HEIGHT;
 
 /// As many labels as fit below the bars.
-const MOST_LABELS: usize = 8;
+const MOST_LABELS: usize = 7;
 
 /// Lines above the one at zero, at most.
 const MOST_LINES: u128 = 4;
 
 const HOUR_MS: u64 = 3_600_000;
+const HOURS_OF_DAY: usize = 24;
 
 /// The attempts of one span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +70,7 @@ pub fn bars(title: &str, bars: &[Bar], unit: Unit) -> Markup {
             @if tallest == 0 {
                 p class="empty" { "No attempts yet." }
             } @else {
-                (drawing(title, bars, unit, &Scale::up_to(tallest)))
+                (drawing(title, bars, Naming::of(bars, unit), &Scale::up_to(tallest)))
                 p class="legend" { "Times are UTC. What failed stands on top, outlined and striped." }
                 (table(bars, unit))
             }
@@ -77,7 +80,7 @@ pub fn bars(title: &str, bars: &[Bar], unit: Unit) -> Markup {
 
 /// `hours`, one bar each and the newest last, summed to bars of 24 that end where they end. The first may hold fewer.
 pub fn days(hours: &[Bar]) -> Vec<Bar> {
-    let mut days: Vec<Bar> = hours.rchunks(24).filter_map(sum).collect();
+    let mut days: Vec<Bar> = hours.rchunks(HOURS_OF_DAY).filter_map(sum).collect();
     days.reverse();
     days
 }
@@ -99,28 +102,53 @@ impl Bar {
     }
 }
 
-impl Unit {
+/// How the bars of a chart are called.
+#[derive(Clone, Copy)]
+enum Naming {
+    /// By the hour: no two within a day are called the same.
+    Hour,
+    /// By day and hour.
+    DayAndHour,
+    /// By the day.
+    Day,
+}
+
+impl Naming {
+    fn of(bars: &[Bar], unit: Unit) -> Self {
+        match unit {
+            Unit::Days => Self::Day,
+            Unit::Hours if bars.len() > HOURS_OF_DAY => Self::DayAndHour,
+            Unit::Hours => Self::Hour,
+        }
+    }
+
     /// The span of a bar: `14:00-15:00`, `2026-01-14 15:00 to 2026-01-15 15:00`.
     fn span(self, bar: &Bar) -> String {
+        let (from, hour_later, day_later) = (bar.from, later(bar, 1), later(bar, 24));
         match self {
-            Self::Hours => {
-                format!("{}-{}", clock(bar.from), clock(Millis(bar.from.0.saturating_add(HOUR_MS))))
-            }
-            Self::Days => {
-                let until = Millis(bar.from.0.saturating_add(24 * HOUR_MS));
-                format!("{} {} to {} {}", date(bar.from), clock(bar.from), date(until), clock(until))
+            Self::Hour => format!("{}-{}", clock(from), clock(hour_later)),
+            Self::DayAndHour => format!("{} {}-{}", date(from), clock(from), clock(hour_later)),
+            Self::Day => {
+                format!("{} {} to {} {}", date(from), clock(from), date(day_later), clock(day_later))
             }
         }
     }
 
     /// What stands below a bar.
     fn label(self, bar: &Bar) -> String {
+        let day = |at| date(at)[5..].to_owned();
         match self {
-            Self::Hours => clock(bar.from),
+            Self::Hour => clock(bar.from),
+            Self::DayAndHour => format!("{} {}", day(bar.from), clock(bar.from)),
             // Most of the bar's hours lie in the day of its middle.
-            Self::Days => date(Millis(bar.from.0.saturating_add(12 * HOUR_MS)))[5..].to_owned(),
+            Self::Day => day(later(bar, 12)),
         }
     }
+}
+
+/// So many hours after the bar begins.
+fn later(bar: &Bar, hours: u64) -> Millis {
+    Millis(bar.from.0.saturating_add(hours * HOUR_MS))
 }
 
 /// `2026-01-15`
@@ -189,22 +217,22 @@ impl Place {
     }
 }
 
-fn drawing(title: &str, bars: &[Bar], unit: Unit, scale: &Scale) -> Markup {
+fn drawing(title: &str, bars: &[Bar], naming: Naming, scale: &Scale) -> Markup {
     html! {
         svg role="img" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } {
             title { (title) }
             desc { (summary(bars)) }
             @for (count, y) in scale.lines() {
-                line class="grid" x1=(LEFT) x2=(WIDTH) y1=(y) y2=(y) stroke="currentColor" stroke-opacity="0.2" {}
-                text class="axis" x=(LEFT - 6) y=(y + 4) text-anchor="end" font-size="11" { (short(count)) }
+                line class="grid" x1=(LEFT) x2=(LEFT + PLOT_WIDTH) y1=(y) y2=(y) stroke="currentColor" stroke-opacity="0.2" {}
+                text class="axis" x=(LEFT - 6) y=(y + 4) text-anchor="end" font-size="11" fill="currentColor" { (short(count)) }
             }
             @for (n, bar) in bars.iter().enumerate() {
-                (drawn(bar, unit, &Place::of(bar, n, bars.len(), scale)))
+                (drawn(bar, naming, &Place::of(bar, n, bars.len(), scale)))
             }
             @for (n, bar) in labelled(bars) {
                 @let place = Place::of(bar, n, bars.len(), scale);
-                text class="axis" x=(place.x + place.width / 2) y=(BOTTOM + 18) text-anchor="middle" font-size="11" {
-                    (unit.label(bar))
+                text class="axis" x=(place.x + place.width / 2) y=(BOTTOM + 18) text-anchor="middle" font-size="11" fill="currentColor" {
+                    (naming.label(bar))
                 }
             }
         }
@@ -212,18 +240,18 @@ fn drawing(title: &str, bars: &[Bar], unit: Unit, scale: &Scale) -> Markup {
 }
 
 /// One bar: what was delivered, what failed above it, and what is said when one points at it.
-fn drawn(bar: &Bar, unit: Unit, place: &Place) -> Markup {
+fn drawn(bar: &Bar, naming: Naming, place: &Place) -> Markup {
     let Place { x, width, ok, fail } = *place;
     let top = BOTTOM - ok - fail;
     html! {
         g {
-            title { (unit.span(bar)) ": " (bar.counts()) }
+            title { (naming.span(bar)) ": " (bar.counts()) }
             rect class="frame" x=(x) y=(TOP) width=(width) height=(PLOT_HEIGHT) fill="none" pointer-events="all" {}
             @if ok > 0 {
-                rect class="ok" x=(x) y=(BOTTOM - ok) width=(width) height=(ok) {}
+                rect class="ok" x=(x) y=(BOTTOM - ok) width=(width) height=(ok) fill="gray" {}
             }
             @if fail > 0 {
-                rect class="fail" x=(x) y=(top) width=(width) height=(fail) stroke="currentColor" {}
+                rect class="fail" x=(x) y=(top) width=(width) height=(fail) fill="none" stroke="currentColor" {}
                 path class="stripes" d=(stripes(place, top)) stroke="currentColor" {}
             }
         }

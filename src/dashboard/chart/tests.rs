@@ -50,7 +50,7 @@ fn heights_are_in_proportion_and_failures_stand_on_top() {
     assert_eq!(rectangles(&markup, "fail", "height"), [40]);
     assert_eq!(rectangles(&markup, "ok", "y"), [90, 130, 10]);
     assert_eq!(rectangles(&markup, "fail", "y"), [50]);
-    assert_eq!(rectangles(&markup, "ok", "x"), [96, 304, 512]);
+    assert_eq!(rectangles(&markup, "ok", "x"), [96, 292, 488]);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn one_failure_among_a_million_is_seen() {
 #[test]
 fn failures_differ_without_colour() {
     let markup = drawn_of(&[bar(0, 0, 8)]);
-    assert!(markup.contains("<path class=\"stripes\" d=\"M96 12h500M96 16h500"), "{markup}");
+    assert!(markup.contains("<path class=\"stripes\" d=\"M96 12h471M96 16h471"), "{markup}");
     assert_eq!(markup.matches("<rect class=\"fail\"").count(), 1);
     assert!(markup.contains("fill=\"none\"") && !markup.contains("class=\"ok\""), "{markup}");
 }
@@ -132,9 +132,18 @@ fn a_title_breaks_out_of_nothing() {
 fn labels_are_few_and_the_newest_bar_has_one() {
     let day: Vec<Bar> = (0..24).map(|hour| bar(hour, 1, 0)).collect();
     let markup = drawn_of(&day);
-    assert_eq!(markup.matches("text-anchor=\"middle\"").count(), 8);
-    assert!(markup.contains(">09:00</text>") && markup.contains(">06:00</text>"), "{markup}");
+    assert_eq!(markup.matches("text-anchor=\"middle\"").count(), 6);
+    assert!(markup.contains(">09:00</text>") && markup.contains(">05:00</text>"), "{markup}");
     assert!(!markup.contains(">08:00</text>"));
+}
+
+#[test]
+fn hours_of_several_days_say_their_day() {
+    let two_days: Vec<Bar> = (0..48).map(|hour| bar(hour, 1, 0)).collect();
+    let markup = drawn_of(&two_days);
+    assert!(markup.contains("<title>2026-01-17 09:00-10:00: 1 delivered, 0 failed</title>"), "{markup}");
+    assert!(markup.contains(">01-17 09:00</text>"), "{markup}");
+    assert!(drawn_of(&two_days[..24]).contains("<title>09:00-10:00: "));
 }
 
 #[test]
