@@ -1,4 +1,4 @@
-//! `GET /cluster` on the management port: the nodes, who owns which partition, and what waits there.
+//! `GET /cluster` on the management port: the nodes, who owns which partition, what waits there and what is held back.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -49,6 +49,9 @@ pub struct Answer {
     pub backlog: u64,
     /// Partitions that nobody owns, or a node that is gone.
     pub unowned: usize,
+    /// Active webhooks that their breaker holds back, as the living nodes said with their last heartbeat: those of `unowned`
+    /// partitions are missing. Null while a living node is of a version that does not say.
+    pub held_back: Option<u64>,
 }
 
 /// One node.
@@ -69,6 +72,9 @@ pub struct Node {
     pub in_flight: u64,
     /// Deliveries that wait in its partitions.
     pub backlog: u64,
+    /// Active webhooks of its partitions that their breaker holds back, as it said with its last heartbeat; null = it is of
+    /// a version that does not say.
+    pub held_back: Option<u64>,
     /// The version of its program.
     pub version: String,
     /// Where its API listens.
@@ -110,6 +116,7 @@ fn answer(overview: &Overview, live: &BTreeSet<NodeId>) -> Answer {
         joined: listed.entry.joined,
         draining: listed.entry.draining,
         in_flight: listed.entry.in_flight,
+        held_back: listed.entry.held_back,
         version: listed.entry.version.clone(),
         api: listed.entry.api.clone(),
         started_at: listed.entry.started_at.to_string(),
@@ -118,9 +125,49 @@ fn answer(overview: &Overview, live: &BTreeSet<NodeId>) -> Answer {
     nodes.sort_by_key(|node| node.joined);
     let owned = |state: &&PartitionState| state.owner.as_ref().is_some_and(|owner| live.contains(owner));
     Answer {
+        held_back: nodes.iter().filter(|node| node.live).map(|node| node.held_back).sum(),
         nodes,
         backlog: overview.partitions.iter().map(|state| state.pending).sum(),
         unowned: overview.partitions.len() - overview.partitions.iter().filter(owned).count(),
         partitions: overview.partitions.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::TestRedis;
+
+    #[tokio::test]
+    async fn what_is_held_back_is_added_up_over_the_living_and_unknown_while_one_does_not_say() {
+        let server = TestRedis::start().await;
+        let (redis, keys) = (&server.redis, Keys::new("sw:"));
+        let entry = |held_back: &str| {
+            format!(
+                r#"{{"joined":1,"beat":1,"draining":false,"startedAt":7,"version":"0","api":"","inFlight":0{held_back}}}"#
+            )
+        };
+        for (id, held_back) in [
+            ("a", r#","heldBack":2"#),
+            ("b", r#","heldBack":3"#),
+            ("dead", r#","heldBack":9"#),
+            ("older", ""),
+        ] {
+            let mut set = redis::cmd("HSET");
+            set.arg(keys.cluster("nodes")).arg(id).arg(entry(held_back));
+            redis.query::<u64>(&set).await.unwrap();
+        }
+        for (living, expected) in [
+            (vec!["a", "b"], Some(5)),
+            (vec!["a"], Some(2)),
+            (vec!["a", "b", "older"], None),
+            (vec![], Some(0)),
+        ] {
+            let live = living.iter().map(|id| id.parse().unwrap()).collect();
+            let answer = read(redis, &keys, 1, &live).await.unwrap();
+            assert_eq!(answer.held_back, expected, "{living:?}");
+            let of = |id: &str| answer.nodes.iter().find(|node| node.id.as_str() == id).unwrap().held_back;
+            assert_eq!([of("a"), of("dead"), of("older")], [Some(2), Some(9), None]);
+        }
     }
 }

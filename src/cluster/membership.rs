@@ -20,6 +20,7 @@ use crate::store::nodes::{self, Listed, Look, NodeEntry};
 use crate::store::{Keys, Redis, preflight};
 use crate::telemetry::events as facts;
 use crate::telemetry::metrics::METRICS;
+use crate::telemetry::partitions;
 
 /// The longest wait for the last word of a node to Redis.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -69,6 +70,7 @@ impl Membership {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api: api.to_string(),
             in_flight: 0,
+            held_back: Some(0),
         };
         facts::joined(&config.node_id, joined);
         Ok(Self {
@@ -110,6 +112,7 @@ impl Membership {
         self.entry.beat += 1;
         self.entry.draining = self.stopping || self.asked_to_drain;
         self.entry.in_flight = METRICS.attempts_in_flight.get().try_into().unwrap_or_default();
+        self.entry.held_back = u64::try_from(partitions::sum().breakers.held_back()).ok();
         match nodes::beat(&self.redis, &self.keys, &self.config.node_id, &self.entry).await {
             Ok(look) => self.looked(look).await?,
             Err(error) => {

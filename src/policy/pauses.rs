@@ -20,6 +20,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// How many are held back: nothing but a probe is sent to them.
+    pub fn held_back(self) -> usize {
+        self.paused + self.probing
+    }
+
     /// Both together.
     pub fn plus(self, other: Self) -> Self {
         Self {

@@ -37,6 +37,9 @@ pub struct NodeEntry {
     pub api: String,
     /// Attempts on their way.
     pub in_flight: u64,
+    /// Webhooks of its partitions that their breaker holds back; `None` = a version that does not say.
+    #[serde(default)]
+    pub held_back: Option<u64>,
 }
 
 /// A node's entry, as it stands in Redis and as it reads.
@@ -172,7 +175,18 @@ pub(super) mod tests {
             version: "0.1.0".into(),
             api: "127.0.0.1:8080".into(),
             in_flight: 0,
+            held_back: Some(0),
         }
+    }
+
+    #[test]
+    fn an_entry_of_an_older_version_is_read_and_so_is_a_later_one_s() {
+        let mut text = serde_json::to_value(entry(1, 2)).unwrap();
+        text["ofALaterVersion"] = 7.into();
+        assert_eq!(serde_json::from_value::<NodeEntry>(text.clone()).unwrap(), entry(1, 2));
+        text.as_object_mut().unwrap().remove("heldBack").unwrap();
+        let older = NodeEntry { held_back: None, ..entry(1, 2) };
+        assert_eq!(serde_json::from_value::<NodeEntry>(text).unwrap(), older);
     }
 
     #[tokio::test]

@@ -41,9 +41,16 @@ async fn breakers(node: &TestNode) -> [f64; 3] {
     ["flowing", "paused", "probing"].map(|state| metrics.sum("breakers", &[&format!("state=\"{state}\"")]))
 }
 
+/// Waits until the node's metrics say so, and the cluster tells that as many are held back.
 async fn counts_breakers(node: &TestNode, expected: [f64; 3]) {
     eventually(&format!("breakers {expected:?}"), SOON, async || {
         (breakers(node).await == expected).then_some(())
+    })
+    .await;
+    let held_back = expected[1] + expected[2];
+    eventually(&format!("{held_back} are held back"), SOON, async || {
+        let cluster = node.management().get("/cluster").await.expect(200);
+        (cluster["heldBack"].as_f64() == Some(held_back)).then_some(())
     })
     .await;
 }
