@@ -29,6 +29,7 @@ async fn nothing_is_said_in(format: &str) -> String {
     life.deliver().await;
     life.fail().await;
     life.manage().await;
+    life.visit().await;
     life.meet_garbage().await;
     life.lose_redis().await;
     life.end().await

@@ -21,6 +21,7 @@ mod breaker;
 mod clients;
 mod cluster;
 mod cors;
+mod dashboard;
 mod deliveries;
 mod demo;
 mod disclosure;

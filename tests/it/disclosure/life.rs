@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::planted::Planted;
 use super::{Method, says_nonsense, signatures};
 use crate::harness::{
-    Client, Collector, NameServer, Receiver, Reply, SECRET, SOON, TestNode, TestRedis, Told, eventually, text,
+    Client, Collector, NameServer, Receiver, Reply, SECRET, SOON, TestNode, TestRedis, Token, Told, Visitor,
+    eventually, hidden, text,
 };
 
 /// Where the webhook that lives longest leads to.
@@ -197,6 +198,58 @@ impl Life {
         }
         let event = self.publish().await;
         self.rows(&self.webhook, &event, 1).await;
+    }
+
+    /// The pages, and what is typed into them.
+    pub async fn visit(&mut self) {
+        let token = Token::user("ann").org("acme").sign();
+        let (visitor, answer) = Visitor::sign_in(self.node.address(), &token).await;
+        assert_eq!(answer.status, 303, "{answer:?}");
+        self.planted.add_plain("a visitor's token", &token);
+        for wrong in ["planted-token", "planted-token.planted-token.planted-token"] {
+            let (_, answer) = Visitor::sign_in(self.node.address(), wrong).await;
+            assert_eq!(answer.status, 401);
+            self.planted.is_marked_nowhere_in("the form for a token", &answer.body);
+        }
+        let first = visitor.open("/dashboard").await;
+        self.planted.add_plain("the mark of a session", hidden(&first.body, "csrf").expect("it is marked"));
+        let path = format!("/dashboard/webhooks/{}", self.webhook);
+        let log = self.ann().log(&self.webhook, "").await;
+        let attempt = format!("/deliveries/{}", text(&log[0]["id"]));
+        for page in [
+            "",
+            "/edit",
+            "/deliveries?event=planted-event",
+            &attempt,
+            "/test",
+            "/verify",
+            "/secret",
+            "/recover",
+            "/delete",
+        ] {
+            let page = visitor.open(&format!("{path}{page}")).await;
+            assert_eq!(page.status, 200, "{page:?}");
+        }
+        assert_eq!(visitor.open("/dashboard/webhooks?q=planted-search").await.status, 200);
+        let test = format!("{path}/test");
+        let tested = visitor.send(
+            &test,
+            &[("event", "lead.created"), ("data", "{\"planted-key\":\"planted-data\"}")],
+        );
+        assert_eq!(tested.await.status, 200);
+        let broken = visitor
+            .send(&format!("{path}/test"), &[("event", "lead.created"), ("data", "planted-data")])
+            .await;
+        assert_eq!(broken.status, 400);
+        let renewed = visitor.send(&format!("{path}/secret"), &[("gracePeriodSeconds", "0")]).await;
+        let secret = renewed
+            .body
+            .split(|c: char| !(c.is_ascii_alphanumeric() || "_+/=".contains(c)))
+            .find(|word| word.starts_with("whsec_"));
+        self.planted.add_secret("a secret that a page showed", secret.expect("it is shown once"));
+        let unmarked = visitor.send_unmarked(&format!("{path}/pause"), &[("csrf", "planted-mark")]).await;
+        assert_eq!(unmarked.status, 403);
+        self.planted.is_marked_nowhere_in("a refusal", &unmarked.body);
     }
 
     /// Entries and records in Redis that are none.

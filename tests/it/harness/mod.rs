@@ -23,10 +23,11 @@ pub mod signer;
 mod token;
 mod traffic;
 mod verify;
+mod visitor;
 mod wait;
 
 pub use chaos::ChaosProxy;
-pub use client::{Answer, Call, Client, is_time, text};
+pub use client::{Address, Answer, Call, Client, is_time, text};
 pub use cluster::RedisCluster;
 pub use collector::{Collector, Span};
 pub use dir::TempDir;
@@ -43,4 +44,5 @@ pub use sentinel::RedisSentinel;
 pub use signer::Signer;
 pub use token::{SECRET, Token};
 pub use traffic::{RECOVERED, Traffic};
+pub use visitor::{Visitor, hidden};
 pub use wait::{SOON, eventually};
