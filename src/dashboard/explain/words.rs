@@ -73,7 +73,7 @@ pub(super) const TLS: Known = &[
     ("the certificate has expired", EXPIRED_CERTIFICATE),
     ("the certificate expired", EXPIRED_CERTIFICATE),
     (
-        "the certificate is not valid yet",
+        "the certificate is not valid",
         &[
             "Check the clock of the machine that made the certificate, and from when on it is valid.",
             "Install a certificate that is valid now; then retry this delivery.",
