@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks the signatures with other people's code, against a real node: the standardwebhooks packages of PyPI and npm, SalesOS's
-# own recipe, and the programs of docs/receivers.md in JavaScript, Python and Rust; with --all-languages those in Go and Java
-# too. Installs the packages under target/tools, nothing outside of it. A missing tool is a failure, not a skip.
+# own recipe, the programs of docs/receivers.md in JavaScript, Python and Rust (with --all-languages those in Go and Java too), and
+# those that the dashboard shows, in JavaScript, Python and PHP. Installs the packages under target/tools, and outside of it only
+# PHP from Debian where it is missing. A missing tool is a failure, not a skip.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
