@@ -310,7 +310,10 @@ async fn a_delivery_is_queued_again_each_time_while_it_can_be_sent() {
         let answer = bench.act(&bench.ann, &retry).await;
         assert_eq!((answer.status, answer.json()), (202, json!({"queued": 1, "eventId": "evt_1"})));
     }
-    assert_eq!(waiting().await, before + 2);
+    for (who, status) in [(admin("root"), 403), (user("bob"), 404)] {
+        assert_eq!(bench.act(&who, &retry).await.status, status);
+    }
+    assert_eq!(waiting().await, before + 2, "one entry for each call that was taken");
     bench.act(&bench.ann, &format!("{}/deactivate", bench.path)).await;
     assert_eq!(bench.act(&bench.ann, &retry).await.status, 409, "the webhook is inactive");
     let unknown = format!("{}/deliveries/att_1_0_abcdef/retry", bench.path);
