@@ -1,5 +1,6 @@
 //! How fast the delivery log is read when it is full: 10,000 rows, successes with 256 bytes of answer and failures with
-//! 4 KiB, every event's body there. Prints the slowest of several reads of each kind, and the slowest Redis command.
+//! 4 KiB, every event's body there. Prints median, p95 and slowest of many reads of each kind, those of an event's page among them,
+//! and the slowest Redis command.
 //!
 //! Bounds (issue 2, point 7): the first page without a filter 10 ms, any filter and page 60 ms, no command over 5 ms.
 //! Run with `cargo bench --bench log`; it needs `redis-server`.
@@ -11,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use redis::{Pipeline, Value};
 use salesos_webhooks::domain::{AttemptRow, ErrorKind, Millis, Partition, Pattern, Shard, Tenant, WebhookId};
-use salesos_webhooks::store::attempts::{AttemptLog, Filter, Shown, Window, encode};
+use salesos_webhooks::store::attempts::{AttemptLog, Filter, Look, Shown, Window, encode, last_of};
 use salesos_webhooks::store::connection::Address;
 use salesos_webhooks::store::keys::event_hash;
 use salesos_webhooks::store::{Keys, Redis};
 
 const ROWS: u64 = 10_000;
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 100;
 const PARTITION: Partition = Partition(3);
 
 /// A server on a unix socket in a directory of its own, both gone at the end.
@@ -85,6 +86,7 @@ async fn run() {
     let size = redis::cmd("CONFIG").arg("SET").arg("slowlog-max-len").arg(100_000).clone();
     redis.query::<Value>(&size).await.expect("redis answers");
     measure(&log).await;
+    measure_events(&log).await;
     print_slowest(&redis).await;
 }
 
@@ -106,16 +108,37 @@ async fn measure(log: &AttemptLog<'_>) {
         ("successes of one type, page of 100", good, 1000, 100),
         ("unknown type", none, 0, 20),
     ] {
-        let mut times = Vec::with_capacity(ROUNDS);
-        for _ in 0..ROUNDS {
-            let start = Instant::now();
-            let page = log.list(filter, Window { skip, take }).await.expect("redis answers");
-            times.push(start.elapsed().as_secs_f64() * 1000.0);
-            std::hint::black_box(page);
-        }
-        times.sort_by(f64::total_cmp);
-        println!("{what:40} median {:6.2} ms, slowest {:6.2} ms", times[ROUNDS / 2], times[ROUNDS - 1]);
+        print(what, async || log.list(filter, Window { skip, take }).await.expect("redis answers")).await;
     }
+}
+
+/// What the page of an event reads of the logs of its webhooks.
+async fn measure_events(log: &AttemptLog<'_>) {
+    let event = "order-17".parse().expect("an id");
+    let middle = Some(Millis(ROWS / 2));
+    for (what, targets, ended_at) in [
+        ("an event that waits at 1 webhook", 1, None),
+        ("an event that failed at 1 webhook", 1, middle),
+        ("an event that failed at 10", 10, middle),
+        ("an event that failed at 1000", 1000, middle),
+    ] {
+        let look = Look { webhook: log.webhook.clone(), partition: PARTITION, ended_at };
+        let looks = vec![look; targets];
+        let read = async || last_of(log.redis, log.keys, &event, Millis(1), &looks).await;
+        print(what, async || read().await.expect("redis answers")).await;
+    }
+}
+
+async fn print<T>(what: &str, read: impl AsyncFn() -> T) {
+    let mut times = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        std::hint::black_box(read().await);
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    times.sort_by(f64::total_cmp);
+    let [median, p95, slowest] = [50, 95, 100].map(|percent| times[(ROUNDS * percent / 100).min(ROUNDS - 1)]);
+    println!("{what:40} median {median:6.2} ms, p95 {p95:6.2} ms, slowest {slowest:6.2} ms");
 }
 
 async fn fill(log: &AttemptLog<'_>) {
