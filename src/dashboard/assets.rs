@@ -13,11 +13,12 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 static FILES: LazyLock<Vec<(&str, File)>> = LazyLock::new(|| {
     // One sheet, whose parts lie beside what they dress.
-    let style = concat!(include_str!("assets/base.css"));
+    let style = concat!(include_str!("assets/base.css"), include_str!("assets/webhooks.css"));
     vec![
         ("style.css", File::new(STYLE, style.as_bytes())),
         ("icon.svg", File::new("image/svg+xml", include_bytes!("assets/icon.svg").as_slice())),
         ("copy.js", File::new(SCRIPT, include_bytes!("assets/copy.js").as_slice())),
+        ("webhook-form.js", File::new(SCRIPT, include_bytes!("assets/webhook-form.js").as_slice())),
         ("sign-in.js", File::new(SCRIPT, include_bytes!("assets/sign-in.js").as_slice())),
     ]
 });
@@ -37,9 +38,13 @@ mod tests {
 
     #[test]
     fn nothing_names_another_host() {
-        let sheet = include_str!("assets/base.css");
-        let scripts = [include_str!("assets/copy.js"), include_str!("assets/sign-in.js")];
-        for text in scripts.into_iter().chain([sheet]) {
+        let sheets = [include_str!("assets/base.css"), include_str!("assets/webhooks.css")];
+        let scripts = [
+            include_str!("assets/copy.js"),
+            include_str!("assets/sign-in.js"),
+            include_str!("assets/webhook-form.js"),
+        ];
+        for text in scripts.into_iter().chain(sheets) {
             for forbidden in ["http:", "https:", "//cdn", "@import", "eval(", "innerHTML"] {
                 assert!(!text.contains(forbidden), "{forbidden}");
             }

@@ -25,6 +25,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod visit;
+pub mod webhooks;
 pub mod when;
 
 pub use routes::PAGES;

@@ -3,6 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 
+use super::webhooks::{edit, list, new, preview, secret, stop};
 use super::{assets, failure, overview, sign_in};
 use crate::api::pages::Pages;
 use crate::api::routes::table;
@@ -28,6 +29,15 @@ table! {
     "/sign-in" => { get: sign_in::ask, post: sign_in::enter }
     "/sign-out" => { post: sign_in::leave }
     "/assets/{name}" => { get: assets::file }
+    "/webhooks" => { get: list::show }
+    "/webhooks/new" => { get: new::ask, post: new::create }
+    "/webhooks/preview" => { get: preview::of_query }
+    "/webhooks/{id}/edit" => { get: edit::ask, post: edit::save }
+    "/webhooks/{id}/pause" => { get: stop::ask_to_pause, post: stop::pause }
+    "/webhooks/{id}/resume" => { post: stop::resume }
+    "/webhooks/{id}/reset-failures" => { post: stop::reset_failures }
+    "/webhooks/{id}/delete" => { get: stop::ask_to_delete, post: stop::delete }
+    "/webhooks/{id}/secret" => { get: secret::ask, post: secret::regenerate }
 }
 
 /// The address of a webhook's page, or with `rest` (empty, or a slash first) of one below it.
@@ -37,8 +47,16 @@ pub fn of_webhook(id: &WebhookId, rest: &str) -> String {
 
 /// What a route changes, by its method in small letters and its path below `/dashboard`: the audit log's word for it.
 pub fn action(method: &str, path: &str) -> Option<Action> {
-    let _ = (method, path);
-    None
+    Some(match (method, path) {
+        ("post", "/webhooks/new") => Action::CreateWebhook,
+        ("post", "/webhooks/{id}/edit") => Action::UpdateWebhook,
+        ("post", "/webhooks/{id}/pause") => Action::DeactivateWebhook,
+        ("post", "/webhooks/{id}/resume") => Action::ActivateWebhook,
+        ("post", "/webhooks/{id}/reset-failures") => Action::ResetFailures,
+        ("post", "/webhooks/{id}/delete") => Action::DeleteWebhook,
+        ("post", "/webhooks/{id}/secret") => Action::RegenerateSecret,
+        _ => return None,
+    })
 }
 
 /// Addresses are told to people, who add slashes.

@@ -11,6 +11,7 @@ pub mod delivered_record;
 pub mod encryption;
 pub mod event_status;
 pub mod events;
+pub mod forms;
 pub mod keys;
 pub mod last_minute;
 pub mod leases;

@@ -344,7 +344,7 @@ pub(super) fn tagged(mut response: HttpResponseBuilder, webhook: &Webhook) -> Ht
 }
 
 /// A webhook with the defaults of contract section 5; the required fields are still empty.
-fn new_webhook(caller: &Caller, shard: Shard, secret: Secret) -> Webhook {
+pub fn new_webhook(caller: &Caller, shard: Shard, secret: Secret) -> Webhook {
     let now = clock::now();
     Webhook {
         id: WebhookId::new(shard, &random_text(WebhookId::RANDOM_LENGTH)),

@@ -232,10 +232,8 @@ impl Life {
         }
         assert_eq!(visitor.open("/dashboard/webhooks?q=planted-search").await.status, 200);
         let test = format!("{path}/test");
-        let tested = visitor.send(
-            &test,
-            &[("event", "lead.created"), ("data", "{\"planted-key\":\"planted-data\"}")],
-        );
+        let tested =
+            visitor.send(&test, &[("event", "lead.created"), ("data", "{\"planted-key\":\"planted-data\"}")]);
         assert_eq!(tested.await.status, 200);
         let broken = visitor
             .send(&format!("{path}/test"), &[("event", "lead.created"), ("data", "planted-data")])

@@ -1,0 +1,568 @@
+//! The pages of webhooks, against a real Redis.
+
+use serde_json::{Value, json};
+
+use super::testing::{HOSTILE, is_harmless};
+use crate::api::testing::{Answer, admin, config, token, user};
+use crate::dashboard::testing::{Browser, hidden};
+use crate::domain::EncryptionKey;
+use crate::store::testing::TestRedis;
+
+const LIST: &str = "/dashboard/webhooks";
+const NEW: &str = "/dashboard/webhooks/new";
+/// What a browser sends of the fields that always stand in the form.
+const USUAL: [(&str, &str); 5] = [
+    ("retryAttempts", "3"),
+    ("retryDelaySeconds", "60"),
+    ("retryBackoff", "fixed"),
+    ("timeoutSeconds", "30"),
+    ("maxConcurrency", "16"),
+];
+const GOOD: [(&str, &str); 4] =
+    [("name", "first"), ("url", "https://example.com/hook"), ("events", "lead.*"), ("isActive", "on")];
+
+/// Ann's browser, and her token for the API.
+struct Bench {
+    redis: TestRedis,
+    browser: Browser,
+    ann: String,
+}
+
+impl std::ops::Deref for Bench {
+    type Target = Browser;
+
+    fn deref(&self) -> &Browser {
+        &self.browser
+    }
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let redis = TestRedis::start().await;
+        let ann = user("ann");
+        Self { browser: Browser::of(&ann, &redis).await, redis, ann }
+    }
+
+    async fn browser_of(&self, token: &str) -> Browser {
+        Browser::of(token, &self.redis).await
+    }
+
+    /// A webhook made over the API: its path below `/dashboard` and its secret.
+    async fn webhook(&self, more: Value) -> (String, String) {
+        let mut body = json!({"name": "first", "url": "https://example.com/hook", "events": ["lead.*"]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let made = self.client.post(&self.ann, "/api/webhooks", body).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        let made = made.json();
+        (format!("{LIST}/{}", made["id"].as_str().unwrap()), made["secret"].as_str().unwrap().to_owned())
+    }
+
+    async fn stored(&self, path: &str) -> Value {
+        self.client.get(&self.ann, &path.replace("/dashboard", "/api")).await.json()
+    }
+
+    async fn all(&self) -> Vec<Value> {
+        self.client.get(&self.ann, "/api/webhooks").await.json().as_array().unwrap().clone()
+    }
+
+    /// Fills the form at `path` in as it stands, with `given` in the place of what has the same names.
+    async fn send(&self, path: &str, given: &[(&str, &str)]) -> Answer {
+        let page = self.get(path).await;
+        assert_eq!(page.status, 200, "{}", page.text);
+        let ids = ["form", "version"].map(|name| (name, hidden(&page.text, name)));
+        let mut fields: Vec<(&str, &str)> = Vec::new();
+        for (name, value) in &ids {
+            fields.extend(value.as_deref().map(|value| (*name, value)));
+        }
+        fields.extend(USUAL.iter().filter(|(name, _)| !given.iter().any(|(other, _)| other == name)));
+        fields.extend(given);
+        self.post(path, &fields).await
+    }
+}
+
+fn with<'a>(base: &[(&'a str, &'a str)], more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let kept = base.iter().filter(|(name, _)| !more.iter().any(|(other, _)| other == name));
+    kept.chain(more).copied().collect()
+}
+
+#[actix_web::test]
+async fn a_form_creates_a_webhook_and_shows_its_secret_once() {
+    let bench = Bench::new().await;
+    let given = with(
+        &GOOD,
+        &[
+            ("headerName", "X-Key"),
+            ("headerValue", "k"),
+            ("filter", "{\"amount\": {\"gte\": 1}}"),
+            ("ordered", "on"),
+        ],
+    );
+    let made = bench.send(NEW, &given).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(made.header("cache-control"), "no-store");
+    let secret = made.text.split_once("id=\"secret-value\">").unwrap().1.split_once('<').unwrap().0;
+    assert!(secret.starts_with("whsec_"), "{secret}");
+    let all = bench.all().await;
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0]["headers"], json!({"X-Key": "k"}));
+    assert_eq!((&all[0]["ordered"], &all[0]["filter"]), (&json!(true), &json!({"amount": {"gte": 1}})));
+    let path = format!("{LIST}/{}", all[0]["id"].as_str().unwrap());
+    assert!(
+        made.text.contains(&format!("href=\"{path}/verify\"")) && made.text.contains(&format!("{path}/test"))
+    );
+    for page in [LIST, &format!("{path}/edit"), &format!("{path}/secret")] {
+        assert!(!bench.get(page).await.text.contains(secret), "{page}");
+    }
+}
+
+#[actix_web::test]
+async fn a_form_that_is_sent_twice_creates_once() {
+    let bench = Bench::new().await;
+    let id = hidden(&bench.get(NEW).await.text, "form").unwrap();
+    let fields = with(&with(&GOOD, &USUAL), &[("form", &id)]);
+    assert_eq!(bench.post(NEW, &fields).await.status, 201);
+    let again = bench.post(NEW, &fields).await;
+    assert_eq!(again.status, 409, "{}", again.text);
+    assert!(again.text.contains("This form was sent before") && again.text.contains("value=\"first\""));
+    assert!(!again.text.contains("whsec_") || !again.text.contains("secret-value"), "{}", again.text);
+    assert_eq!(bench.all().await.len(), 1);
+    // Who means it sends the form that came back, which has an id of its own.
+    let fresh = hidden(&again.text, "form").unwrap();
+    assert_ne!(fresh, id);
+    assert_eq!(bench.post(NEW, &with(&fields, &[("form", &fresh)])).await.status, 201);
+    let none = bench.post(NEW, &with(&GOOD, &USUAL)).await;
+    assert_eq!((none.status, bench.all().await.len()), (409, 2), "a form without an id is none of ours");
+}
+
+#[actix_web::test]
+async fn both_of_two_presses_at_the_same_moment_create_once() {
+    let bench = Bench::new().await;
+    let id = hidden(&bench.get(NEW).await.text, "form").unwrap();
+    let fields = with(&with(&GOOD, &USUAL), &[("form", &id)]);
+    let (one, two) = tokio::join!(bench.post(NEW, &fields), bench.post(NEW, &fields));
+    let mut statuses = [one.status, two.status];
+    statuses.sort_unstable();
+    assert_eq!((statuses, bench.all().await.len()), ([201, 409], 1));
+}
+
+#[actix_web::test]
+async fn each_fault_stands_beside_its_field_and_nothing_is_created() {
+    let bench = Bench::new().await;
+    let long = "x".repeat(1001);
+    let cases: [(&str, &str, &str, &str); 14] = [
+        ("name", " ", "name-fault", "name should not be empty"),
+        ("description", &long, "description-fault", "description must be at most 1000 characters long"),
+        ("url", "ftp://example.com", "url-fault", "url must be an http or https URL"),
+        ("url", "http://10.0.0.1/", "url-fault", "url must not point to a private or reserved address"),
+        ("events", "lead.craeted", "events-fault", "events.0: unknown event type"),
+        ("retryAttempts", "21", "retryAttempts-fault", "retryAttempts must be an integer from 0 to 20"),
+        ("retryDelaySeconds", "", "retryDelaySeconds-fault", "retryDelaySeconds must be an integer"),
+        (
+            "retryBackoff",
+            "slow",
+            "retryBackoff-fault",
+            "retryBackoff must be one of fixed, linear, exponential",
+        ),
+        (
+            "retrySchedule",
+            "5 x",
+            "retrySchedule-fault",
+            "retrySchedule must be an array of at most 20 integers",
+        ),
+        ("timeoutSeconds", "61", "timeoutSeconds-fault", "timeoutSeconds must be an integer from 1 to 60"),
+        ("rateLimitPerSecond", "0", "rateLimitPerSecond-fault", "rateLimitPerSecond must be an integer"),
+        ("maxConcurrency", "x", "maxConcurrency-fault", "maxConcurrency must be an integer from 1 to 256"),
+        ("filter", "{a", "filter-fault", "filter is not valid JSON (line 1, column 2)"),
+        ("secret", "short", "secret-fault", "secret must be"),
+    ];
+    for (name, value, id, fault) in cases {
+        let answer = bench.send(NEW, &with(&GOOD, &[(name, value)])).await;
+        assert_eq!(answer.status, 400, "{name}: {}", answer.text);
+        let beside = answer
+            .text
+            .split_once(&format!("id=\"{id}\""))
+            .unwrap_or_else(|| panic!("{name}: {}", answer.text))
+            .1;
+        assert!(beside.split_once("</div>").unwrap().0.contains(fault), "{name}: {beside}");
+        assert!(answer.text.contains(&format!("<a href=\"#{name}\">")), "{name}");
+        assert!(answer.text.contains("role=\"alert\""), "{name}");
+    }
+    assert!(bench.all().await.is_empty());
+}
+
+#[actix_web::test]
+async fn what_was_typed_is_kept_and_all_faults_are_told_at_once() {
+    let bench = Bench::new().await;
+    let secret = "whsec_c2VjcmV0";
+    let given = [
+        ("name", ""),
+        ("url", "x"),
+        ("headerName", "a b"),
+        ("headerValue", "typed-value"),
+        ("headerName", "Host"),
+        ("headerValue", ""),
+        ("secret", secret),
+        ("description", "typed text"),
+    ];
+    let answer = bench.send(NEW, &given).await;
+    assert_eq!(answer.status, 400);
+    for kept in ["typed-value", "value=\"a b\"", "typed text", secret] {
+        assert!(answer.text.contains(kept), "{kept}");
+    }
+    for fault in [
+        "name should not be empty",
+        "url must be an http or https URL",
+        "events should not be empty",
+        "headers.a b: not a legal header name",
+        "headers.Host: this header is set by the service",
+    ] {
+        assert_eq!(answer.text.matches(fault).count(), 2, "{fault}: on top and beside its field");
+    }
+    assert!(!answer.text.contains("name=\"isActive\" checked"), "it was not ticked");
+    assert_eq!(answer.text.matches("<details class=\"card\" open").count(), 2);
+}
+
+#[actix_web::test]
+async fn a_refused_form_can_be_sent_again_from_where_it_was() {
+    let bench = Bench::new().await;
+    let id = hidden(&bench.get(NEW).await.text, "form").unwrap();
+    let fields = with(&with(&GOOD, &USUAL), &[("form", &id)]);
+    assert_eq!(bench.post(NEW, &with(&fields, &[("url", "x")])).await.status, 400);
+    assert_eq!(bench.post(NEW, &fields).await.status, 201, "after going back in the browser");
+    for _ in 0..3 {
+        bench.webhook(json!({})).await;
+    }
+    let full = bench.send(NEW, &GOOD).await;
+    assert_eq!(full.status, 409);
+    assert!(full.text.contains("has 4 webhooks, which is the most allowed"), "{}", full.text);
+}
+
+#[actix_web::test]
+async fn the_preview_button_changes_nothing() {
+    let bench = Bench::new().await;
+    let (path, _) = bench.webhook(json!({})).await;
+    let given = with(&GOOD, &[("preview", "1"), ("name", "other"), ("retrySchedule", "5 300")]);
+    for page in [NEW.to_owned(), format!("{path}/edit")] {
+        let shown = bench.send(&page, &given).await;
+        assert_eq!(shown.status, 200, "{page}");
+        assert!(shown.text.contains("Matches 2 types"), "{}", shown.text);
+        assert!(shown.text.contains("2nd retry after 5 min") && shown.text.contains("value=\"other\""));
+    }
+    let all = bench.all().await;
+    assert_eq!((all.len(), &all[0]["name"]), (1, &json!("first")));
+    let part = bench
+        .get(&format!("{LIST}/preview?events=*&retryAttempts=1&retryDelaySeconds=5&retryBackoff=fixed"))
+        .await;
+    assert!(part.text.contains("Matches 3 types") && !part.text.contains("<html"), "{}", part.text);
+}
+
+#[actix_web::test]
+async fn an_edit_saves_what_was_changed_and_nothing_else() {
+    let bench = Bench::new().await;
+    let more = json!({"headers": {"X-Key": "k"}, "rateLimitPerSecond": 5, "retrySchedule": [5, 10], "description": "a\nb"});
+    let (path, _) = bench.webhook(more).await;
+    let edit = format!("{path}/edit");
+    let page = bench.get(&edit).await;
+    assert!(page.text.contains("type=\"password\" value=\"k\""), "{}", page.text);
+    assert!(
+        page.text.contains("value=\"lead.*\" checked") && page.text.contains("value=\"5 10\""),
+        "{}",
+        page.text
+    );
+    let before = bench.stored(&path).await;
+    let same = with(
+        &GOOD,
+        &[
+            ("headerName", "X-Key"),
+            ("headerValue", "k"),
+            ("rateLimitPerSecond", "5"),
+            ("retrySchedule", "5 10"),
+            ("description", "a\r\nb"),
+        ],
+    );
+    let saved = bench.send(&edit, &same).await;
+    assert_eq!((saved.status, saved.header("location")), (303, format!("{path}?done=saved").as_str()));
+    assert_eq!(bench.stored(&path).await, before, "what stands as it stood is not written");
+    let saved = bench.send(&edit, &with(&same, &[("name", "second"), ("rateLimitPerSecond", "")])).await;
+    assert_eq!(saved.status, 303, "{}", saved.text);
+    let after = bench.stored(&path).await;
+    assert_eq!((&after["name"], &after["rateLimitPerSecond"]), (&json!("second"), &Value::Null));
+    for kept in ["headers", "retrySchedule", "events", "url", "isActive", "description"] {
+        assert_eq!(after[kept], before[kept], "{kept}");
+    }
+    let wrong = bench.send(&edit, &with(&same, &[("url", "x")])).await;
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.text.contains("id=\"url-fault\""), "{}", wrong.text);
+    assert_eq!(bench.stored(&path).await, after);
+}
+
+#[actix_web::test]
+async fn who_was_overtaken_sees_both_and_nothing_is_written() {
+    let bench = Bench::new().await;
+    let (path, _) = bench.webhook(json!({})).await;
+    let edit = format!("{path}/edit");
+    let version = hidden(&bench.get(&edit).await.text, "version").unwrap();
+    let api = path.replace("/dashboard", "/api");
+    let patched = bench.client.patch(&bench.ann, &api, json!({"name": "theirs", "timeoutSeconds": 9})).await;
+    assert_eq!(patched.status, 200);
+    let fields = with(&with(&GOOD, &USUAL), &[("name", "mine"), ("version", &version)]);
+    let told = bench.post(&edit, &fields).await;
+    assert_eq!(told.status, 412, "{}", told.text);
+    for words in
+        ["Somebody else changed this webhook", "<span>theirs</span>", "<span>mine</span>", "value=\"mine\""]
+    {
+        assert!(told.text.contains(words), "{words}: {}", told.text);
+    }
+    assert_eq!(bench.stored(&path).await["name"], "theirs");
+    let present = hidden(&told.text, "version").unwrap();
+    let saved = bench.post(&edit, &with(&fields, &[("version", &present)])).await;
+    assert_eq!((saved.status, bench.stored(&path).await["name"].clone()), (303, json!("mine")));
+    let without = bench.post(&edit, &with(&GOOD, &USUAL)).await;
+    assert_eq!(without.status, 412, "a form that names no version overwrites nothing");
+}
+
+#[actix_web::test]
+async fn events_that_are_no_longer_offered_are_kept() {
+    let bench = Bench::new().await;
+    let (path, _) = bench.webhook(json!({"events": ["lead.created", "opportunity.won"]})).await;
+    let mut poorer = config();
+    let types = poorer.catalogue.types().iter().filter(|kind| kind.event != "opportunity.won").cloned();
+    poorer.catalogue = crate::domain::Catalogue::new(types.collect());
+    let bench = Bench { browser: Browser::with(poorer, &bench.ann, &bench.redis).await, ..bench };
+    let edit = format!("{path}/edit");
+    let page = bench.get(&edit).await;
+    assert!(
+        page.text.contains("No longer offered") && page.text.contains("value=\"opportunity.won\" checked")
+    );
+    let same = [("events", "lead.created"), ("events", "opportunity.won"), ("name", "second")];
+    let given: Vec<(&str, &str)> =
+        GOOD.iter().filter(|(name, _)| *name != "events" && *name != "name").chain(&same).copied().collect();
+    assert_eq!(bench.send(&edit, &given).await.status, 303);
+    assert_eq!(bench.stored(&path).await["events"], json!(["lead.created", "opportunity.won"]));
+    let more: Vec<(&str, &str)> = given.iter().copied().chain([("events", "lead.updated")]).collect();
+    let refused = bench.send(&edit, &more).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.text.contains("unknown event type &quot;opportunity.won&quot;"), "{}", refused.text);
+}
+
+#[actix_web::test]
+async fn a_new_secret_is_shown_once_and_the_form_works_once() {
+    let bench = Bench::new().await;
+    let (path, former) = bench.webhook(json!({"headers": {"X-Key": "k"}})).await;
+    let page = format!("{path}/secret");
+    let id = hidden(&bench.get(&page).await.text, "form").unwrap();
+    let shown = bench.post(&page, &[("form", &id), ("gracePeriodSeconds", "3600")]).await;
+    assert_eq!(shown.status, 200, "{}", shown.text);
+    assert!(shown.text.contains("webhook-signature") && !shown.text.contains(&former), "{}", shown.text);
+    let secret =
+        shown.text.split_once("id=\"secret-value\">").unwrap().1.split_once('<').unwrap().0.to_owned();
+    let again = bench.post(&page, &[("form", &id), ("gracePeriodSeconds", "3600")]).await;
+    assert_eq!(again.status, 409);
+    assert!(
+        again.text.contains("This form was sent before") && !again.text.contains(&secret),
+        "{}",
+        again.text
+    );
+    let none = bench.send(&page, &[("gracePeriodSeconds", "0")]).await;
+    assert!(none.text.contains("Nothing is signed with a former one"), "{}", none.text);
+    assert_eq!(bench.stored(&path).await["headers"], json!({"X-Key": "k"}));
+}
+
+#[actix_web::test]
+async fn a_secret_that_cannot_be_is_refused_beside_its_field() {
+    let bench = Bench::new().await;
+    let (path, former) = bench.webhook(json!({})).await;
+    let page = format!("{path}/secret");
+    let wrong = bench.send(&page, &[("gracePeriodSeconds", "604801"), ("secret", "typed")]).await;
+    assert_eq!(wrong.status, 400);
+    assert!(
+        wrong.text.contains("id=\"secret-fault\"") && wrong.text.contains("id=\"gracePeriodSeconds-fault\"")
+    );
+    assert!(wrong.text.contains("value=\"typed\""), "what was typed is kept");
+    let same = bench.send(&page, &[("gracePeriodSeconds", "0"), ("secret", &former)]).await;
+    assert_eq!(same.status, 409);
+    assert!(same.text.contains("present one already"), "{}", same.text);
+}
+
+#[actix_web::test]
+async fn a_webhook_whose_secret_cannot_be_read_gets_its_headers_anew() {
+    let redis = TestRedis::start().await;
+    let ann = user("ann");
+    let mut encrypting = config();
+    encrypting.security.encryption_key = Some(EncryptionKey::new([7; 32]));
+    let bench = Bench { browser: Browser::with(encrypting, &ann, &redis).await, redis, ann };
+    let (path, _) = bench.webhook(json!({"headers": {"X-Key": "former-value"}})).await;
+    let bench = Bench { browser: bench.browser_of(&bench.ann).await, ..bench };
+    let settings = bench.get(&format!("{path}/edit")).await;
+    assert!(settings.text.contains("once it has a new secret"), "{}", settings.text);
+    assert!(!settings.text.contains("Save changes") && settings.text.contains(&format!("{path}/secret")));
+    let page = format!("{path}/secret");
+    let form = bench.get(&page).await;
+    assert!(form.text.contains("value=\"X-Key\"") && !form.text.contains("former-value"), "{}", form.text);
+    assert!(!form.text.contains("gracePeriodSeconds"), "there is nothing to overlap with");
+    let wrong = bench.send(&page, &[("headerName", "Host"), ("headerValue", "x")]).await;
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.text.contains("headers.Host: this header is set by the service"), "{}", wrong.text);
+    let shown = bench.send(&page, &[("headerName", "X-Key"), ("headerValue", "fresh")]).await;
+    assert!(shown.status == 200 && shown.text.contains("secret-value"), "{}", shown.text);
+    assert_eq!(bench.stored(&path).await["headers"], json!({"X-Key": "fresh"}));
+}
+
+#[actix_web::test]
+async fn pausing_and_deleting_ask_first() {
+    let bench = Bench::new().await;
+    let (path, _) = bench.webhook(json!({})).await;
+    let question = bench.get(&format!("{path}/pause")).await;
+    assert!(
+        question.text.contains("Pause this webhook?") && question.text.contains("(nothing now)"),
+        "{}",
+        question.text
+    );
+    assert_eq!(bench.stored(&path).await["isActive"], true, "a question changes nothing");
+    for (step, is_active) in [("pause", false), ("resume", true), ("reset-failures", true)] {
+        let done = bench.post(&format!("{path}/{step}"), &[]).await;
+        assert_eq!(done.status, 303, "{step}: {}", done.text);
+        assert!(done.header("location").starts_with(&format!("{path}?done=")), "{step}");
+        assert_eq!(bench.stored(&path).await["isActive"], is_active, "{step}");
+    }
+    let question = bench.get(&format!("{path}/delete")).await;
+    assert!(
+        question.text.contains("This cannot be undone") && question.text.contains("0 attempts"),
+        "{}",
+        question.text
+    );
+    assert_eq!(bench.all().await.len(), 1);
+    let done = bench.post(&format!("{path}/delete"), &[]).await;
+    assert_eq!((done.status, done.header("location")), (303, "/dashboard/webhooks?done=deleted"));
+    assert!(bench.all().await.is_empty());
+    assert!(bench.get(done.header("location")).await.text.contains("The webhook was deleted"));
+}
+
+#[actix_web::test]
+async fn to_everybody_else_it_does_not_exist() {
+    let bench = Bench::new().await;
+    let (path, _) = bench.webhook(json!({})).await;
+    let bob = bench.browser_of(&user("bob")).await;
+    for step in ["edit", "pause", "delete", "secret"] {
+        assert_eq!(bob.get(&format!("{path}/{step}")).await.status, 404, "{step}");
+    }
+    for step in ["edit", "pause", "resume", "reset-failures", "delete", "secret"] {
+        assert_eq!(bob.post(&format!("{path}/{step}"), &GOOD).await.status, 404, "{step}");
+        let odd = bob.post(&format!("{LIST}/nonsense/{step}"), &GOOD).await;
+        assert_eq!(odd.status, 404, "{step}");
+    }
+    assert!(bob.get(LIST).await.text.contains("No webhooks yet"));
+    assert_eq!(bob.get(&format!("{LIST}?all=true")).await.status, 403);
+    assert_eq!(bench.all().await.len(), 1);
+}
+
+#[actix_web::test]
+async fn who_may_only_look_is_offered_nothing_and_refused_everything() {
+    let bench = Bench::new().await;
+    let (path, _) = bench.webhook(json!({})).await;
+    let looking = token(json!({"sub": "ann", "organizationId": "acme", "role": "VIEWER"}));
+    let viewer = bench.browser_of(&looking).await;
+    let list = viewer.get(LIST).await;
+    assert!(list.text.contains("first") && !list.text.contains("New webhook"), "{}", list.text);
+    let settings = viewer.get(&format!("{path}/edit")).await;
+    assert_eq!(settings.status, 200);
+    assert!(settings.text.contains("not change them") && !settings.text.contains("Other things"));
+    // Signing out is the one form there is.
+    assert_eq!(settings.text.matches("method=\"post\"").count(), 1, "{}", settings.text);
+    for page in [NEW.to_owned(), format!("{path}/pause"), format!("{path}/delete"), format!("{path}/secret")]
+    {
+        assert_eq!(viewer.get(&page).await.status, 403, "{page}");
+    }
+    assert_eq!(viewer.post(NEW, &GOOD).await.status, 403);
+    for step in ["edit", "pause", "resume", "reset-failures", "delete", "secret"] {
+        assert_eq!(viewer.post(&format!("{path}/{step}"), &GOOD).await.status, 403, "{step}");
+    }
+    assert_eq!(bench.all().await.len(), 1);
+}
+
+#[actix_web::test]
+async fn an_administrator_may_look_at_all_pause_and_delete() {
+    let bench = Bench::new().await;
+    let (path, _) = bench.webhook(json!({"headers": {"X-Key": "topsecret"}})).await;
+    let chief = bench.browser_of(&admin("chief")).await;
+    assert!(chief.get(LIST).await.text.contains("No webhooks yet"));
+    let all = chief.get(&format!("{LIST}?all=true")).await;
+    assert!(all.text.contains("data-label=\"Owner\">ann<"), "{}", all.text);
+    let settings = chief.get(&format!("{path}/edit")).await;
+    assert!(settings.text.contains("It belongs to somebody else") && settings.text.contains("X-Key: •••"));
+    assert!(!settings.text.contains("topsecret"));
+    assert!(
+        settings.text.contains(&format!("{path}/pause")) && settings.text.contains(&format!("{path}/delete"))
+    );
+    assert!(
+        !settings.text.contains("New secret") && !settings.text.contains("Save changes"),
+        "{}",
+        settings.text
+    );
+    assert_eq!(chief.get(&format!("{path}/secret")).await.status, 403);
+    assert_eq!(chief.post(&format!("{path}/edit"), &GOOD).await.status, 403);
+    assert_eq!(chief.post(&format!("{path}/pause"), &[]).await.status, 303);
+    let paused = chief.get(&format!("{path}/edit")).await;
+    assert!(!paused.text.contains("/resume"), "what would be refused is not offered");
+    assert_eq!(chief.post(&format!("{path}/delete"), &[]).await.status, 303);
+}
+
+#[actix_web::test]
+async fn the_list_is_searched_and_narrowed() {
+    let bench = Bench::new().await;
+    assert!(bench.get(LIST).await.text.contains("Create your first webhook"));
+    bench.webhook(json!({"name": "Leads", "isActive": false})).await;
+    bench.webhook(json!({"name": "Deals", "events": ["opportunity.won"]})).await;
+    let all = bench.get(LIST).await.text;
+    assert!(
+        all.find("Deals") < all.find("Leads") && all.contains(">Paused <span class=\"muted\">1<"),
+        "{all}"
+    );
+    let paused = bench.get(&format!("{LIST}?state=paused")).await.text;
+    assert!(paused.contains(">Leads<") && !paused.contains(">Deals<"), "{paused}");
+    let found = bench.get(&format!("{LIST}?q=lead.created")).await.text;
+    assert!(found.contains(">Leads<") && !found.contains(">Deals<"), "{found}");
+    let none = bench.get(&format!("{LIST}?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")).await.text;
+    assert!(none.contains("None found") && none.contains("Show all") && is_harmless(&none), "{none}");
+}
+
+#[actix_web::test]
+async fn nothing_that_a_webhook_holds_runs_on_any_page() {
+    let bench = Bench::new().await;
+    let more = json!({
+        "name": HOSTILE, "description": HOSTILE, "url": "https://example.com/\"><script>alert(1)</script>",
+        "headers": {"X-Key": HOSTILE}, "filter": {"x": HOSTILE},
+    });
+    let (path, _) = bench.webhook(more).await;
+    for page in [
+        LIST.to_owned(),
+        format!("{path}/edit"),
+        format!("{path}/pause"),
+        format!("{path}/delete"),
+        format!("{path}/secret"),
+    ] {
+        let shown = bench.get(&page).await;
+        assert_eq!(shown.status, 200, "{page}");
+        assert!(is_harmless(&shown.text), "{page}: {}", shown.text);
+    }
+    let names = [
+        "name",
+        "url",
+        "events",
+        "description",
+        "retryAttempts",
+        "retrySchedule",
+        "filter",
+        "secret",
+        "headerName",
+        "headerValue",
+    ];
+    let hostile: Vec<(&str, &str)> = names.map(|name| (name, HOSTILE)).into();
+    for page in [NEW.to_owned(), format!("{path}/edit"), format!("{path}/secret")] {
+        let shown = bench.send(&page, &hostile).await;
+        assert_eq!(shown.status, 400, "{page}: {}", shown.text);
+        assert!(is_harmless(&shown.text), "{page}: {}", shown.text);
+    }
+    let secret = bench.send(&format!("{path}/secret"), &[("gracePeriodSeconds", "0")]).await;
+    assert!(secret.status == 200 && is_harmless(&secret.text), "{}", secret.text);
+}
