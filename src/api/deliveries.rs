@@ -28,6 +28,8 @@ const HIDDEN: &str = "***";
 const PAUSE: Duration = Duration::from_secs(5);
 /// Attempts of one event that are given. A delivery has 21 at most; what is beyond is of resends.
 const MOST_OF_EVENT: usize = 100;
+/// Attempts among which the last failed one is looked for. While a webhook keeps failing it is the newest but for tests.
+const NEWEST: usize = 100;
 
 /// The `{attemptId}` of a route. What is no attempt id names no attempt: 404.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +96,15 @@ pub async fn of_event(
     let filter = Filter { event_id: Some(event.as_str()), since, ..Filter::default() };
     let window = Window { skip: 0, take: MOST_OF_EVENT };
     Ok(log_of(app, webhook).list(filter, window).await?.rows)
+}
+
+/// The newest failed attempt among the newest [`NEWEST`], without the answer's body where that is long. The caller has found
+/// `webhook` for themselves.
+///
+/// # Errors
+/// The store's.
+pub async fn last_failed(app: &App, webhook: &Webhook) -> Result<Option<AttemptRow>, Error> {
+    Ok(log_of(app, webhook).last_failed(NEWEST).await?)
 }
 
 /// The types that are asked for: a name, or a family as webhooks subscribe to (`lead.*`). What is neither is a name that no event

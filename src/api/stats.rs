@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use actix_web::web::{Data, Json};
+use futures_util::future::join3;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,7 +17,7 @@ use super::auth::{Caller, Reader};
 use super::webhooks::view::status_of;
 use super::{App, Error};
 use crate::clock;
-use crate::domain::{Status, Webhook, WebhookId};
+use crate::domain::{Millis, Status, Webhook, WebhookId};
 use crate::policy::last_minute::{self, ClusterFigures};
 use crate::store;
 use crate::store::event_status::partitions_of;
@@ -181,18 +182,52 @@ pub async fn show(app: Data<App>, caller: Reader) -> Result<Json<Statistics>, Er
 /// # Errors
 /// The store's.
 pub async fn of_user(app: &App, caller: &Caller) -> Result<Statistics, Error> {
+    account(app, caller).await.map(|account| account.statistics)
+}
+
+/// A user's figures, and their webhooks as they were read for them.
+#[derive(Debug)]
+pub struct Account {
+    /// What the route answers.
+    pub statistics: Statistics,
+    /// All webhooks, newest first, each with its own figures. Bounded by the quota.
+    pub webhooks: Vec<(Webhook, Figures)>,
+}
+
+/// As [`of_user`], with the caller's webhooks.
+///
+/// # Errors
+/// The store's.
+pub async fn account(app: &App, caller: &Caller) -> Result<Account, Error> {
     let now = clock::now();
+    // They read different things: none waits for another.
+    let (figures, webhooks, cluster) =
+        join3(figures_of(app, caller, now), webhooks_with_figures(app, caller, now), of_cluster(app, caller))
+            .await;
+    let (figures, webhooks) = (figures?, webhooks?);
+    let statistics = Statistics {
+        webhooks: WebhookCounts::of(&webhooks),
+        counted: (&figures).into(),
+        by_webhook: by_webhook(&webhooks),
+        cluster,
+    };
+    Ok(Account { statistics, webhooks })
+}
+
+async fn figures_of(app: &App, caller: &Caller, now: Millis) -> Result<stats::Figures, Error> {
     let partitions = partitions_of(&app.redis, &app.keys, &app.layout, &caller.tenant).await?;
-    let figures = stats::read(&app.redis, &app.keys, &partitions, &caller.tenant, &caller.user, now).await?;
+    Ok(stats::read(&app.redis, &app.keys, &partitions, &caller.tenant, &caller.user, now).await?)
+}
+
+async fn webhooks_with_figures(
+    app: &App,
+    caller: &Caller,
+    now: Millis,
+) -> Result<Vec<(Webhook, Figures)>, Error> {
     let (whose, store) = (Whose::Of(&caller.user), webhooks_of(app, caller));
     let webhooks = store.read(&store.list(whose).await?, whose, now).await?;
-    let of_webhooks = store.figures(webhooks.iter().map(|webhook| &webhook.id)).await?;
-    Ok(Statistics {
-        webhooks: WebhookCounts::of(&webhooks, &of_webhooks),
-        counted: (&figures).into(),
-        by_webhook: by_webhook(webhooks, of_webhooks),
-        cluster: of_cluster(app, caller).await,
-    })
+    let figures = store.figures(webhooks.iter().map(|webhook| &webhook.id)).await?;
+    Ok(webhooks.into_iter().zip(figures).collect())
 }
 
 /// The handler for one webhook.
@@ -217,7 +252,7 @@ pub async fn of_one(app: &App, caller: &Caller, id: &WebhookId) -> Result<Webhoo
 
 /// What all nodes did in the last minute, if the caller may know.
 /// What the nodes tell lies elsewhere in Redis: where it cannot be read the caller's own figures are no less true.
-async fn of_cluster(app: &App, caller: &Caller) -> Option<OfCluster> {
+pub async fn of_cluster(app: &App, caller: &Caller) -> Option<OfCluster> {
     if !(caller.is_admin || caller.is_publisher) {
         return None;
     }
@@ -264,27 +299,27 @@ impl From<ClusterFigures> for OfCluster {
 
 impl WebhookCounts {
     /// `failing` are the active ones that the breaker holds back.
-    fn of(webhooks: &[Webhook], figures: &[Figures]) -> Self {
-        let active = webhooks.iter().filter(|webhook| webhook.is_active).count();
+    fn of(webhooks: &[(Webhook, Figures)]) -> Self {
+        let active = webhooks.iter().filter(|(webhook, _)| webhook.is_active).count();
         let fails =
-            |(webhook, figures): &(&Webhook, &Figures)| status_of(webhook, **figures) == Status::Failing;
-        let failing = webhooks.iter().zip(figures).filter(fails).count();
+            |(webhook, figures): &&(Webhook, Figures)| status_of(webhook, *figures) == Status::Failing;
+        let failing = webhooks.iter().filter(fails).count();
         Self { total: webhooks.len(), active, inactive: webhooks.len() - active, failing }
     }
 }
 
-fn by_webhook(webhooks: Vec<Webhook>, figures: Vec<Figures>) -> Vec<OfWebhook> {
-    let of = |(webhook, figures): (Webhook, Figures)| OfWebhook {
-        webhook_id: webhook.id,
-        name: webhook.settings.name,
+fn by_webhook(webhooks: &[(Webhook, Figures)]) -> Vec<OfWebhook> {
+    let mut all: Vec<&(Webhook, Figures)> = webhooks.iter().collect();
+    // Stable: among equals the newest comes first.
+    all.sort_by_key(|(_, figures)| Reverse(figures.failed));
+    all.truncate(MOST_WEBHOOKS);
+    let of = |(webhook, figures): &(Webhook, Figures)| OfWebhook {
+        webhook_id: webhook.id.clone(),
+        name: webhook.settings.name.clone(),
         attempts: Counts { successful: figures.succeeded, failed: figures.failed },
         pending: figures.pending,
     };
-    let mut all: Vec<OfWebhook> = webhooks.into_iter().zip(figures).map(of).collect();
-    // Stable: among equals the newest comes first.
-    all.sort_by_key(|webhook| Reverse(webhook.attempts.failed));
-    all.truncate(MOST_WEBHOOKS);
-    all
+    all.into_iter().map(of).collect()
 }
 
 impl From<Attempts> for Counts {

@@ -7,9 +7,11 @@
 
 pub mod assets;
 pub mod chart;
+pub mod cluster;
 pub mod curl;
 pub mod explain;
 pub mod failure;
+pub mod figures;
 pub mod form;
 pub mod heading;
 pub mod notice;
@@ -20,6 +22,9 @@ pub mod preview;
 pub mod routes;
 pub mod sign_in;
 pub mod snippets;
+#[cfg(test)]
+mod staged;
+pub mod summary;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

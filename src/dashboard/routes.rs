@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 
 use super::webhooks::{edit, list, new, preview, secret, stop};
-use super::{assets, failure, overview, sign_in};
+use super::{assets, cluster, failure, overview, sign_in, summary};
 use crate::api::pages::Pages;
 use crate::api::routes::table;
 use crate::domain::WebhookId;
@@ -32,12 +32,14 @@ table! {
     "/webhooks" => { get: list::show }
     "/webhooks/new" => { get: new::ask, post: new::create }
     "/webhooks/preview" => { get: preview::of_query }
+    "/webhooks/{id}" => { get: summary::show }
     "/webhooks/{id}/edit" => { get: edit::ask, post: edit::save }
     "/webhooks/{id}/pause" => { get: stop::ask_to_pause, post: stop::pause }
     "/webhooks/{id}/resume" => { post: stop::resume }
     "/webhooks/{id}/reset-failures" => { post: stop::reset_failures }
     "/webhooks/{id}/delete" => { get: stop::ask_to_delete, post: stop::delete }
     "/webhooks/{id}/secret" => { get: secret::ask, post: secret::regenerate }
+    "/cluster" => { get: cluster::show }
 }
 
 /// The address of a webhook's page, or with `rest` (empty, or a slash first) of one below it.

@@ -155,6 +155,18 @@ impl AttemptLog<'_> {
         Ok(Some(Logged { payload, ..logged }))
     }
 
+    /// The newest failed attempt among the newest `within` rows (at most as many as one command reads), without what lies
+    /// beside it: one short read, however long the log is.
+    ///
+    /// # Errors
+    /// As [`Redis::query`].
+    pub async fn last_failed(&self, within: usize) -> Result<Option<AttemptRow>, Error> {
+        let newest = self.chunk("+", None, within.min(CHUNK)).await?;
+        let failed = Filter { success: Some(false), ..Filter::default() };
+        let found = newest.into_iter().filter_map(stored).find(|(_, text)| failed.matches(text));
+        Ok(found.and_then(|(id, text)| decode(id, &text)))
+    }
+
     /// How many rows there are to see, if that can be told without reading them: not while many rows past their age
     /// await the sweep.
     async fn total(&self) -> Result<Option<u64>, Error> {

@@ -242,3 +242,17 @@ async fn an_unreadable_row_does_not_hide_the_others() {
     let page = fixture.log(10, 0).list(Filter::default(), window(0, 4)).await.unwrap();
     assert_eq!(numbers(&page), [2, 1]);
 }
+
+#[tokio::test]
+async fn the_last_failure_is_found_among_the_newest_rows_and_no_further() {
+    let fixture = Fixture::new().await;
+    let found = |within| {
+        let log = fixture.log(100, 0);
+        async move { log.last_failed(within).await.unwrap().map(|row| row.id.unwrap().ms) }
+    };
+    assert_eq!(found(10).await, None, "of an empty log");
+    fixture.fill(8).await;
+    assert_eq!(found(10).await, Some(6), "every third failed");
+    assert_eq!((found(3).await, found(2).await), (Some(6), None));
+    assert_eq!(fixture.log(100, 7).last_failed(10).await.unwrap(), None, "what is too old is not seen");
+}
