@@ -33,7 +33,7 @@ const NEWEST: usize = 100;
 
 /// The `{attemptId}` of a route. What is no attempt id names no attempt: 404.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt(AttemptId);
+pub struct Attempt(pub AttemptId);
 
 impl FromRequest for Attempt {
     type Error = Error;
@@ -77,9 +77,25 @@ pub async fn page(
     filter: Filter<'_>,
     page: query::Page,
 ) -> Result<attempts::Page, Error> {
+    Ok(log_of(app, webhook).list(filter, window_of(page)).await?)
+}
+
+/// As [`page`], but without the count of all that pass, which reads the whole log.
+///
+/// # Errors
+/// The store's.
+pub async fn newest(
+    app: &App,
+    webhook: &Webhook,
+    filter: Filter<'_>,
+    page: query::Page,
+) -> Result<attempts::Newest, Error> {
+    Ok(log_of(app, webhook).newest(filter, window_of(page)).await?)
+}
+
+fn window_of(page: query::Page) -> Window {
     let skip = usize::try_from(page.offset()).unwrap_or(usize::MAX);
-    let window = Window { skip, take: page.limit as usize };
-    Ok(log_of(app, webhook).list(filter, window).await?)
+    Window { skip, take: page.limit as usize }
 }
 
 /// The attempts of one event for one webhook, newest first, at most [`MOST_OF_EVENT`]. `since` (the event's time, say) saves

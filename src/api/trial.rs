@@ -33,7 +33,7 @@ use crate::telemetry::events::{self as facts, AttemptOf};
 use crate::telemetry::traces::Open;
 
 /// The event of a test that names no other; nothing can subscribe to it.
-const TEST: &str = "test";
+pub const TEST: &str = "test";
 /// The longest name of an event type that is looked for.
 const LONGEST_TYPE: usize = 255;
 /// Time for the record of a test, beyond its attempt.

@@ -13,11 +13,13 @@ const STYLE: &str = concat!(
     include_str!("assets/base.css"),
     include_str!("assets/webhooks.css"),
     include_str!("assets/figures.css"),
+    include_str!("assets/deliveries.css"),
 );
 
 /// The scripts, by name.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("copy.js", include_str!("assets/copy.js")),
+    ("deliveries.js", include_str!("assets/deliveries.js")),
     ("refresh.js", include_str!("assets/refresh.js")),
     ("sign-in.js", include_str!("assets/sign-in.js")),
     ("webhook-form.js", include_str!("assets/webhook-form.js")),

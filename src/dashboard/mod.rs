@@ -9,6 +9,7 @@ pub mod assets;
 pub mod chart;
 pub mod cluster;
 pub mod curl;
+pub mod deliveries;
 pub mod explain;
 pub mod failure;
 pub mod figures;

@@ -3,8 +3,10 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 
+use super::deliveries::{event, log, one, recover};
 use super::webhooks::{edit, list, new, preview, secret, stop};
 use super::{assets, cluster, failure, overview, sign_in, summary};
+
 use crate::api::pages::Pages;
 use crate::api::routes::table;
 use crate::domain::WebhookId;
@@ -39,6 +41,12 @@ table! {
     "/webhooks/{id}/reset-failures" => { post: stop::reset_failures }
     "/webhooks/{id}/delete" => { get: stop::ask_to_delete, post: stop::delete }
     "/webhooks/{id}/secret" => { get: secret::ask, post: secret::regenerate }
+    "/webhooks/{id}/deliveries" => { get: log::show }
+    "/webhooks/{id}/deliveries/{attemptId}" => { get: one::show }
+    "/webhooks/{id}/deliveries/{attemptId}/retry" => { post: one::retry }
+    "/webhooks/{id}/recover" => { get: recover::show, post: recover::begin }
+    "/webhooks/{id}/recover/cancel" => { post: recover::cancel }
+    "/events/{id}" => { get: event::show }
     "/cluster" => { get: cluster::show }
 }
 
@@ -57,6 +65,9 @@ pub fn action(method: &str, path: &str) -> Option<Action> {
         ("post", "/webhooks/{id}/reset-failures") => Action::ResetFailures,
         ("post", "/webhooks/{id}/delete") => Action::DeleteWebhook,
         ("post", "/webhooks/{id}/secret") => Action::RegenerateSecret,
+        ("post", "/webhooks/{id}/deliveries/{attemptId}/retry") => Action::RetryDelivery,
+        ("post", "/webhooks/{id}/recover") => Action::BeginRecovery,
+        ("post", "/webhooks/{id}/recover/cancel") => Action::CancelRecovery,
         _ => return None,
     })
 }

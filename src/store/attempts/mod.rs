@@ -15,6 +15,6 @@ mod sweep;
 mod tests;
 
 pub use last::{Look, last_of};
-pub use read::{AttemptLog, Filter, Logged, Page, Payload, Shown, Window};
+pub use read::{AttemptLog, Filter, Logged, Newest, Page, Payload, Shown, Window};
 pub use row::{decode, encode};
 pub use sweep::sweep;

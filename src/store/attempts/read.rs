@@ -1,7 +1,7 @@
 //! Reading one webhook's log: a page of it, or one row.
 //!
 //! Without a filter a page costs what it holds and the rows that it skips; with one, the newest `max_attempts` rows are
-//! read once. Both go in chunks, so that no single command keeps Redis from others for long.
+//! read once, or where nobody asks how many pass, those up to the end of the page. Both go in chunks, so that no single command keeps Redis from others for long.
 
 use std::time::Duration;
 
@@ -84,6 +84,24 @@ pub struct Page {
     pub total: u64,
 }
 
+/// A part of a log without the count of what passes.
+#[derive(Debug)]
+pub struct Newest {
+    /// Newest first.
+    pub rows: Vec<Logged>,
+    /// Whether older rows pass too.
+    pub has_more: bool,
+}
+
+/// How far a scan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// To the end of the window.
+    Window,
+    /// To the end of the log.
+    Log,
+}
+
 /// One row with what lies beside it.
 #[derive(Debug)]
 pub struct Logged {
@@ -134,8 +152,21 @@ impl AttemptLog<'_> {
     /// As [`Redis::query`].
     pub async fn list(&self, filter: Filter<'_>, window: Window) -> Result<Page, Error> {
         let known = if filter.is_open() { self.total().await? } else { None };
-        let (stored, counted) = self.scan(filter, window, known).await?;
+        let reach = if known.is_some() { Reach::Window } else { Reach::Log };
+        let (stored, counted) = self.scan(filter, window, reach).await?;
         Ok(Page { rows: self.complete(stored).await?, total: known.unwrap_or(counted) })
+    }
+
+    /// The rows of `window` among those that pass `filter`. Reads no further than it must to find them, and counts nothing.
+    ///
+    /// # Errors
+    /// As [`Redis::query`].
+    pub async fn newest(&self, filter: Filter<'_>, window: Window) -> Result<Newest, Error> {
+        let one_more = Window { take: window.take.saturating_add(1), ..window };
+        let (mut stored, _) = self.scan(filter, one_more, Reach::Window).await?;
+        let has_more = stored.len() > window.take;
+        stored.truncate(window.take);
+        Ok(Newest { rows: self.complete(stored).await?, has_more })
     }
 
     /// One row, with its payload whatever its length. `None` when there is no such row (any more), or it is another
@@ -181,20 +212,20 @@ impl AttemptLog<'_> {
         Ok((past < CHUNK).then_some(shown.min(self.shown.max_attempts)))
     }
 
-    /// Reads from the newest row on: the rows of `window` among those that pass, and how many passed. With a `known`
-    /// total it stops at the end of the window.
+    /// Reads from the newest row on: the rows of `window` among those that pass, and how many of those read passed.
     async fn scan(
         &self,
         filter: Filter<'_>,
         window: Window,
-        known: Option<u64>,
+        reach: Reach,
     ) -> Result<(Vec<Stored>, u64), Error> {
         let end = window.skip.saturating_add(window.take);
         let rows = usize::try_from(self.shown.max_attempts).unwrap_or(usize::MAX);
-        let mut unread = if known.is_some() { end.min(rows) } else { rows };
+        let is_full = |passed: usize| reach == Reach::Window && passed >= end;
+        let mut unread = if reach == Reach::Window && filter.is_open() { end.min(rows) } else { rows };
         let (mut found, mut passed) = (Vec::with_capacity(window.take), 0_usize);
         let mut before = "+".to_owned();
-        while unread > 0 {
+        while unread > 0 && !is_full(passed) {
             let asked = unread.min(CHUNK);
             let chunk = self.chunk(&before, filter.since, asked).await?;
             let Some((last, _)) = chunk.last() else { break };
