@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-all test-api test-chart test-observability chart lint bench redis chromium
+.PHONY: help run demo test test-all test-api test-dashboard test-chart test-observability chart dashboard-images lint bench redis chromium
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,17 +24,24 @@ test-all: test chromium test-observability ## Run every test, with foreign verif
 	tests/foreign/run.sh
 	tests/schemathesis/run.sh
 	tests/browser/run.sh
+	tests/dashboard/run.sh
 	tests/chart/run.sh
 
 test-api: redis chromium ## Hold a running node to its OpenAPI document, and open its page in a browser (their tools under target/tools, chromium by apt)
 	tests/schemathesis/run.sh
 	tests/browser/run.sh
 
+test-dashboard: redis chromium ## Use the dashboard in a browser: every flow, attacks, accessibility (its tools under target/tools, chromium by apt)
+	tests/dashboard/run.sh
+
 test-chart: redis ## Check the Helm chart and the image without a cluster (as root; installs its tools under target/tools)
 	tests/chart/run.sh
 
 chart: ## Carry config/default.toml into the chart's values, schema and README
 	scripts/chart-values
+
+dashboard-images: redis chromium ## Take the pictures of the dashboard's pages anew (docs/images)
+	tests/dashboard/run.sh --images
 
 test-observability: redis ## Dashboards, alerts and numbers on a real Prometheus (unpacks it under target/tools)
 	tests/observability/run.sh

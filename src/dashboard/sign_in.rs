@@ -153,11 +153,18 @@ fn next_of(form: &Form) -> &str {
 }
 
 fn next_or_first(wanted: &str) -> &str {
+    let path = wanted.split(['?', '#']).next().unwrap_or_default();
     let is_ours = wanted.len() <= LONGEST_NEXT
-        && PAGES.hold(wanted.split(['?', '#']).next().unwrap_or_default())
+        && PAGES.hold(path)
+        && !climbs(path)
         && wanted.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
         && !wanted.starts_with(PATH);
     if is_ours { wanted } else { PREFIX }
+}
+
+/// Whether a path has segments such as `..`, which browsers resolve before they ask, written as `%2e` too.
+fn climbs(path: &str) -> bool {
+    path.to_ascii_lowercase().replace("%2e", ".").contains("/.")
 }
 
 /// What people paste: perhaps with the word that stands before it in a header.
@@ -211,4 +218,24 @@ fn session_age(token: &str) -> Duration {
     let left = expiry.map(|Expiry { exp }| exp - clock::now().as_secs() as f64);
     let left = left.and_then(|left| Duration::try_from_secs_f64(left).ok());
     left.unwrap_or_default().clamp(Duration::from_secs(1), LONGEST_SESSION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_ours_are_gone_on_to() {
+        for ours in
+            ["/dashboard", "/dashboard/webhooks?search=a..b/.c", "/dashboard/webhooks/wh_1/deliveries"]
+        {
+            assert_eq!(next_or_first(ours), ours);
+        }
+        let climbing = ["/dashboard/../api", "/dashboard/%2e%2E/api", "/dashboard/x/./.%2e/api"];
+        let others =
+            ["https://example.com/", "//example.com", "/dashboard\\x", "/api/docs", "/dashboards", PATH, ""];
+        for other in climbing.into_iter().chain(others) {
+            assert_eq!(next_or_first(other), PREFIX, "{other}");
+        }
+    }
 }
