@@ -6,12 +6,11 @@
 
 import { execFileSync } from "node:child_process";
 import { createSocket } from "node:dgram";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { Authority } from "./certificates.mjs";
 import { Node } from "./node.mjs";
 import { listen } from "./receiver.mjs";
 
@@ -29,37 +28,6 @@ const sites = {
     answer.writeHead(500, { "content-type": "application/json" }).end('{"error":"database is locked","code":"E_DB_LOCKED","retry":true}'),
   "portal.partner.example": () => {},
 };
-
-const AUTHORITY = `[ca]
-default_ca = here
-[here]
-database = index
-new_certs_dir = .
-default_md = sha256
-rand_serial = yes
-copy_extensions = copy
-policy = any
-[any]
-commonName = supplied
-`;
-
-/** An authority, a certificate for every name above, and one for billing that has expired. */
-function certificates(directory) {
-  const openssl = (...words) => execFileSync("openssl", words, { cwd: directory, stdio: ["ignore", "ignore", "pipe"] });
-  const key = (name) => ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", `${name}.key`];
-  writeFileSync(join(directory, "ca.conf"), AUTHORITY);
-  writeFileSync(join(directory, "index"), "");
-  openssl("req", "-x509", ...key("ca"), "-subj", "/CN=Acme", "-days", "2", "-out", "ca.pem");
-  const issue = (name, hosts, start, end) => {
-    const names = hosts.map((host) => `DNS:${host}`).join();
-    openssl("req", "-new", ...key(name), "-subj", `/CN=${hosts[0]}`, "-addext", `subjectAltName=${names}`, "-out", `${name}.request`);
-    const span = ["-startdate", start, "-enddate", end];
-    openssl("ca", "-config", "ca.conf", "-batch", "-notext", "-cert", "ca.pem", "-keyfile", "ca.key", ...span, "-in", `${name}.request`, "-out", `${name}.pem`);
-    return { key: readFileSync(join(directory, `${name}.key`)), cert: readFileSync(join(directory, `${name}.pem`)) };
-  };
-  const good = issue("good", Object.keys(sites), "20200101000000Z", "20490101000000Z");
-  return { authority: join(directory, "ca.pem"), good, expired: issue("expired", ["billing.acme.example"], "20250101000000Z", "20260301000000Z") };
-}
 
 /** Answers every question for an IPv4 address with this machine, all others with nothing. */
 function names() {
@@ -98,8 +66,9 @@ function week(now, most, failing) {
 export class Acme {
   static async begin() {
     const acme = new Acme();
-    acme.directory = mkdtempSync(join(tmpdir(), "sw-"));
-    const { authority, good, expired } = certificates(acme.directory);
+    acme.authority = new Authority();
+    const good = acme.authority.issue(Object.keys(sites), "20200101000000Z", "20490101000000Z");
+    const expired = acme.authority.issue(["billing.acme.example"], "20250101000000Z", "20260301000000Z");
     acme.good = https.createServer(good, (request, answer) => request.resume().on("end", () => sites[request.headers.host](answer)));
     acme.expired = https.createServer(expired);
     // The tunnel ends where it begins: in the server of the name.
@@ -109,7 +78,7 @@ export class Acme {
       socket.on("error", () => socket.destroy());
     });
     acme.names = await names();
-    process.env.SSL_CERT_FILE = authority;
+    process.env.SSL_CERT_FILE = acme.authority.file;
     const settings = {
       DELIVERY__PROXY_URL: `http://127.0.0.1:${await listen(acme.proxy)}`,
       DELIVERY__DNS_SERVERS: `127.0.0.1:${acme.names.address().port}`,
@@ -201,6 +170,6 @@ export class Acme {
       server.closeAllConnections();
     }
     this.names.close();
-    rmSync(this.directory, { recursive: true, force: true });
+    this.authority.remove();
   }
 }

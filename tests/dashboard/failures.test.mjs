@@ -12,37 +12,38 @@ const CAUSES = [
   {
     name: "an expired certificate",
     settings: ({ receiver }) => ({ url: receiver.expiredUrl }),
-    says: [/certificate of the endpoint (has )?expired/, "Renew the certificate at the endpoint"],
+    says: [/The certificate of the endpoint (has )?expired[^.]*/, /Renew the certificate at the endpoint/],
   },
   {
     name: "an answer 500",
     settings: ({ receiver }) => ({ url: receiver.at("broken") }),
-    says: ["The endpoint answered 500", "look into its own log", "database is locked"],
+    says: [/The endpoint answered 500[^.]*/, /look into its own log/, /database is locked/],
   },
   {
     name: "an endpoint that does not answer",
     settings: ({ receiver }) => ({ url: receiver.at("slow"), timeoutSeconds: 1 }),
-    says: ["gave no complete answer within 1 s", "Let the endpoint answer 2xx first"],
+    says: [/The endpoint gave no complete answer within 1 s/, /Let the endpoint answer 2xx first/],
   },
   {
     name: "a private address",
     settings: ({ receiver }) => ({ url: `http://127.0.0.2:${receiver.port}/private` }),
-    says: ["The address of this webhook is not allowed", "Use a host whose addresses are all public"],
+    says: [/The address of this webhook is not allowed[^.]*/, /Use a host whose addresses are all public/],
   },
 ];
 
 /** Follows the way to the explanation, and counts the clicks; the first page is where signing in leads. */
 async function clicksTo(visitor, says) {
   const shown = async () => (await visitor.text()).replace(/\s+/g, " ");
-  const said = (text) => says.every((part) => (part instanceof RegExp ? part.test(text) : text.includes(part)));
+  const said = (text) => says.every((part) => text.match(part));
   const ways = [/^What went wrong/, /^Look at this delivery/];
   for (let clicks = 0; ; clicks++) {
-    if (said(await shown())) return clicks;
-    assert.ok(clicks < MOST_CLICKS, `not found: ${says}; the page says: ${await shown()}`);
+    const text = await shown();
+    if (said(text)) return { clicks, words: says.map((part) => text.match(part)[0]).join("; ") };
+    assert.ok(clicks < MOST_CLICKS, `not found: ${says}; the page says: ${text}`);
     const next = ways.map((name) => visitor.page.getByRole("link", { name }).first());
     const there = await Promise.all(next.map((link) => link.count()));
     const chosen = next[there.findIndex(Boolean)];
-    assert.ok(chosen, `no way on from ${visitor.path}: ${await shown()}`);
+    assert.ok(chosen, `no way on from ${visitor.path}: ${text}`);
     await visitor.press(chosen);
   }
 }
@@ -67,8 +68,8 @@ test("from the first page the cause of a failure is at most three clicks away", 
       await visitor.page.getByLabel("Token").fill(person.token);
       await visitor.press("Sign in");
       await visitor.reads("Needs attention", name);
-      const clicks = await clicksTo(visitor, says);
-      console.log(`        ${name}: ${clicks} click${clicks === 1 ? "" : "s"}: ${says.join("; ")}`);
+      const { clicks, words } = await clicksTo(visitor, says);
+      console.log(`        ${name}: ${clicks} click${clicks === 1 ? "" : "s"}: ${words}`);
       await visitor.check();
     }
     assert.equal(receiver.got("/private").length, 0, "a private address was reached");

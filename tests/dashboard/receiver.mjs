@@ -1,11 +1,9 @@
 // Endpoints of webhooks that do as they are told: a path names what it answers.
 
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+
+import { Authority } from "./certificates.mjs";
 
 /** What is shown on pages that must show it as a text: it would run, or stand out in the page, if it were not. */
 export const PLANT = `"><img src=x data-planted onerror=alert(1)><script data-planted>alert(2)</script>`;
@@ -76,34 +74,12 @@ export class Receiver {
   }
 }
 
-const AUTHORITY = `[ca]
-default_ca = here
-[here]
-database = index
-new_certs_dir = .
-default_md = sha256
-rand_serial = yes
-copy_extensions = copy
-policy = any
-[any]
-commonName = supplied
-`;
-
 /** For `localhost`, and good until some years ago. */
 function expiredCertificate() {
-  const directory = mkdtempSync(join(tmpdir(), "sw-"));
-  const openssl = (...words) => execFileSync("openssl", words, { cwd: directory, stdio: ["ignore", "ignore", "pipe"] });
+  const authority = new Authority();
   try {
-    writeFileSync(join(directory, "ca.conf"), AUTHORITY);
-    writeFileSync(join(directory, "index"), "");
-    const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key.pem"];
-    const names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-    openssl("req", "-new", ...key, ...names, "-out", "request.pem");
-    const span = ["-startdate", "20200101000000Z", "-enddate", "20200401000000Z"];
-    openssl("ca", "-config", "ca.conf", "-batch", "-notext", "-selfsign", "-keyfile", "key.pem", ...span, "-in", "request.pem", "-out", "cert.pem");
-    const [name, cert] = ["key.pem", "cert.pem"].map((file) => readFileSync(join(directory, file)));
-    return { key: name, cert };
+    return authority.issue(["localhost"], "20200101000000Z", "20200401000000Z");
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    authority.remove();
   }
 }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 
 const source = readFileSync(new URL("../../src/dashboard/routes.rs", import.meta.url), "utf8");
-const rows = [...source.matchAll(/^\s*"(\/[^"]*|)" => \{([^}]*)\}/gm)];
+const rows = [...source.matchAll(/^\s*"(\/[^"]*|)"(?: via [\w:]+)? => \{([^}]*)\}/gm)];
 
 function routes(method) {
   const found = rows.filter(([, , handlers]) => new RegExp(`\\b${method}:`).test(handlers)).map(([, path]) => path);
