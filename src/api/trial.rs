@@ -23,7 +23,8 @@ use super::publish::{max_event_bytes, read_data};
 use super::request::{concerns, trace_of};
 use super::{App, Error};
 use crate::clock;
-use crate::domain::{AttemptResult, AttemptRow, EventBody, EventId, EventType, Millis, Webhook};
+use crate::delivery::request::NAMES;
+use crate::domain::{AttemptResult, AttemptRow, ErrorKind, EventBody, EventId, EventType, Millis, Webhook};
 use crate::policy::json;
 use crate::policy::shares::Key;
 use crate::store;
@@ -64,6 +65,9 @@ pub struct Report {
     pub response_body: Option<String>,
     /// What went wrong, if something did.
     pub error: Option<String>,
+    /// The kind of that, for who explains it; the log tells it to others.
+    #[serde(skip)]
+    pub error_kind: Option<ErrorKind>,
 }
 
 /// An event made for a test.
@@ -151,6 +155,19 @@ fn read_type<'a>(app: &'a App, fields: &mut Fields<'_>) -> (String, Option<&'a E
         ));
     }
     (wanted, known)
+}
+
+/// The compact data that a test of that type sends when none is given; `None` for a type that there is not.
+pub fn sample(app: &App, webhook: &Webhook, event: &str) -> Option<String> {
+    let known = app.config.catalogue.get(event);
+    (known.is_some() || event == TEST).then(|| sample_of(known, webhook))
+}
+
+/// The names of the headers that requests of a webhook have: its own, then the service's.
+pub fn header_names(webhook: &Webhook) -> Vec<&str> {
+    let is_ours = |name: &&str| NAMES.iter().any(|ours| name.eq_ignore_ascii_case(ours));
+    let own = webhook.settings.headers.keys().map(String::as_str).filter(|name| !is_ours(name));
+    own.chain(NAMES).collect()
 }
 
 /// The compact data of a test for which none is given.
@@ -242,6 +259,7 @@ fn report(sample: Sample, result: AttemptResult) -> Report {
         status_code: result.status,
         response_time_ms: elapsed_ms(&result),
         response_body: result.response_body,
+        error_kind: result.failure.as_ref().map(|failure| failure.kind),
         error: result.failure.map(|failure| failure.message),
     }
 }

@@ -14,14 +14,17 @@ const STYLE: &str = concat!(
     include_str!("assets/webhooks.css"),
     include_str!("assets/figures.css"),
     include_str!("assets/deliveries.css"),
+    include_str!("assets/trial.css"),
+    include_str!("assets/verify.css"),
 );
 
 /// The scripts, by name.
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("copy.js", include_str!("assets/copy.js")),
     ("deliveries.js", include_str!("assets/deliveries.js")),
     ("refresh.js", include_str!("assets/refresh.js")),
     ("sign-in.js", include_str!("assets/sign-in.js")),
+    ("trial.js", include_str!("assets/trial.js")),
     ("webhook-form.js", include_str!("assets/webhook-form.js")),
 ];
 

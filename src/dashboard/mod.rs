@@ -30,6 +30,8 @@ pub mod summary;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod trial;
+pub mod verify;
 pub mod visit;
 pub mod webhooks;
 pub mod when;

@@ -5,9 +5,9 @@ use actix_web::http::header::LOCATION;
 
 use super::deliveries::{event, log, one, recover};
 use super::webhooks::{edit, list, new, preview, secret, stop};
-use super::{assets, cluster, failure, overview, sign_in, summary};
-
+use super::{assets, cluster, failure, overview, sign_in, summary, trial, verify};
 use crate::api::pages::Pages;
+use crate::api::request;
 use crate::api::routes::table;
 use crate::domain::WebhookId;
 use crate::telemetry::events::Action;
@@ -48,6 +48,8 @@ table! {
     "/webhooks/{id}/recover/cancel" => { post: recover::cancel }
     "/events/{id}" => { get: event::show }
     "/cluster" => { get: cluster::show }
+    "/webhooks/{id}/test" via request::traced => { get: trial::show, post: trial::send }
+    "/webhooks/{id}/verify" => { get: verify::show }
 }
 
 /// The address of a webhook's page, or with `rest` (empty, or a slash first) of one below it.
@@ -68,6 +70,7 @@ pub fn action(method: &str, path: &str) -> Option<Action> {
         ("post", "/webhooks/{id}/deliveries/{attemptId}/retry") => Action::RetryDelivery,
         ("post", "/webhooks/{id}/recover") => Action::BeginRecovery,
         ("post", "/webhooks/{id}/recover/cancel") => Action::CancelRecovery,
+        ("post", "/webhooks/{id}/test") => Action::TestWebhook,
         _ => return None,
     })
 }

@@ -52,6 +52,20 @@ pub fn plain_headers(
     ]
 }
 
+/// The names of the service's own headers, in the order in which people look for them: those that tell of the event first.
+pub const NAMES: [&str; 10] = [
+    "content-type",
+    "user-agent",
+    "x-webhook-event",
+    "x-webhook-id",
+    "x-webhook-attempt",
+    "x-webhook-timestamp",
+    signing::HEX_SIGNATURE_HEADER,
+    signing::ID_HEADER,
+    signing::TIMESTAMP_HEADER,
+    signing::SIGNATURE_HEADER,
+];
+
 /// What all requests of one webhook have in common, made once.
 #[derive(Debug)]
 pub struct Template {
@@ -186,7 +200,8 @@ mod tests {
         ] {
             assert_eq!(value(&headers, name), expected, "{name}");
         }
-        assert_eq!(headers.len(), 10, "{headers:?}");
+        assert_eq!(headers.len(), NAMES.len(), "{headers:?}");
+        assert!(NAMES.iter().all(|name| headers.contains_key(*name)), "{headers:?}");
         for (name, shown) in plain_headers("lead.created", &id(), 3, AT) {
             assert_eq!(value(&headers, name), shown, "{name}: the log shows what was sent");
         }
