@@ -6,6 +6,7 @@
 //! record goes with a control entry in the same partition's events stream, so it holds for every event published after
 //! it. All scripts may be repeated after an unknown result.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -230,13 +231,8 @@ impl Webhooks<'_> {
     ) -> Result<Vec<Webhook>, Error> {
         let mut webhooks = Vec::with_capacity(entries.len());
         for chunk in entries.chunks(CHUNK) {
-            let get = |Indexed { id, .. }: &Indexed| {
-                redis::cmd("HGET").arg(self.records(id)).arg(id.as_str()).to_owned()
-            };
-            let reads: Vec<Cmd> = chunk.iter().map(get).collect();
-            let texts: Vec<Option<String>> = self.redis.each(&reads).await?;
             let mut dangling = Vec::new();
-            for (entry, text) in chunk.iter().zip(texts) {
+            for (entry, text) in chunk.iter().zip(self.texts(chunk).await?) {
                 match text {
                     Some(text) => webhooks.extend(self.decoded(&entry.id, &text)),
                     None if now.since(entry.created_at) > SWEEP_AFTER => dangling.push(&entry.id),
@@ -246,6 +242,25 @@ impl Webhooks<'_> {
             self.unlist(&dangling, whose).await?;
         }
         Ok(webhooks)
+    }
+
+    /// The stored records of index entries, in their order; those that lie in one hash are read by one command.
+    async fn texts(&self, entries: &[Indexed]) -> Result<Vec<Option<String>>, Error> {
+        let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (place, entry) in entries.iter().enumerate() {
+            places.entry(self.records(&entry.id)).or_default().push(place);
+        }
+        let get = |(key, places): (&String, &Vec<usize>)| {
+            let ids: Vec<&str> = places.iter().map(|place| entries[*place].id.as_str()).collect();
+            redis::cmd("HMGET").arg(key).arg(ids).to_owned()
+        };
+        let reads: Vec<Cmd> = places.iter().map(get).collect();
+        let answers: Vec<Vec<Option<String>>> = self.redis.each(&reads).await?;
+        let mut texts = vec![None; entries.len()];
+        for (place, text) in places.into_values().flatten().zip(answers.into_iter().flatten()) {
+            texts[place] = text;
+        }
+        Ok(texts)
     }
 
     fn decoded(&self, id: &WebhookId, text: &str) -> Option<Webhook> {
