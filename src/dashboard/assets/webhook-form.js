@@ -67,3 +67,12 @@ if (rows && add) {
     row.querySelector("input").focus();
   });
 }
+
+// Of two presses the second would be answered that the form was sent already, in the place of the answer with the secret.
+const once = document.querySelector("input[name=form]")?.form;
+let isSent = false;
+once?.addEventListener("submit", (event) => {
+  if (isSent) event.preventDefault();
+  isSent = true;
+});
+addEventListener("pageshow", () => { isSent = false; });

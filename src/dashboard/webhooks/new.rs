@@ -23,7 +23,8 @@ use crate::store::forms::Claim;
 const LIST: &str = "/dashboard/webhooks";
 const PATH: &str = "/dashboard/webhooks/new";
 const REPEATED: &str = "This form was sent before, so a webhook may have been created by it: look at the list of webhooks first. \
-                        If it is not there, or you want another one, press \"Create webhook\" again.";
+                        If it is there, make it a new secret on its settings page, as the first one is not shown again. If it is \
+                        not, or you want another one, press \"Create webhook\" again.";
 
 /// What whoever may only look is told.
 pub const ONLY_LOOK: Error = Error::Forbidden("your token may look at webhooks, not change them");
