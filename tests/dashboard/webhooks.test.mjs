@@ -17,9 +17,11 @@ async function fill(visitor, fields) {
   for (const [label, value] of Object.entries(fields)) await visitor.page.getByLabel(label, { exact: true }).fill(value);
 }
 
-/** Ticks the box of that pattern. */
-function tick(visitor, pattern) {
-  return visitor.page.locator(`input[name=events][value="${pattern}"]`).check();
+/** Ticks the box of that pattern, which may lie in a group that is closed. */
+async function tick(visitor, pattern) {
+  const box = visitor.page.locator(`input[name=events][value="${pattern}"]`);
+  if (!(await box.isVisible())) await visitor.page.locator("details", { has: box }).locator("summary").click();
+  await box.check();
 }
 
 const only = async (person) => {

@@ -54,7 +54,11 @@ for (const button of document.querySelectorAll("button[data-tail]")) {
     if (mine !== round) return;
     const came = put(region, new DOMParser().parseFromString(text, "text/html").body);
     if (came > 0) tell(`${came} new`);
-    if (region.dataset.over !== undefined) return stop();
+    const { while: needed } = button.dataset;
+    if (needed && !region.querySelector(needed)) {
+      stop("It has ended. ", link("Load the page again", location.pathname));
+      return;
+    }
     timer = setTimeout(look, PAUSE, mine);
   };
 

@@ -39,6 +39,8 @@ pub struct Delivery {
     pub retention: Duration,
     /// How much of an answer is kept, in bytes.
     pub captured: usize,
+    /// Whether new attempts are to show up by themselves.
+    pub is_live: bool,
     /// When all this was read.
     pub now: Millis,
 }
@@ -189,7 +191,7 @@ fn history(delivery: &Delivery) -> Markup {
                 h2 #history { "All attempts of this event" }
                 div.row {
                     span.muted.small #tail-state role="status" aria-live="polite" {}
-                    button.small type="button" aria-pressed="false" data-tail="attempts" hidden { "Follow live" }
+                    button.small type="button" aria-pressed=(if delivery.is_live { "true" } else { "false" }) data-tail="attempts" hidden { "Follow live" }
                     a.button.small href=(address(&delivery.seen.webhook.id, delivery.id)) { "Refresh" }
                 }
             }

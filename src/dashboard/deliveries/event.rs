@@ -5,6 +5,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use maud::{Markup, html};
 
+use super::exchange::copy;
 use super::targets::{MOST, Named, in_order, targets};
 use crate::api::access::webhooks_of;
 use crate::api::events::{View, status};
@@ -68,7 +69,7 @@ fn body(event: &View, named: &[Named], now: Millis) -> Markup {
         section.card aria-labelledby="data" {
             h2 #data { "What it says" }
             pre #event-data tabindex="0" { (pretty(event.data.get())) }
-            button.small type="button" data-copy="event-data" hidden { "Copy" }
+            (copy("event-data", "Copy"))
         }
     }
 }

@@ -86,7 +86,7 @@ fn command(exchange: &Exchange<'_>, headers: &BTreeMap<String, String>) -> Marku
             summary { "As a curl command" }
             p.hint { "Sends the same request from your own computer, without signatures." }
             pre #curl tabindex="0" { (curl(&exchange.row.url, headers, exchange.body())) }
-            button.small type="button" data-copy="curl" hidden { "Copy the command" }
+            (copy("curl", "Copy the command"))
         }
     }
 }
@@ -95,7 +95,7 @@ fn body(exchange: &Exchange<'_>) -> Markup {
     match exchange.body() {
         Some(text) => html! {
             (folded("sent", &pretty(text)))
-            button.small type="button" data-copy="sent" hidden { "Copy the body" }
+            (copy("sent", "Copy the body"))
         },
         None if is_test(exchange.row) => html! { p.muted { "The body of a test is not kept." } },
         None => html! {
@@ -105,6 +105,11 @@ fn body(exchange: &Exchange<'_>) -> Markup {
             }
         },
     }
+}
+
+/// A button that copies an element's text; its room is there before the script that shows it.
+pub fn copy(id: &str, label: &str) -> Markup {
+    html! { p.copy { button.small type="button" data-copy=(id) hidden { (label) } } }
 }
 
 /// A text in full; a long one behind a line that says how long it is.

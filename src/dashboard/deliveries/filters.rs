@@ -4,6 +4,7 @@
 use maud::{Markup, html};
 
 use super::asked::{Asked, Outcome, Time};
+use super::span;
 use crate::api::trial::TEST;
 use crate::domain::Catalogue;
 
@@ -94,7 +95,7 @@ fn own_time(asked: &Asked, name: &str, label: &str, value: &str) -> Markup {
     html! {
         div.own {
             label for=(name) { (label) }
-            input id=(name) type="datetime-local" name=(name) value=(value)
+            input id=(name) type="datetime-local" name=(name) value=[span::field(value)]
                 aria-invalid=[invalid(asked, name)] aria-describedby=[described(asked, name)];
             (fault(asked, name))
         }

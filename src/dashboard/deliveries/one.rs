@@ -32,8 +32,11 @@ pub async fn show(
     request: HttpRequest,
 ) -> Result<HttpResponse, Error> {
     let seen = seen(&app, &visit, &id.0).await?;
-    let delivery = read(&app, &visit, seen, attempt.0).await?;
-    if Form::parse(request.query_string().as_bytes()).has("part") {
+    let form = Form::parse(request.query_string().as_bytes());
+    let mut delivery = read(&app, &visit, seen, attempt.0).await?;
+    // Whoever has just had it sent again waits for what comes of it.
+    delivery.is_live = form.one("live") == Some("1") || visit.notice == Some(Notice::Retried);
+    if form.has("part") {
         return Ok(part(attempts(&delivery)));
     }
     Ok(answer(&visit, &delivery, StatusCode::OK, None))
@@ -72,6 +75,7 @@ async fn read(app: &App, visit: &Visit, seen: Seen, attempt: AttemptId) -> Resul
         attempts: all.into_iter().map(|logged| logged.row).collect(),
         retention: app.config.log.payload_retention,
         captured: app.config.delivery.response_capture_bytes,
+        is_live: false,
         now: visit.now,
         seen,
         opened,

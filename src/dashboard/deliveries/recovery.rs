@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::filters::events;
 use super::seen::Seen;
+use super::span;
 use super::wanted::Wanted;
 use crate::api::recover::Answer;
 use crate::dashboard::page::mark;
@@ -77,7 +78,7 @@ fn state(visit: &Visit, recover: &Recover<'_>) -> Markup {
                 @if recover.is_running() {
                     div.row {
                         span.muted.small #tail-state role="status" aria-live="polite" {}
-                        button.small type="button" aria-pressed="true" data-tail="recovery" hidden { "Follow live" }
+                        button.small type="button" aria-pressed="true" data-tail="recovery" data-while="progress" hidden { "Follow live" }
                         a.button.small href=(here) { "Refresh" }
                     }
                 }
@@ -152,7 +153,7 @@ fn time(wanted: &Wanted, name: &str, label: &str, value: &str, hint: Option<&str
     html! {
         div {
             label for=(name) { (label) @if let Some(hint) = hint { span.hint.small { " " (hint) } } }
-            input id=(name) type="datetime-local" name=(name) value=(value)
+            input id=(name) type="datetime-local" name=(name) value=[span::field(value)]
                 aria-invalid=[invalid(wanted, name)] aria-describedby=[described(wanted, name)];
             (fault(wanted, name))
         }

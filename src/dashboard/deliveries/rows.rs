@@ -63,14 +63,14 @@ fn row(shown: &Shown<'_>, row: &AttemptRow) -> Markup {
                         None => (row.event_type),
                     }
                     br;
-                    code.muted.small { (row.event_id) }
+                    code.muted.small.id { (row.event_id) }
                 }
             }
             td.number data-label="Attempt" { (row.attempt) }
             td data-label="Answer" { (in_short(row)) }
             td.number.nowrap data-label="Took" { (took(row.elapsed_ms)) }
             td.nowrap data-label="When" { (ago(row.at, shown.now)) }
-            td.nowrap data-label="Next try" { span { (next(standing, shown.now)) } }
+            td.nowrap.none[!matches!(standing, Standing::RetryAt(_))] data-label="Next try" { span { (next(standing, shown.now)) } }
         }
     }
 }

@@ -20,6 +20,11 @@ pub fn written(at: Millis) -> String {
     text
 }
 
+/// What a field for a time is filled with: a browser takes nothing else, and complains of it.
+pub fn field(text: &str) -> Option<&str> {
+    read("", text).ok().flatten().map(|_| text)
+}
+
 /// The time in a field that may be empty, or what is wrong with it.
 pub fn read(name: &str, text: &str) -> Result<Option<Millis>, String> {
     let fault = || format!("{name} must be a date and a time in UTC, such as 2026-01-15T10:30");
@@ -35,6 +40,12 @@ pub fn order(since: Option<Millis>, until: Option<Millis>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_is_filled_with_what_it_can_hold() {
+        assert_eq!(field("2026-01-15T10:30"), Some("2026-01-15T10:30"));
+        assert_eq!((field("yesterday"), field("")), (None, None));
+    }
 
     #[test]
     fn fields_are_read_with_seconds_or_without() {

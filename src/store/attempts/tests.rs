@@ -168,6 +168,27 @@ async fn filters_count_and_page_over_all_rows_that_are_kept() {
 }
 
 #[tokio::test]
+async fn the_newest_tell_whether_there_are_more_without_counting_them() {
+    let fixture = Fixture::new().await;
+    fixture.fill(1203).await;
+    let failed = Filter { success: Some(false), ..Filter::default() };
+    for (filter, kept, skip, rows, has_more) in [
+        (Filter::default(), 10_000, 0, vec![1203, 1202], true),
+        (Filter::default(), 10_000, 1201, vec![2, 1], false),
+        (Filter::default(), 10_000, usize::MAX, vec![], false),
+        (Filter::default(), 2, 0, vec![1203, 1202], false),
+        (failed, 10_000, 0, vec![1203, 1200], true),
+        (failed, 10_000, 398, vec![9, 6], true),
+        (failed, 10_000, 399, vec![6, 3], false),
+        (failed, 10_000, 401, vec![], false),
+    ] {
+        let found = fixture.log(kept, 0).newest(filter, window(skip, 2)).await.unwrap();
+        let numbers: Vec<u64> = found.rows.iter().map(|logged| logged.row.id.unwrap().ms).collect();
+        assert_eq!((numbers, found.has_more), (rows, has_more), "{filter:?} {kept} {skip}");
+    }
+}
+
+#[tokio::test]
 async fn rows_past_their_time_are_not_shown_even_before_the_sweep() {
     // Rows, and the oldest that is young enough: few that are not, and more than are counted from that end.
     for (count, oldest) in [(30, 11), (800, 771)] {
