@@ -239,12 +239,16 @@ impl Life {
             .send(&format!("{path}/test"), &[("event", "lead.created"), ("data", "planted-data")])
             .await;
         assert_eq!(broken.status, 400);
-        let renewed = visitor.send(&format!("{path}/secret"), &[("gracePeriodSeconds", "0")]).await;
+        let page = visitor.open(&format!("{path}/secret")).await;
+        let once = hidden(&page.body, "form").expect("it is sent once");
+        let fields = [("form", once), ("gracePeriodSeconds", "0")];
+        let renewed = visitor.send(&format!("{path}/secret"), &fields).await;
         let secret = renewed
             .body
             .split(|c: char| !(c.is_ascii_alphanumeric() || "_+/=".contains(c)))
             .find(|word| word.starts_with("whsec_") && word.len() > 40);
-        self.planted.add_secret("a secret that a page showed", secret.expect("it is shown once"));
+        let secret = secret.unwrap_or_else(|| panic!("it is shown once: {renewed:?}"));
+        self.planted.add_secret("a secret that a page showed", secret);
         let unmarked = visitor.send_unmarked(&format!("{path}/pause"), &[("csrf", "planted-mark")]).await;
         assert_eq!(unmarked.status, 403);
         self.planted.is_marked_nowhere_in("a refusal", &unmarked.body);
