@@ -73,9 +73,10 @@ fn entry((webhook, figures): &Known, last: Option<&AttemptRow>, now: Millis) -> 
             h3 { a href=(of_webhook(&webhook.id, "")) { (webhook.settings.name) } }
             div.row {
                 @if figures.standing.failures > 0 {
-                    span.muted.small { (many(figures.standing.failures.into(), "failure", "failures in a row")) }
+                    span.badge.warn { (many(figures.standing.failures.into(), "failure", "failures in a row")) }
                 }
-                (badge(webhook, *figures))
+                // That it is active is no comfort here.
+                @if status_of(webhook, *figures) != Status::Active { (badge(webhook, *figures)) }
             }
         }
         @if webhook.locked.is_some() {
