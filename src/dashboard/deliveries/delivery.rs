@@ -15,6 +15,7 @@ use crate::dashboard::explain::explain;
 use crate::dashboard::page::mark;
 use crate::dashboard::routes::{PREFIX, of_webhook};
 use crate::dashboard::visit::Visit;
+use crate::dashboard::webhooks::once::form_id;
 use crate::dashboard::when::{ago, at};
 use crate::domain::{AttemptId, AttemptRow, Millis, WebhookId};
 use crate::store::attempts::{Logged, Payload};
@@ -165,6 +166,7 @@ fn again(visit: &Visit, delivery: &Delivery) -> Markup {
             None => div.row {
                 form method="post" action={ (address(webhook, delivery.id)) "/retry" } {
                     (mark(visit))
+                    (form_id())
                     button class=(class) type="submit" { (label) }
                 }
                 @if delivery.standing() == Standing::GivenUp {

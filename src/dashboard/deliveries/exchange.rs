@@ -84,7 +84,10 @@ fn command(exchange: &Exchange<'_>, headers: &BTreeMap<String, String>) -> Marku
     html! {
         details {
             summary { "As a curl command" }
-            p.hint { "Sends the same request from your own computer, without signatures." }
+            p.hint {
+                "Sends the same request from your own computer, without signatures."
+                @if headers.values().any(|value| value == HIDDEN) { " Put your own values where " code { (HIDDEN) } " stands." }
+            }
             pre #curl tabindex="0" { (curl(&exchange.row.url, headers, exchange.body())) }
             (copy("curl", "Copy the command"))
         }

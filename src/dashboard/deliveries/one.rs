@@ -18,7 +18,9 @@ use crate::dashboard::notice::Notice;
 use crate::dashboard::page::{Page, Section, part, to_with};
 use crate::dashboard::routes::of_webhook;
 use crate::dashboard::visit::{Change, Visit};
+use crate::dashboard::webhooks::once::{FORM, claim, release};
 use crate::domain::AttemptId;
+use crate::store::forms::Claim;
 
 /// `GET`
 ///
@@ -54,9 +56,14 @@ pub async fn retry(
     attempt: Attempt,
 ) -> Result<HttpResponse, Error> {
     let seen = seen(&app, &change.visit, &id.0).await?;
+    if change.form.has(FORM) && claim(&app, &change.visit, &change.form).await? == Claim::Repeated {
+        // A second press: the first one has done it.
+        return Ok(to_with(&address(&seen.webhook.id, attempt.0), Notice::Retried));
+    }
     match resent(&app, &change, &trail, &seen.webhook, attempt.0).await {
         Ok(_) => Ok(to_with(&address(&seen.webhook.id, attempt.0), Notice::Retried)),
         Err(Error::Conflict(why)) => {
+            release(&app, &change.visit, &change.form).await?;
             let delivery = read(&app, &change.visit, seen, attempt.0).await?;
             let problem = format!("It was not sent again: {why}.");
             Ok(answer(&change.visit, &delivery, StatusCode::CONFLICT, Some(&problem)))

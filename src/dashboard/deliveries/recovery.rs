@@ -176,6 +176,9 @@ fn fault(wanted: &Wanted, field: &str) -> Markup {
 fn found(visit: &Visit, recover: &Recover<'_>, counted: &Answer) -> Markup {
     let wanted = recover.wanted;
     let events = many(counted.queued, "event", "events");
+    // An end that is left open was now: what fails after the count is not part of what is sent again.
+    let now = visit.now.to_string();
+    let until = if wanted.until.is_empty() { now.trim_end_matches('Z') } else { &wanted.until };
     html! {
         section.card #found aria-labelledby="counted" {
             h2 #counted { "2. Send them again" }
@@ -191,7 +194,7 @@ fn found(visit: &Visit, recover: &Recover<'_>, counted: &Answer) -> Markup {
             @if counted.queued > 0 {
                 form method="post" action=(of_webhook(&recover.seen.webhook.id, "/recover")) {
                     (mark(visit))
-                    @for (name, value) in [("since", &wanted.since), ("until", &wanted.until), ("event", &wanted.event)] {
+                    @for (name, value) in [("since", wanted.since.as_str()), ("until", until), ("event", &wanted.event)] {
                         input type="hidden" name=(name) value=(value);
                     }
                     button.primary type="submit" { "Queue " (events) " again" }

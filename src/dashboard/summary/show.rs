@@ -115,7 +115,7 @@ fn failure(webhook: &Webhook, figures: Figures, row: &AttemptRow, now: Millis) -
                 h3 { "What to do" }
                 ul { @for line in &explained.advice { li { (line) } } }
             }
-            @if figures.standing.failures == 0 { p.muted { "Deliveries have succeeded since then." } }
+            @if figures.last_success_at.is_some_and(|at| at > row.at) { p.muted { "Deliveries have succeeded since then." } }
             @if let Some(id) = row.id {
                 a.button href=(of_webhook(&webhook.id, &format!("/deliveries/{}", AttemptId::new(&webhook.id, id)))) {
                     "Look at this delivery"

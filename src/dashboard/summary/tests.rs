@@ -62,6 +62,9 @@ async fn how_a_webhook_does_and_why_it_failed_last() {
     assert_eq!(page.matches("badge ok\">Delivered").count(), 1, "{page}");
     assert!(!page.contains("have succeeded since"), "{page}");
     counters(&browser.client, &id, &[("row", 0)]).await;
+    let forgotten = self::page(&browser, &id).await;
+    assert!(!forgotten.contains("have succeeded since"), "to forget failures is no success: {forgotten}");
+    counters(&browser.client, &id, &[("last_ok", 253_402_300_799_000)]).await;
     assert!(self::page(&browser, &id).await.contains("Deliveries have succeeded since then."));
 }
 

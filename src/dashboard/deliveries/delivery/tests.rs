@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::api::testing::{admin, token};
 use crate::clock;
 use crate::dashboard::deliveries::testing::{Room, SCRIPT, failed, row};
+use crate::dashboard::testing::hidden;
 use crate::domain::{AttemptRow, ErrorKind};
 
 const BODY: &str =
@@ -77,6 +78,22 @@ async fn a_delivery_is_sent_again_and_its_page_says_so() {
     assert_eq!((sent.status, sent.header("location")), (303, format!("{path}?done=retried").as_str()));
     assert_ne!(waiting().await, before, "it is queued");
     assert!(room.ann.get(sent.header("location")).await.text.contains("The delivery was queued again."));
+}
+
+#[actix_web::test]
+async fn a_button_that_is_pressed_twice_sends_once() {
+    let room = Room::new().await;
+    room.keep("evt_1", BODY).await;
+    let path = room.log(failure()).await;
+    let waiting = async || room.run(&["XLEN", &room.key("events")]).await;
+    let page = room.ann.get(&path).await.text;
+    let once = hidden(&page, "form").expect("the form has an id");
+    let press = async || room.ann.post(&format!("{path}/retry"), &[("form", once.as_str())]).await;
+    assert_eq!(press().await.status, 303);
+    let after = waiting().await;
+    let again = press().await;
+    assert_eq!((again.status, again.header("location")), (303, format!("{path}?done=retried").as_str()));
+    assert_eq!(waiting().await, after, "nothing more is queued");
 }
 
 #[actix_web::test]

@@ -1,5 +1,6 @@
 //! Sending again what failed for good, against a real Redis. Nobody carries a recovery out here: it stays under way.
 
+use crate::domain::Millis;
 use serde_json::json;
 
 use crate::api::testing::{admin, token};
@@ -30,6 +31,10 @@ async fn it_is_counted_first_and_then_queued_and_can_be_ended() {
         (name, hidden(form, name).unwrap())
     });
     assert_eq!(fields[0].1, "2020-01-01T00:00");
+    assert!(
+        Millis::parse_rfc3339(&format!("{}Z", fields[1].1)).is_some(),
+        "it ends when it was counted: {fields:?}"
+    );
     let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
     let begun = room.ann.post(&here, &fields).await;
     assert_eq!((begun.status, begun.header("location")), (303, format!("{here}?done=recovering").as_str()));
