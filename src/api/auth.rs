@@ -357,17 +357,21 @@ pub async fn holder_of(request: &HttpRequest, token: &str) -> Result<Caller, Err
     settled(request, found)
 }
 
-/// A failure is counted, against its source too unless it is ours.
+/// A failure is counted, against its source too unless it is ours. That nobody is signed in is none: it is how every visit to
+/// the pages begins, and a whole office may come from one address.
 fn settled(request: &HttpRequest, found: Result<Caller, Denied>) -> Result<Caller, Error> {
     let denied = match found {
         Ok(caller) => return Ok(caller),
         Err(denied) => denied,
     };
+    let app = app_of(request);
+    if denied.reason == Refusal::NoToken && app.pages_at(request.path()).is_some() {
+        return Err(denied.into());
+    }
     facts::authentication_failed(denied.reason);
     if denied.reason == Refusal::KeysMissing {
         return Err(denied.into());
     }
-    let app = app_of(request);
     match app.rate_limits.failed_authentication(client_address(request, app)) {
         Ok(_) => Err(denied.into()),
         Err(allowance) => Err(shown(request, allowance).refusal()),
