@@ -1,6 +1,10 @@
 //! What a browser sends when a form is sent: names and texts, in order, names possibly repeated.
 //!
+//! A form may hold a token or a secret, so what is written of one for those who debug is the names of its fields.
+//!
 //! Source: the URL standard, section 5 (`application/x-www-form-urlencoded`).
+
+use std::fmt;
 
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
@@ -9,25 +13,30 @@ use url::form_urlencoded;
 use crate::api::Error;
 use crate::api::body::read_form;
 
-/// The longest form, in bytes as it is sent. An event's data, where each byte may take three, is the longest text in one.
-const MAX_FORM: usize = 1024 * 1024;
 /// The most fields of a form; the rest is not looked at.
 const MOST_FIELDS: usize = 1000;
 
 /// The fields of a form.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Form(Vec<(String, String)>);
 
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
 impl Form {
-    /// Reads the body of a request.
+    /// Reads the body of a request, of at most `limit` bytes as they are sent.
     ///
     /// # Errors
     /// 415 when it is no form, 413 when it is too long, 408 when it does not arrive in time.
     pub fn read(
         request: &HttpRequest,
         payload: &mut Payload,
+        limit: usize,
     ) -> impl Future<Output = Result<Self, Error>> + use<> {
-        let reading = read_form(request, payload, MAX_FORM);
+        let reading = read_form(request, payload, limit);
         async { reading.await.map(|bytes| Self::parse(&bytes)) }
     }
 
@@ -64,6 +73,12 @@ impl Form {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_typed_is_not_written_for_those_who_debug() {
+        let form = Form::parse(b"token=a.b.c&secret=whsec_x");
+        assert_eq!(format!("{form:?}"), r#"{"token", "secret"}"#);
+    }
 
     #[test]
     fn fields_come_in_order_and_lines_end_in_one_way() {

@@ -21,6 +21,13 @@ pub const SESSION: &str = "salesos_webhooks_session";
 pub static PAGES: Pages =
     Pages { prefix: PREFIX, cookie: SESSION, table: &TABLE, mount, present: failure::page };
 
+/// The longest form but for a test's, in bytes as it is sent: a webhook's settings, where each byte may take three.
+const LONGEST_FORM: usize = 256 * 1024;
+/// What a test's form may hold beside the data of its event, in bytes as it is sent.
+const BESIDE_DATA: usize = 64 * 1024;
+/// Bytes that a browser sends for one of a text, at most (`%2C`).
+const SENT_FOR_ONE: usize = 3;
+
 // A fixed name stands before a pattern that would match it too. What changes something is a POST, and takes a
 // `visit::Change` as its argument, which is its guard.
 table! {
@@ -55,6 +62,11 @@ table! {
 /// The address of a webhook's page, or with `rest` (empty, or a slash first) of one below it.
 pub fn of_webhook(id: &WebhookId, rest: &str) -> String {
     format!("{PREFIX}/webhooks/{id}{rest}")
+}
+
+/// The longest form that a path takes, in bytes as it is sent, where an event has at most `max_event_bytes`.
+pub fn longest_form(path: &str, max_event_bytes: usize) -> usize {
+    if path.ends_with("/test") { SENT_FOR_ONE * max_event_bytes + BESIDE_DATA } else { LONGEST_FORM }
 }
 
 /// What a route changes, by its method in small letters and its path below `/dashboard`: the audit log's word for it.

@@ -3,8 +3,10 @@
 //! The cookie holds the token itself, out of reach of scripts: each page checks it as the API would, so a key that is
 //! withdrawn or a token that expires ends the session on every node at once, and no node keeps any. It is sent over a
 //! secure connection alone if it came over one. The form is guarded by a mark in a cookie of its own, as nobody's token
-//! is known yet: another site could else sign its visitors in as somebody of its choosing.
-//! Sources: RFC 6265bis (cookies, `SameSite`), Fetch (`Origin`).
+//! is known yet: another site could else sign its visitors in as somebody of its choosing. Nothing is read of a form without
+//! that cookie, and little of one with it. A form that is shown answers with no redirect, also to who is signed in: a link may
+//! carry a token behind its `#`, which a redirect would hand on, into an address that nothing takes it out of.
+//! Sources: RFC 6265bis (cookies, `SameSite`), Fetch (`Origin`), RFC 9110 section 10.2.2 (a `Location` inherits the fragment).
 
 use std::time::Duration;
 
@@ -16,16 +18,16 @@ use actix_web::http::header::{HeaderValue, ORIGIN};
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use maud::html;
+use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::form::Form;
 use super::notice::{self, Notice};
 use super::page::{bare_with, to, told};
 use super::routes::{PAGES, PREFIX, SESSION};
-use super::visit::{Leaving, MARK, check_site, is_same};
+use super::visit::{Leaving, MARK, Visit, check_site, is_same};
+use crate::api::Error;
 use crate::api::auth::holder_of;
-use crate::api::{App, Error};
 use crate::clock;
 
 /// The longest session, however long the token is good.
@@ -39,39 +41,46 @@ const GUARD_AGE: Duration = Duration::from_secs(3600);
 /// The longest address that a visitor is sent back to.
 const LONGEST_NEXT: usize = 2048;
 
+/// The longest form, in bytes as it is sent: a token, where to go on to, and the mark.
+const LONGEST_FORM: usize = 16 * 1024;
+/// Random bytes of the form's mark.
+const GUARD_BYTES: usize = 18;
+const TOO_LATE: &str = "The form had been open for too long, or your browser takes no cookies: try again.";
+
 const PATH: &str = "/dashboard/sign-in";
 const NEXT: &str = "next";
 const ENDED: &str = "ended";
 
-/// `GET`: the form; who is signed in goes on at once.
-pub async fn ask(app: web::Data<App>, request: HttpRequest) -> HttpResponse {
+/// `GET`: the form; who is signed in may go on without it.
+///
+/// # Errors
+/// 429 for too many wrong tokens or too many requests.
+pub async fn ask(visit: Result<Visit, Error>, request: HttpRequest) -> Result<HttpResponse, Error> {
     let asked = Form::parse(request.query_string().as_bytes());
-    let next = next_of(&asked);
-    let token = PAGES.token(request.headers()).unwrap_or_default();
-    let is_in = matches!(app.authenticator.caller(token), Some(Ok(caller)) if caller.may_read().is_ok());
-    if is_in {
-        return to(next);
-    }
-    let note = asked.has(ENDED).then_some("Your sign-in has ended. Sign in again.");
-    form_page(StatusCode::OK, &request, next, note)
+    let standing = match visit {
+        Ok(visit) => Standing::In(visit),
+        Err(error @ Error::TooManyRequests(..)) => return Err(error),
+        Err(_) if asked.has(ENDED) => Standing::Out(Some("Your sign-in has ended. Sign in again.")),
+        Err(_) => Standing::Out(None),
+    };
+    Ok(form_page(StatusCode::OK, &request, next_of(&asked), &standing))
 }
 
 /// `POST`: takes the token, and goes on to where the visitor wanted to go.
 ///
 /// # Errors
-/// 403 for a form of another site, 429 for too many wrong tokens, 503 while the keys are not there.
+/// 403 for a form of another site, 413 for more than a token, 429 for too many wrong tokens, 503 while the keys are not there.
 pub async fn enter(request: HttpRequest, body: web::Payload) -> Result<HttpResponse, Error> {
     check_site(&request)?;
+    let again =
+        |status, next: &str, note: &str| Ok(form_page(status, &request, next, &Standing::Out(Some(note))));
+    let Some(guard) = guard_of(&request) else { return again(StatusCode::FORBIDDEN, PREFIX, TOO_LATE) };
     let mut payload: Payload = body.into_inner();
-    let form = Form::read(&request, &mut payload).await?;
+    let form = Form::read(&request, &mut payload, LONGEST_FORM).await?;
     let next = next_of(&form);
-    let again = |status, note: &str| Ok(form_page(status, &request, next, Some(note)));
-    let guard = request.cookie(GUARD).map(|cookie| cookie.value().to_owned()).unwrap_or_default();
+    let again = |status, note: &str| again(status, next, note);
     if !is_same(form.one(MARK).unwrap_or_default(), &guard) {
-        return again(
-            StatusCode::FORBIDDEN,
-            "The form had been open for too long, or your browser takes no cookies: try again.",
-        );
+        return again(StatusCode::FORBIDDEN, TOO_LATE);
     }
     let token = bare_token(form.one("token").unwrap_or_default());
     if token.is_empty() {
@@ -118,13 +127,43 @@ pub fn instead_of(request: &HttpRequest, had_one: bool) -> HttpResponse {
     to(&format!("{PATH}?{}", query.finish()))
 }
 
-fn form_page(status: StatusCode, request: &HttpRequest, next: &str, note: Option<&str>) -> HttpResponse {
-    let guard = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 18]>());
-    let body = html! {
+/// What a visitor to the form is told of.
+enum Standing<'a> {
+    /// Somebody is signed in already.
+    In(Visit),
+    /// Nobody is; perhaps why.
+    Out(Option<&'a str>),
+}
+
+/// The form's mark in the visitor's cookie: all their tabs share it.
+fn guard_of(request: &HttpRequest) -> Option<String> {
+    let cookie = request.cookie(GUARD)?;
+    let is_one = URL_SAFE_NO_PAD.decode(cookie.value()).is_ok_and(|bytes| bytes.len() == GUARD_BYTES);
+    is_one.then(|| cookie.value().to_owned())
+}
+
+fn form_page(status: StatusCode, request: &HttpRequest, next: &str, standing: &Standing<'_>) -> HttpResponse {
+    let guard =
+        guard_of(request).unwrap_or_else(|| URL_SAFE_NO_PAD.encode(rand::random::<[u8; GUARD_BYTES]>()));
+    let body = form_of(&guard, next, Notice::of(request), standing);
+    let mut response = bare_with("Sign in", &["sign-in.js"], status, &body);
+    set(&mut response, cookie(request, GUARD, guard, PATH, GUARD_AGE));
+    response
+}
+
+fn form_of(guard: &str, next: &str, notice: Option<Notice>, standing: &Standing<'_>) -> Markup {
+    let fault = if let Standing::Out(fault) = standing { *fault } else { None };
+    html! {
         div.narrow {
             h1 { "Sign in" }
-            @if let Some(notice) = Notice::of(request) { (told(notice)) }
-            @if let Some(note) = note { p.problem #fault role="alert" { (note) } }
+            @if let Some(notice) = notice { (told(notice)) }
+            @if let Some(fault) = fault { p.problem #fault role="alert" { (fault) } }
+            @if let Standing::In(visit) = standing {
+                div.notice {
+                    p { "You are signed in as " strong { (visit.user.0) } "." }
+                    p { a.button href=(next) { "Go on" } " or sign in as somebody else:" }
+                }
+            }
             form.card method="post" action=(PATH) {
                 input type="hidden" name=(MARK) value=(guard);
                 input type="hidden" name=(NEXT) value=(next);
@@ -134,17 +173,15 @@ fn form_page(status: StatusCode, request: &HttpRequest, next: &str, note: Option
                     code { "salesos-webhooks token" } " makes one."
                 }
                 input #token type="password" name="token" required autocomplete="off" spellcheck="false"
-                    aria-describedby=(if note.is_some() { "token-hint fault" } else { "token-hint" });
+                    aria-describedby=(if fault.is_some() { "token-hint fault" } else { "token-hint" });
                 button.primary #sign-in type="submit" { "Sign in" }
             }
-            @if next != PREFIX {
+            // Browsers send the cookie of a session with no link of another site: to the sign-in page its visitors look strange.
+            @if next != PREFIX && matches!(standing, Standing::Out(_)) {
                 p.muted { "Came by a link and signed in already? " a href=(next) { "Go on to the page" } "." }
             }
         }
-    };
-    let mut response = bare_with("Sign in", &["sign-in.js"], status, &body);
-    set(&mut response, cookie(request, GUARD, guard, PATH, GUARD_AGE));
-    response
+    }
 }
 
 /// Where the visitor wants to go: a page of ours, else the first one. Never another site.

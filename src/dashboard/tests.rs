@@ -52,7 +52,14 @@ async fn a_token_signs_in_and_its_cookie_opens_the_pages_but_not_the_api() {
     let header = client.get(&ann, "/dashboard").await;
     assert_eq!(header.status, 303, "nor a header to the pages");
     let again = client.send(with_cookie("/dashboard/sign-in?next=/dashboard/webhooks")).await;
-    assert_eq!((again.status, again.header("location")), (303, "/dashboard/webhooks"));
+    assert_eq!(
+        (again.status, again.header("location")),
+        (200, ""),
+        "a redirect would inherit a token behind #"
+    );
+    assert!(again.text.contains("You are signed in as <strong>ann</strong>"), "{}", again.text);
+    assert!(again.text.contains(r#"href="/dashboard/webhooks">Go on<"#), "{}", again.text);
+    assert!(again.text.contains(r#"name="token""#), "another token may be given: {}", again.text);
 }
 
 #[actix_web::test]
@@ -80,6 +87,66 @@ async fn what_does_not_sign_in_says_why() {
     assert_eq!(foreign.status, 403);
     let unguarded = sign_in(&client, &user("eve"), "", |post| post.insert_header((COOKIE, "a=b"))).await;
     assert_eq!((unguarded.status, cookies(&unguarded).len()), (403, 1));
+}
+
+#[actix_web::test]
+async fn little_is_read_of_who_is_not_signed_in() {
+    let redis = TestRedis::start().await;
+    let client = Client::with_pages(config(), &redis, &PAGES).await;
+    // Of a form without the cookie nothing is, so nothing of its length is known.
+    let endless = |guard: &str| {
+        let body = format!("csrf={guard}&token={}", "x".repeat(16 * 1024));
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        TestRequest::post().uri("/dashboard/sign-in").insert_header(form).set_payload(body)
+    };
+    assert_eq!(client.send(endless("x")).await.status, 403);
+    let form = client.send(TestRequest::get().uri("/dashboard/sign-in")).await;
+    let (guard, set) = (hidden(&form.text, "csrf").unwrap(), cookies(&form).pop().unwrap());
+    let guarded = endless(&guard).insert_header((COOKIE, set.split(';').next().unwrap()));
+    assert_eq!(client.send(guarded).await.status, 413);
+}
+
+#[actix_web::test]
+async fn a_form_is_read_as_far_as_it_may_hold_something() {
+    let redis = TestRedis::start().await;
+    let browser = Browser::of(&user("ann"), &redis).await;
+    let description = "x".repeat(256 * 1024);
+    let answer = browser.post("/dashboard/webhooks/new", &[("description", &description)]).await;
+    assert_eq!(answer.status, 413);
+}
+
+#[actix_web::test]
+async fn two_open_tabs_both_sign_in() {
+    let redis = TestRedis::start().await;
+    let client = Client::with_pages(config(), &redis, &PAGES).await;
+    let first = client.send(TestRequest::get().uri("/dashboard/sign-in")).await;
+    let set = cookies(&first).pop().unwrap();
+    let cookie = set.split(';').next().unwrap();
+    let second =
+        client.send(TestRequest::get().uri("/dashboard/sign-in").insert_header((COOKIE, cookie))).await;
+    assert_eq!(hidden(&second.text, "csrf"), hidden(&first.text, "csrf"));
+    assert_eq!(cookies(&second), cookies(&first));
+    for odd in ["salesos_webhooks_sign_in=x", "salesos_webhooks_sign_in=", "salesos_webhooks_sign_in=%22%3E"]
+    {
+        let form =
+            client.send(TestRequest::get().uri("/dashboard/sign-in").insert_header((COOKIE, odd))).await;
+        assert_eq!(hidden(&form.text, "csrf").map(|guard| guard.len()), Some(24), "{odd}");
+    }
+}
+
+#[actix_web::test]
+async fn wrong_cookies_are_counted_on_every_page_and_visitors_without_one_are_not() {
+    let redis = TestRedis::start().await;
+    let browser = Browser::of("a.b.c", &redis).await;
+    for _ in 0..70 {
+        assert_eq!(browser.client.send(TestRequest::get().uri("/dashboard")).await.status, 303);
+    }
+    let mut answers = Vec::new();
+    for _ in 0..70 {
+        answers.push(browser.get("/dashboard/sign-in").await.status);
+    }
+    assert_eq!((answers[0], answers[69]), (200, 429), "{answers:?}");
+    assert_eq!(browser.client.get("", "/api/webhooks").await.status, 429, "the API counts with it");
 }
 
 #[actix_web::test]

@@ -6,11 +6,12 @@
 //! anything. Beside it stand `SameSite=Strict` of the cookie and the browser's own word for where a request comes from.
 //! Sources: the OWASP cheat sheet on cross-site request forgery (HMAC based tokens), Fetch Metadata (`Sec-Fetch-Site`).
 
+use std::fmt;
 use std::ops::Deref;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderName;
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpRequest, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::LocalBoxFuture;
@@ -20,9 +21,9 @@ use subtle::ConstantTimeEq;
 
 use super::form::Form;
 use super::notice::Notice;
-use super::routes::PAGES;
-use crate::api::Error;
+use super::routes::{PAGES, longest_form};
 use crate::api::auth::{Caller, Reader, Writer};
+use crate::api::{App, Error};
 use crate::clock;
 use crate::domain::Millis;
 
@@ -35,7 +36,7 @@ const FOREIGN: Error = Error::Forbidden("the request does not come from a page o
 const UNMARKED: Error = Error::Forbidden("the form is not one of this session: open its page again");
 
 /// Somebody looks at a page.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Visit {
     caller: Caller,
     /// The mark for the forms of the page.
@@ -46,6 +47,17 @@ pub struct Visit {
     pub address: String,
     /// When the page was asked for.
     pub now: Millis,
+}
+
+impl fmt::Debug for Visit {
+    /// Without the mark, which lets whoever has it make changes in the visitor's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Visit")
+            .field("caller", &self.caller)
+            .field("notice", &self.notice)
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Deref for Visit {
@@ -135,7 +147,9 @@ fn guarded(
         check_site(request)?;
         Ok(Visit::new(request, caller))
     });
-    let form = Form::read(request, payload);
+    let app = request.app_data::<web::Data<App>>();
+    let limit = longest_form(request.path(), app.map_or(0, |app| app.config.api.max_event_bytes));
+    let form = Form::read(request, payload, limit);
     async move {
         let visit = visit?;
         let form = form.await?;
@@ -173,12 +187,25 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
+    use crate::api::testing::user;
+    use crate::dashboard::testing::Browser;
+    use crate::store::testing::TestRedis;
 
     #[test]
     fn the_mark_is_of_the_token_and_nothing_equals_none() {
         assert_eq!(mark_of("a.b.c"), mark_of("a.b.c"));
         assert_ne!(mark_of("a.b.c"), mark_of("a.b.d"));
         assert!(is_same("x", "x") && !is_same("x", "y") && !is_same("", "") && !is_same("xx", "x"));
+    }
+
+    #[actix_web::test]
+    async fn the_mark_is_not_written_for_those_who_debug() {
+        let redis = TestRedis::start().await;
+        let browser = Browser::of(&user("ann"), &redis).await;
+        let request = browser.signed_in(TestRequest::get()).to_http_request();
+        let caller = browser.client.app.authenticator.caller(&user("ann")).unwrap().unwrap();
+        let visit = Visit::new(&request, caller);
+        assert!(!visit.mark.is_empty() && !format!("{visit:?}").contains(&visit.mark), "{visit:?}");
     }
 
     #[test]

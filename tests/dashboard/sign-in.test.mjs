@@ -67,6 +67,19 @@ test("a link with a token fills the field, and signs in only when the button is 
   assert.ok(session.httpOnly && session.sameSite === "Strict" && session.path === "/dashboard", JSON.stringify(session));
 });
 
+test("a link opened a second time hands its token on to no other address", async (world) => {
+  const person = world.somebody();
+  const visitor = await world.visit(undefined);
+  await visitor.open(`/sign-in#${person.token}`);
+  await visitor.press("Sign in");
+  await visitor.open(`/sign-in?next=${encodeURIComponent("/dashboard/webhooks")}#${person.token}`);
+  await visitor.reads(`You are signed in as ${person.name}.`);
+  assert.ok(!visitor.page.url().includes(person.token), "the address holds no token any more");
+  await visitor.arriving(() => visitor.page.getByRole("link", { name: "Go on", exact: true }).click());
+  assert.equal(visitor.path, "/webhooks");
+  assert.ok(!visitor.page.url().includes(person.token), visitor.page.url());
+});
+
 test("no address leads away from this site after signing in", async (world) => {
   const person = world.somebody();
   const nexts = ["https://example.com/", "//example.com", "/\\example.com", "/dashboard/../api", "javascript:alert(1)", "/api/docs"];

@@ -203,6 +203,22 @@ async fn a_fault_is_shown_beside_its_field_and_nothing_is_sent() {
     assert_eq!(bench.logged().await, 0);
 }
 
+#[actix_web::test]
+async fn data_may_be_as_long_as_an_event_however_it_is_sent() {
+    let mut config = settings();
+    config.api.max_event_bytes = 1 << 20;
+    let (url, _asked) = endpoint(NO_CONTENT).await;
+    let bench = Bench::with(config, &url).await;
+    // A browser sends three bytes for each of these.
+    let data = |commas: usize| format!(r#"{{"text":"{}"}}"#, ",".repeat(commas));
+    let taken =
+        bench.browser.post(&bench.path, &[("event", "test"), ("data", &data((1 << 20) - 1000))]).await;
+    assert_eq!((taken.status, bench.logged().await), (200, json!(1)));
+    let refused = bench.browser.post(&bench.path, &[("event", "test"), ("data", &data(1 << 20))]).await;
+    assert_eq!((refused.status, bench.logged().await), (400, json!(1)));
+    assert!(refused.text.contains("at most 1048576 are allowed"));
+}
+
 fn html_escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
