@@ -204,5 +204,6 @@ fn row(n: u64, at: Millis) -> AttemptRow {
         response_body: None,
         body_beside: false,
         custom_headers: vec!["X-Api-Key".into()],
+        is_test: false,
     }
 }

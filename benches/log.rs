@@ -185,6 +185,7 @@ fn row(n: u64) -> AttemptRow {
         response_body: None,
         body_beside: false,
         custom_headers: vec!["X-Api-Key".into()],
+        is_test: false,
     }
 }
 

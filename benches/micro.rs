@@ -264,6 +264,7 @@ fn log_row(criterion: &mut Criterion) {
         response_body: None,
         body_beside: false,
         custom_headers: vec![],
+        is_test: false,
     };
     let answer = Some("{\"ok\":true}".to_owned());
     criterion.bench_function("store/log_row/make", |bench| {

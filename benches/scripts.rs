@@ -478,5 +478,6 @@ fn row(event: &Event) -> AttemptRow {
         response_body: None,
         body_beside: false,
         custom_headers: Vec::new(),
+        is_test: false,
     }
 }

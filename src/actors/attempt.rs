@@ -265,6 +265,7 @@ fn row(webhook: &Webhook, event_type: &str, verdict: &Verdict, result: Option<&A
         response_body: None,
         body_beside: false,
         custom_headers: webhook.settings.headers.keys().cloned().collect(),
+        is_test: false,
     }
 }
 

@@ -265,6 +265,9 @@ struct View {
     /// When the attempt was made.
     #[schema(format = DateTime)]
     created_at: String,
+    /// Present, and true, for a test, whatever type of event it sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
 }
 
 impl View {
@@ -286,6 +289,7 @@ impl View {
             error_kind: row.error_kind,
             next_retry_at: row.next_retry_at.map(|at| at.to_string()),
             created_at: row.at.to_string(),
+            test: row.is_test,
         }
     }
 }

@@ -245,6 +245,7 @@ fn row(webhook: &Webhook, sample: &Sample, result: &AttemptResult) -> AttemptRow
         response_body: None,
         body_beside: false,
         custom_headers: webhook.settings.headers.keys().cloned().collect(),
+        is_test: true,
     }
 }
 

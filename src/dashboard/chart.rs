@@ -140,8 +140,8 @@ impl Naming {
         match self {
             Self::Hour => clock(bar.from),
             Self::DayAndHour => format!("{} {}", day(bar.from), clock(bar.from)),
-            // Most of the bar's hours lie in the day of its middle.
-            Self::Day => day(later(bar, 12)),
+            // The day that it ends in: what happened today stands under today.
+            Self::Day => day(Millis(later(bar, 24).0.saturating_sub(1))),
         }
     }
 }

@@ -49,7 +49,7 @@ fn words(error: &Error) -> (&'static str, &'static str) {
         }
         StatusCode::FORBIDDEN => (
             "That is not allowed",
-            "Nothing was changed. Go back, load the page again, and try once more, or ask whoever gave you the token.",
+            "Nothing was changed. If you sent a form, open its page again and send it once more; else your token does not allow this: ask whoever gave it to you.",
         ),
         StatusCode::NOT_FOUND => {
             ("There is no such page", "It may have been deleted, or belong to somebody else.")

@@ -41,6 +41,7 @@ pub fn attempt(failure: Option<(ErrorKind, &str)>) -> AttemptRow {
         response_body: None,
         body_beside: false,
         custom_headers: vec![],
+        is_test: false,
     }
 }
 

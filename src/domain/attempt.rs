@@ -166,6 +166,9 @@ pub struct AttemptRow {
     /// The names of the webhook's own headers that were sent.
     #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
     pub custom_headers: Vec<String>,
+    /// It was a test, whatever type of event it sent: counted nowhere, and made once.
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_test: bool,
 }
 
 impl AttemptRow {

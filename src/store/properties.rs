@@ -81,6 +81,7 @@ fn rows() -> impl Strategy<Value = AttemptRow> {
             response_body: None,
             body_beside: false,
             custom_headers: Vec::new(),
+            is_test: false,
         },
     )
 }

@@ -121,6 +121,7 @@ fn row(event: &str, kind: Option<ErrorKind>) -> AttemptRow {
         response_body: None,
         body_beside: false,
         custom_headers: vec!["X-Key".into()],
+        is_test: false,
     }
 }
 

@@ -40,7 +40,7 @@ fn days_say_from_when_to_when() {
     let markup = bars("Attempts", &[bar(0, 1, 2)], Unit::Days).into_string();
     let expected = "<title>2026-01-15 10:00 to 2026-01-16 10:00: 1 delivered, 2 failed</title>";
     assert!(markup.contains(expected), "{markup}");
-    assert!(markup.contains(">01-15</text>"), "{markup}");
+    assert!(markup.contains(">01-16</text>"), "{markup}");
 }
 
 #[test]

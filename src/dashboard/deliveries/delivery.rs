@@ -59,7 +59,7 @@ impl Delivery {
     /// Why it is not offered to send it again; `None` = it is.
     fn obstacle(&self) -> Option<&'static str> {
         if !self.seen.may_change {
-            Some("Only the owner of the webhook can send it again.")
+            Some("Only the owner of the webhook can send it again, with a token that may change webhooks.")
         } else if is_test(&self.opened.row) {
             Some("A test is not sent again: send another one.")
         } else if !self.seen.webhook.is_active {
@@ -142,9 +142,13 @@ fn outlook(delivery: &Delivery) -> Markup {
         Standing::RetryAt(due) => html! {
             p { strong { "It is tried again " (ago(due, delivery.now)) } " (" (at(due)) "), by itself." }
         },
-        Standing::Retried => {
-            html! { p { strong { "It was to be tried again" } ": see below what came of that." } }
+        Standing::Retried if delivery.attempts.iter().any(|row| row.at > delivery.opened.row.at) => {
+            html! { p { strong { "It was tried again" } ": see below what came of that." } }
         }
+        Standing::Retried => html! {
+            p { strong { "Its next attempt is due." } " Where it does not follow soon, the webhook is held back for its failures or paused: the "
+                a href=(of_webhook(&delivery.seen.webhook.id, "")) { "summary" } " says until when." }
+        },
         Standing::GivenUp => html! {
             p { strong { "This was the last attempt." } " No other one is made by itself: send it again when the cause is mended." }
         },

@@ -14,7 +14,7 @@ pub enum Standing {
     Delivered,
     /// It failed, and the next attempt is made then.
     RetryAt(Millis),
-    /// It failed, and the time of its next attempt has come.
+    /// It failed, and the time of its next attempt has come: that was made, or something holds the webhook back.
     Retried,
     /// It failed, and no other attempt was to follow.
     GivenUp,
@@ -38,7 +38,7 @@ impl Standing {
         match self {
             Self::Delivered => ("badge ok", "Delivered"),
             Self::RetryAt(_) => ("badge warn", "Failed, will be retried"),
-            Self::Retried => ("badge fail", "Failed, then retried"),
+            Self::Retried => ("badge fail", "Failed, retry due"),
             Self::GivenUp => ("badge fail", "Failed for good"),
             Self::TestFailed => ("badge fail", "Test failed"),
         }
@@ -61,7 +61,7 @@ pub fn next(standing: Standing, now: Millis) -> Markup {
 
 /// Whether it is an attempt of a test.
 pub fn is_test(row: &AttemptRow) -> bool {
-    row.event_type == TEST
+    row.is_test || row.event_type == TEST
 }
 
 /// `404 Not Found`; a status without a name stays a number.

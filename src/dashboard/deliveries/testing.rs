@@ -38,6 +38,7 @@ pub fn row(event_type: &str) -> AttemptRow {
         response_body: None,
         body_beside: false,
         custom_headers: vec!["X-Key".into()],
+        is_test: false,
     }
 }
 

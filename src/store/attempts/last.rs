@@ -121,6 +121,7 @@ mod tests {
                 response_body: None,
                 body_beside: false,
                 custom_headers: Vec::new(),
+                is_test: false,
             };
             let log = self.keys.of_webhook(Self::PARTITION, "log", webhook);
             let mut add = redis::cmd("XADD");

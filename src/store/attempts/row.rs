@@ -104,6 +104,7 @@ mod tests {
             response_body: None,
             body_beside: false,
             custom_headers: vec!["X-Team".into()],
+            is_test: false,
         }
     }
 

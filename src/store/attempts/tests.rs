@@ -96,6 +96,7 @@ fn row(n: u64) -> AttemptRow {
         response_body: None,
         body_beside: false,
         custom_headers: vec![],
+        is_test: false,
     }
 }
 

@@ -81,6 +81,15 @@ async fn a_delivery_is_sent_again_and_its_page_says_so() {
 }
 
 #[actix_web::test]
+async fn a_test_is_told_as_one_whatever_type_it_sent() {
+    let room = Room::new().await;
+    let path = room.log(AttemptRow { is_test: true, next_retry_at: None, ..failure() }).await;
+    let page = room.ann.get(&path).await.text;
+    assert!(page.contains("Test failed") && !page.contains("Failed for good"), "{page}");
+    assert!(page.contains("A test is not sent again") && !page.contains("/retry\""), "{page}");
+}
+
+#[actix_web::test]
 async fn a_button_that_is_pressed_twice_sends_once() {
     let room = Room::new().await;
     room.keep("evt_1", BODY).await;
