@@ -21,7 +21,7 @@
 //! | `tenant:<tenant hash>` | hash | home only: `shards` = how many of the tenant's shards were ever used |
 //! | `all:<tenant hash>` | sorted set | home only: the tenant's webhooks by creation ms |
 //! | `owned:<hash of tenant, user>` | sorted set | home only: a user's webhooks by creation ms |
-//! | `form:<hash of tenant, user, form>` | string | home only: that form of a page was sent (`store::forms`) |
+//! | `forms:<hash of tenant, user>` | hash | home only: the forms of pages that the user sent in the last hour or so, form id → `<made ms> <call>`; at most `store::forms::MOST` (`store::forms`) |
 //! | `webhooks` | hash | webhook id → record (`store::record`) |
 //! | `mbox:<webhook>` | stream | `e` = event id; the entry has the id that its events entry had |
 //! | `retry:<webhook>` | sorted set | due ms → `<entry id> <attempt> <event id>` |
@@ -85,11 +85,6 @@ pub fn tenant_hash(tenant: &Tenant) -> String {
 /// Names a user of a tenant in keys.
 pub fn owner_hash(tenant: &Tenant, user: &UserId) -> String {
     hash(&[&tenant.to_string(), &user.0])
-}
-
-/// Names a form that a user was shown.
-pub fn form_hash(tenant: &Tenant, user: &UserId, form: &str) -> String {
-    hash(&[&tenant.to_string(), &user.0, form])
 }
 
 /// Names an event of a tenant in keys.

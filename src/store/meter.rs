@@ -60,6 +60,8 @@ calls! {
     RecoveryCancel = "recovery_cancel",
     /// The row of a test is written.
     TestRow = "test_row",
+    /// A form of a page is claimed.
+    FormClaim = "form_claim",
     /// What a deleted webhook left is removed.
     Purge = "purge",
     /// What cannot be read is put aside.

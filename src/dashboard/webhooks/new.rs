@@ -18,7 +18,6 @@ use crate::api::{App, Error};
 use crate::dashboard::page::{Page, Section, mark};
 use crate::dashboard::visit::{Change, Visit};
 use crate::domain::Shard;
-use crate::store::forms::Claim;
 
 const LIST: &str = "/dashboard/webhooks";
 const PATH: &str = "/dashboard/webhooks/new";
@@ -50,10 +49,14 @@ pub async fn create(app: web::Data<App>, change: Change, trail: Trail) -> Result
     if change.form.has(PREVIEW) {
         return again(StatusCode::OK, &Faults::default());
     }
-    if claim(&app, visit, &change.form).await? == Claim::Repeated {
-        return again(StatusCode::CONFLICT, &Faults::of_all(REPEATED.into()));
+    if let Some(told) = claim(&app, visit, &change.form).await?.fault(REPEATED) {
+        return again(StatusCode::CONFLICT, &Faults::of_all(told.into()));
     }
-    let refused = match created(&app, &change, &trail, Fields::parse(&draft.body())?).await {
+    let made = async { created(&app, &change, &trail, Fields::parse(&draft.body())?).await }.await;
+    if let Err(error) = &made {
+        release(&app, visit, &change.form, error).await;
+    }
+    let refused = match made {
         Ok(webhook) => {
             let told = html! { strong { (webhook.settings.name) } " was created." };
             let words = ("Webhook created", &told);
@@ -63,7 +66,6 @@ pub async fn create(app: web::Data<App>, change: Change, trail: Trail) -> Result
         Err(Error::Conflict(why)) => (StatusCode::CONFLICT, Faults::of_all(why.into_owned())),
         Err(other) => return Err(other),
     };
-    release(&app, visit, &change.form).await?;
     again(refused.0, &refused.1)
 }
 
@@ -75,7 +77,7 @@ pub fn defaults(caller: &Caller) -> Draft {
 fn asked(app: &App, visit: &Visit, status: StatusCode, draft: &Draft, faults: &Faults) -> HttpResponse {
     let defaults = defaults(visit);
     let sheet = Sheet { draft, defaults: &defaults, faults, catalogue: &app.config.catalogue };
-    let hidden = html! { (mark(visit)) (form_id()) };
+    let hidden = html! { (mark(visit)) (form_id(visit)) };
     let last = own_secret(draft, faults);
     let body = html! {
         h1 { "New webhook" }

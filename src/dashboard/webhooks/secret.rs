@@ -23,7 +23,6 @@ use crate::dashboard::routes::of_webhook;
 use crate::dashboard::visit::{Change, Visit};
 use crate::dashboard::when::at;
 use crate::domain::{Webhook, WebhookId};
-use crate::store::forms::Claim;
 
 const GRACE: &str = "gracePeriodSeconds";
 const REPEATED: &str = "This form was sent before, so the webhook may have a new secret already, which was shown then. If you did not \
@@ -91,18 +90,21 @@ pub async fn regenerate(
 ) -> Result<HttpResponse, Error> {
     let (visit, wish) = (&change.visit, Wish::of_form(&change.form));
     let webhook = find(&app, visit, &id.0, Purpose::Change).await?;
-    if claim(&app, visit, &change.form).await? == Claim::Repeated {
-        let faults = Faults::of_all(REPEATED.into());
+    if let Some(told) = claim(&app, visit, &change.form).await?.fault(REPEATED) {
+        let faults = Faults::of_all(told.into());
         return asked(&app, visit, &id.0, StatusCode::CONFLICT, (&wish, &faults)).await;
     }
     let body = wish.body(&webhook);
-    let (status, faults) = match regenerated(&app, &change, &trail, &id.0, Fields::parse(&body)?).await {
+    let made = async { regenerated(&app, &change, &trail, &id.0, Fields::parse(&body)?).await }.await;
+    if let Err(error) = &made {
+        release(&app, visit, &change.form, error).await;
+    }
+    let (status, faults) = match made {
         Ok(renewed) => return Ok(told(visit, &renewed)),
         Err(Error::Invalid(told)) => (StatusCode::BAD_REQUEST, Faults::new(told, "")),
         Err(Error::Conflict(why)) => (StatusCode::CONFLICT, Faults::of_all(why.into_owned())),
         Err(other) => return Err(other),
     };
-    release(&app, visit, &change.form).await?;
     asked(&app, visit, &id.0, status, (&wish, &faults)).await
 }
 
@@ -133,7 +135,7 @@ async fn asked(
         (faults.summary())
         form.card.question method="post" action=(of_webhook(id, "/secret")) novalidate {
             (mark(visit))
-            (form_id())
+            (form_id(visit))
             h2 { "New signing secret" }
             @if webhook.locked.is_some() { (anew(wish, faults)) } @else { (overlap(wish, faults)) }
             (secret_field(&wish.secret).with(faults))

@@ -135,6 +135,19 @@ async fn a_form_that_is_sent_twice_creates_once() {
 }
 
 #[actix_web::test]
+async fn a_form_of_another_session_is_none_of_ours() {
+    let bench = Bench::new().await;
+    let mine = hidden(&bench.get(NEW).await.text, "form").unwrap();
+    let theirs = Browser::of(&user("bob"), &bench.redis).await.get(NEW).await.text;
+    let theirs = hidden(&theirs, "form").unwrap();
+    let sent = async |id: &str| bench.post(NEW, &with(&with(&GOOD, &USUAL), &[("form", id)])).await.status;
+    assert_eq!(
+        (sent(&theirs).await, sent("AAAAAAAAAAAAAAAAAAAAAAAA").await, sent(&mine).await),
+        (409, 409, 201)
+    );
+}
+
+#[actix_web::test]
 async fn both_of_two_presses_at_the_same_moment_create_once() {
     let bench = Bench::new().await;
     let id = hidden(&bench.get(NEW).await.text, "form").unwrap();
