@@ -170,7 +170,7 @@ fn again(visit: &Visit, delivery: &Delivery) -> Markup {
             None => div.row {
                 form method="post" action={ (address(webhook, delivery.id)) "/retry" } {
                     (mark(visit))
-                    (form_id())
+                    (form_id(visit))
                     button class=(class) type="submit" { (label) }
                 }
                 @if delivery.standing() == Standing::GivenUp {

@@ -11,7 +11,7 @@ use crate::domain::Catalogue;
 /// The form; `action` is the page's own address without its query.
 pub fn filters(asked: &Asked, catalogue: &Catalogue, action: &str) -> Markup {
     html! {
-        form.card.filters method="get" action=(action) aria-label="Which deliveries are shown" {
+        form.card.filters.aligned method="get" action=(action) aria-label="Which deliveries are shown" {
             div {
                 label for="result" { "Result" }
                 select #result name="result" aria-invalid=[invalid(asked, "result")] aria-describedby=[described(asked, "result")] {

@@ -18,9 +18,10 @@ use crate::dashboard::notice::Notice;
 use crate::dashboard::page::{Page, Section, part, to_with};
 use crate::dashboard::routes::of_webhook;
 use crate::dashboard::visit::{Change, Visit};
-use crate::dashboard::webhooks::once::{FORM, claim, release};
+use crate::dashboard::webhooks::once::{FORM, Sent, claim, release};
 use crate::domain::AttemptId;
-use crate::store::forms::Claim;
+
+const TOO_LATE: &str = "its page had been open for more than an hour, press the button once more";
 
 /// `GET`
 ///
@@ -56,20 +57,33 @@ pub async fn retry(
     attempt: Attempt,
 ) -> Result<HttpResponse, Error> {
     let seen = seen(&app, &change.visit, &id.0).await?;
-    if change.form.has(FORM) && claim(&app, &change.visit, &change.form).await? == Claim::Repeated {
+    match if change.form.has(FORM) { claim(&app, &change.visit, &change.form).await? } else { Sent::First } {
+        Sent::First => {}
         // A second press: the first one has done it.
-        return Ok(to_with(&address(&seen.webhook.id, attempt.0), Notice::Retried));
+        Sent::Again => return Ok(to_with(&address(&seen.webhook.id, attempt.0), Notice::Retried)),
+        Sent::TooLate => return refused(&app, &change.visit, seen, attempt.0, TOO_LATE).await,
     }
     match resent(&app, &change, &trail, &seen.webhook, attempt.0).await {
         Ok(_) => Ok(to_with(&address(&seen.webhook.id, attempt.0), Notice::Retried)),
-        Err(Error::Conflict(why)) => {
-            release(&app, &change.visit, &change.form).await?;
-            let delivery = read(&app, &change.visit, seen, attempt.0).await?;
-            let problem = format!("It was not sent again: {why}.");
-            Ok(answer(&change.visit, &delivery, StatusCode::CONFLICT, Some(&problem)))
+        Err(error) => {
+            release(&app, &change.visit, &change.form, &error).await;
+            let Error::Conflict(why) = &error else { return Err(error) };
+            refused(&app, &change.visit, seen, attempt.0, why).await
         }
-        Err(other) => Err(other),
     }
+}
+
+/// The page of the attempt, with why it was not sent again.
+async fn refused(
+    app: &App,
+    visit: &Visit,
+    seen: Seen,
+    attempt: AttemptId,
+    why: &str,
+) -> Result<HttpResponse, Error> {
+    let delivery = read(app, visit, seen, attempt).await?;
+    let problem = format!("It was not sent again: {why}.");
+    Ok(answer(visit, &delivery, StatusCode::CONFLICT, Some(&problem)))
 }
 
 async fn read(app: &App, visit: &Visit, seen: Seen, attempt: AttemptId) -> Result<Delivery, Error> {

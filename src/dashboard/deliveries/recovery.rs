@@ -133,7 +133,7 @@ fn form(recover: &Recover<'_>) -> Markup {
         section.card aria-labelledby="span" {
             h2 #span { "1. Which ones" }
             p.hint { "Every event whose delivery was given up in this time, and that has not been delivered since. Count them first: nothing is sent yet." }
-            form.filters method="get" action=(of_webhook(&recover.seen.webhook.id, "/recover")) {
+            form.filters.aligned method="get" action=(of_webhook(&recover.seen.webhook.id, "/recover")) {
                 (time(wanted, "since", "From (UTC)", &wanted.since, None))
                 (time(wanted, "until", "To (UTC)", &wanted.until, Some("Empty means now.")))
                 div {
