@@ -46,12 +46,13 @@ pub(super) fn check(layers: &Layers, raw: Raw, files: Files, machine: &Machine) 
         check.faults.extend(faults);
         Catalogue::default()
     });
+    let dashboard = Dashboard { enabled: raw.dashboard.enabled };
     let config = Config {
         node_id: check.node_id(raw.node.id, machine),
-        server: check.server(raw.server, machine),
+        server: check.server(raw.server, &dashboard, machine),
         api: check.api(&raw.api),
         auth: check.auth(raw.auth, files.keys),
-        dashboard: Dashboard { enabled: raw.dashboard.enabled },
+        dashboard,
         security: check.security(raw.security),
         redis: check.redis(raw.redis),
         cluster: check.cluster(&raw.cluster, machine),
@@ -83,12 +84,17 @@ impl Check<'_> {
         parsed.unwrap_or_else(|_| machine.node_id.clone())
     }
 
-    fn server(&mut self, raw: raw::Server, machine: &Machine) -> Server {
+    fn server(&mut self, raw: raw::Server, pages: &Dashboard, machine: &Machine) -> Server {
         let base_path = raw.base_path;
         self.demand(
             "server.base_path",
             is_base_path(&base_path),
-            "a path such as /api: a slash first, none at the end, not /dashboard",
+            "a path such as /api: a slash first, none at the end",
+        );
+        self.demand(
+            "server.base_path",
+            !pages.enabled || base_path.split('/').nth(1) != Some("dashboard"),
+            "a path that is not /dashboard or below it, or dashboard.enabled = false",
         );
         Server {
             bind: self.parse("server.bind", &raw.bind, "an IP address", IpAddr::from([127, 0, 0, 1])),
@@ -403,10 +409,7 @@ fn are_alike(urls: &[String]) -> bool {
 fn is_base_path(path: &str) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let segment = |part: &str| !part.is_empty() && part.bytes().all(legal) && part.bytes().any(|b| b != b'.');
-    let is_free = |path: &str| path.split('/').nth(1) != Some("dashboard");
-    path.len() <= 128
-        && is_free(path)
-        && path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment))
+    path.len() <= 128 && path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment))
 }
 
 /// A `tracing` filter. A bare word that is no level would be taken as the name of a part of the program and silence all

@@ -155,7 +155,11 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
         ("server", "base_path = \"/api/\"", "none at the end"),
         ("server", "base_path = \"/\"", "a path such as /api"),
         ("server", "base_path = \"/a/../b\"", "a path such as /api"),
-        ("server", "base_path = \"/dashboard/x\"", "not /dashboard"),
+        (
+            "server",
+            "base_path = \"/dashboard/x\"",
+            "not /dashboard or below it, or dashboard.enabled = false",
+        ),
         ("server", "base_path = \"/{id}\"", "a path such as /api"),
         ("api", "max_event_bytes = 0", "from 1024 to 16777216"),
         ("auth", "admin_roles = [\" \"]", "none empty"),
@@ -239,6 +243,8 @@ fn values_at_the_edges_are_taken() {
     for (section, line) in [
         ("server", "port = 0\nmanagement_port = 0"),
         ("server", "bind = \"::\"\nbase_path = \"/v1/crm-hooks\""),
+        ("dashboard", "enabled = false\n[server]\nbase_path = \"/dashboard/x\""),
+        ("server", "base_path = \"/dashboards\""),
         ("redis", "url = \"rediss://:p@cache:6380/3\""),
         ("redis", "url = \"unix:///run/redis.sock\""),
         (
