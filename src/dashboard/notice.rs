@@ -44,7 +44,7 @@ notices! {
     /// A webhook was switched on.
     Resumed = "resumed", "The webhook is active again.";
     /// A webhook's failures were forgotten.
-    FailuresReset = "failures-reset", "The failures in a row were forgotten; it is tried at once.";
+    FailuresReset = "failures-reset", "The failures in a row were forgotten. If the webhook is active, it is tried at once.";
     /// A webhook was deleted.
     Deleted = "deleted", "The webhook was deleted, with its log and what was queued for it.";
     /// A delivery was queued again.

@@ -6,6 +6,7 @@ use super::recent::is_own;
 use crate::dashboard::page::mark;
 use crate::dashboard::routes::of_webhook;
 use crate::dashboard::visit::Visit;
+use crate::dashboard::webhooks::stop::may_forget;
 use crate::domain::Webhook;
 use crate::store::webhooks::Figures;
 
@@ -33,7 +34,7 @@ fn own(visit: &Visit, webhook: &Webhook, figures: Figures) -> Markup {
         @if !webhook.is_active { (button(visit, webhook, "/resume", "Resume")) }
         @if is_readable { (link(webhook, "/test", "Send a test")) }
         @if webhook.is_active {
-            @if figures.standing.failures > 0 && is_readable {
+            @if may_forget(webhook, figures) {
                 (button(visit, webhook, "/reset-failures", "Try again now"))
             }
             (link(webhook, "/recover", "Recover what failed"))

@@ -54,6 +54,9 @@ pub async fn ask(app: web::Data<App>, visit: Visit, id: Id) -> Result<HttpRespon
 pub async fn save(app: web::Data<App>, change: Change, trail: Trail, id: Id) -> Result<HttpResponse, Error> {
     let visit = &change.visit;
     let webhook = find(&app, visit, &id.0, Purpose::Change).await?;
+    if webhook.locked.is_some() {
+        return shut(&app, visit, &id.0).await;
+    }
     let draft = Draft::of_form(&change.form);
     let version = version_of(&change.form);
     if change.form.has(PREVIEW) {
@@ -72,6 +75,18 @@ pub async fn save(app: web::Data<App>, change: Change, trail: Trail, id: Id) -> 
         Err(other) => return Err(other),
     };
     again(&app, visit, &id.0, status, version, (&draft, &faults)).await
+}
+
+/// Of one whose secrets cannot be read nothing can be saved: as when the page is opened, with the reason.
+async fn shut(app: &App, visit: &Visit, id: &WebhookId) -> Result<HttpResponse, Error> {
+    let (webhook, figures) = with_figures(app, visit, id).await?;
+    let body = html! {
+        (heading(visit, &webhook, figures, Some(Tab::Settings)))
+        p.problem role="alert" { "Nothing was saved." }
+        (read_only(visit, &webhook))
+        (others(visit, &webhook, figures))
+    };
+    Ok(page(visit, &webhook, StatusCode::CONFLICT, body))
 }
 
 async fn again(

@@ -29,6 +29,11 @@ pub fn may_stop(visit: &Visit, webhook: &Webhook) -> bool {
     visit.may_write() && check(visit, webhook, Purpose::Stop).is_ok()
 }
 
+/// Whether forgetting its failures has it tried at once: one that is off stays off, of a locked one nothing is sent.
+pub fn may_forget(webhook: &Webhook, figures: Figures) -> bool {
+    webhook.is_active && webhook.locked.is_none() && figures.standing.failures > 0
+}
+
 /// `GET …/pause`: asks.
 ///
 /// # Errors
@@ -163,7 +168,7 @@ pub fn others(visit: &Visit, webhook: &Webhook, figures: Figures) -> Markup {
                 @if may_change {
                     (other("Signing secret", "Give it a new one, when the old one is lost or got out.", &link(webhook, "/secret", "New secret")))
                 }
-                @if may_change && (failures > 0 || webhook.disabled_reason.is_some()) {
+                @if may_change && may_forget(webhook, figures) {
                     (other("Failures in a row", &format!("{} so far. Forget them, and it is tried at once.", count(failures)), &button(visit, webhook, "/reset-failures", "Forget failures")))
                 }
                 @if may_change && !webhook.is_active {
@@ -193,5 +198,28 @@ fn link(webhook: &Webhook, path: &str, label: &str) -> Markup {
 fn button(visit: &Visit, webhook: &Webhook, path: &str, label: &str) -> Markup {
     html! {
         form method="post" action=(of_webhook(&webhook.id, path)) { (mark(visit)) button type="submit" { (label) } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashboard::webhooks::testing::webhook;
+    use crate::domain::Lock;
+    use crate::domain::webhook::DisabledReason;
+
+    #[test]
+    fn failures_are_forgotten_only_where_it_is_tried_at_once() {
+        let mut figures = Figures::default();
+        let active = webhook();
+        assert!(!may_forget(&active, figures), "there are none");
+        figures.standing.failures = 3;
+        assert!(may_forget(&active, figures));
+        let off = Webhook { is_active: false, disabled_reason: Some(DisabledReason::Failing), ..webhook() };
+        assert!(!may_forget(&off, figures), "it would stay off");
+        assert!(
+            !may_forget(&Webhook { locked: Some(Lock::Broken), ..webhook() }, figures),
+            "nothing can be sent"
+        );
     }
 }

@@ -579,3 +579,21 @@ async fn nothing_that_a_webhook_holds_runs_on_any_page() {
     let secret = bench.send(&format!("{path}/secret"), &[("gracePeriodSeconds", "0")]).await;
     assert!(secret.status == 200 && is_harmless(&secret.text), "{}", secret.text);
 }
+
+#[actix_web::test]
+async fn a_form_of_a_webhook_that_got_locked_comes_back_as_it_is_shown() {
+    let bench = Bench::new().await;
+    let mut sealed = config();
+    sealed.security.encryption_key =
+        "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".parse::<EncryptionKey>().ok();
+    let owner = Browser::with(sealed, &bench.ann, &bench.redis).await;
+    let body = json!({"name": "first", "url": "https://example.com/hook", "events": ["lead.*"]});
+    let made = owner.client.post(&bench.ann, "/api/webhooks", body).await.json();
+    let path = format!("{LIST}/{}/edit", made["id"].as_str().unwrap());
+    for more in [&[][..], &[("preview", "1")], &[("version", "1")]] {
+        let saved = bench.post(&path, &with(&with(&GOOD, &USUAL), more)).await;
+        assert_eq!(saved.status, 409, "{}", saved.text);
+        assert!(saved.text.contains("Nothing was saved.") && saved.text.contains("once it has a new secret"));
+        assert!(!saved.text.contains("name=\"url\""), "there is no form: {}", saved.text);
+    }
+}
