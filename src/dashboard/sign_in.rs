@@ -119,12 +119,17 @@ pub async fn leave(request: HttpRequest, _change: Leaving) -> HttpResponse {
 /// Where a visitor without a good token is sent: to the form, and from there back. `had_one` = their session has ended.
 pub fn instead_of(request: &HttpRequest, had_one: bool) -> HttpResponse {
     let wanted = request.uri().path_and_query().map_or(PREFIX, |asked| asked.as_str());
+    to(&address(wanted, had_one))
+}
+
+/// The address of the form, from where the visitor goes on to `wanted`. `had_one` = their session has ended.
+pub fn address(wanted: &str, had_one: bool) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.append_pair(NEXT, next_or_first(wanted));
     if had_one {
         query.append_pair(ENDED, "1");
     }
-    to(&format!("{PATH}?{}", query.finish()))
+    format!("{PATH}?{}", query.finish())
 }
 
 /// What a visitor to the form is told of.

@@ -192,6 +192,9 @@ async fn who_is_not_signed_in_is_asked_to_and_comes_back() {
     assert!(form.text.contains("Your sign-in has ended"), "{}", form.text);
     let post = browser.post_unmarked("/dashboard/sign-out", &[]).await;
     assert_eq!((post.status, post.header("content-type")), (401, "text/html; charset=utf-8"));
+    let post = browser.post_unmarked("/dashboard/webhooks/wh_1/edit", &[("name", "typed")]).await;
+    let link = r#"href="/dashboard/sign-in?next=%2Fdashboard%2Fwebhooks%2Fwh_1%2Fedit""#;
+    assert!(post.text.contains(link) && post.text.contains("what you typed is still there"), "{}", post.text);
 }
 
 #[actix_web::test]
