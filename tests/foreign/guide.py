@@ -35,6 +35,8 @@ TOLERANCE = 300
 MARGIN = 60
 # The libraries say 400, a program that looks itself 413, and one that takes it for no body 401.
 REFUSALS = {400, 401, 413}
+# Secrets that somebody chooses: the shortest and the longest, and each way that base64 can end; bytes of all bits, so that + and / occur.
+CHOSEN = {length: "whsec_" + base64.b64encode(bytes([251, 255, 191] * 22)[:length]).decode() for length in (24, 25, 26, 64)}
 LENGTHS = {"a length below zero": "-1", "a length in words": "ten", "a length without end": "9" * 5000}
 
 Headers = dict[str, str]
@@ -199,8 +201,9 @@ class Webhook:
     def leads_to(self, url: str) -> None:
         self.api.call("PATCH", f"/api/webhooks/{self.id}", json.dumps({"url": url}))
 
-    def renew_secret(self, grace_seconds: int) -> str:
-        body = json.dumps({"gracePeriodSeconds": grace_seconds})
+    def renew_secret(self, grace_seconds: int, chosen: str | None = None) -> str:
+        own = {"secret": chosen} if chosen else {}
+        body = json.dumps({"gracePeriodSeconds": grace_seconds} | own)
         return self.api.post(f"/api/webhooks/{self.id}/regenerate-secret", body)["secret"]
 
     def publish(self, data: dict | None = None) -> str:
@@ -373,6 +376,10 @@ def check(program: Program, api: Api, capture: Capture, directory: Path) -> dict
         expect("overlap, new secret", webhook.deliver(), 204)
         webhook.renew_secret(0)
         expect("after the overlap", webhook.deliver(), 401)
+    for length, chosen in CHOSEN.items():
+        with Running(program, webhook.renew_secret(0, chosen), directory) as running:
+            webhook.leads_to(running.url)
+            expect(f"a chosen secret of {length} bytes", webhook.deliver(), 204)
     if not program.is_legacy:
         for name, nothing in (("no secret", ""), ("an empty secret", "whsec_"), ("junk for a secret", "whsec_" + "!" * 44)):
             with Running(program, nothing, directory) as running:
