@@ -2,7 +2,8 @@
 //!
 //! What is read is bounded by the quotas (`limits.webhooks_per_user`, and `limits.webhooks_per_tenant` where an administrator
 //! looks at all): every record, for the search and the order look at all of them, two hundred a round trip. Figures are read
-//! where they decide something: of the active webhooks that were found, which may be failing, and of those on the page.
+//! where they decide something: of the active webhooks that were found, which may be failing, and of those on the page. Where
+//! there are many and nothing is searched for, the records and figures of the page alone are read, and the newest come first.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -14,10 +15,12 @@ use crate::dashboard::form::Form;
 use crate::dashboard::page::{Page, Section};
 use crate::dashboard::visit::Visit;
 use crate::domain::{Catalogue, Pattern, Status, Webhook};
-use crate::store::webhooks::{Figures, Webhooks, Whose};
+use crate::store::webhooks::{Figures, Indexed, Webhooks, Whose};
 
 /// Webhooks on a page.
 pub const PAGE: usize = 25;
+/// Where more are listed, all of them are read only if something is looked for among them.
+const MOST_READ: usize = 1000;
 /// Of what is searched for, this many characters count.
 const LONGEST_SEARCH: usize = 200;
 
@@ -94,6 +97,11 @@ impl Asked {
             page: form.one("page").and_then(|page| page.parse().ok()).unwrap_or(1).max(1),
         }
     }
+
+    /// How many stand on the pages before.
+    pub fn skipped(&self) -> usize {
+        (self.page - 1).saturating_mul(PAGE)
+    }
 }
 
 /// A webhook, and how it does.
@@ -106,6 +114,10 @@ pub struct Row {
 }
 
 impl Row {
+    fn new(webhook: Webhook) -> Self {
+        Self { webhook, figures: Figures::default() }
+    }
+
     fn status(&self) -> Status {
         status_of(&self.webhook, self.figures)
     }
@@ -118,8 +130,8 @@ pub struct Listed {
     pub rows: Vec<Row>,
     /// How many there are, whatever is searched for.
     pub all: usize,
-    /// How many were found, for each of [`Shown::ALL`].
-    pub counts: [usize; 5],
+    /// How many were found, for each of [`Shown::ALL`]; `None` = there are too many to count, and the newest come first.
+    pub counts: Option<[usize; 5]>,
     /// How many are in the states that are shown.
     pub found: usize,
 }
@@ -150,17 +162,40 @@ async fn read(
     catalogue: &Catalogue,
 ) -> Result<Listed, Error> {
     let entries = webhooks.list(whose).await?;
+    if is_newest_first(entries.len(), asked) {
+        return newest(webhooks, whose, visit, asked, &entries).await;
+    }
     let mut found = webhooks.read(&entries, whose, visit.now).await?;
     let all = found.len();
     found.retain(|webhook| is_found(webhook, &asked.search, catalogue));
-    let row = |webhook| Row { webhook, figures: Figures::default() };
-    let mut rows: Vec<Row> = found.into_iter().map(row).collect();
+    let mut rows: Vec<Row> = found.into_iter().map(Row::new).collect();
     fill(webhooks, &mut rows, |row| row.webhook.is_active).await?;
     let counts = Shown::ALL.map(|shown| rows.iter().filter(|row| shown.holds(row.status())).count());
     let mut rows = page(rows, asked);
     fill(webhooks, &mut rows, |row| !row.webhook.is_active).await?;
     let place = Shown::ALL.iter().position(|shown| *shown == asked.shown);
-    Ok(Listed { rows, all, counts, found: place.map_or(0, |place| counts[place]) })
+    Ok(Listed { rows, all, counts: Some(counts), found: place.map_or(0, |place| counts[place]) })
+}
+
+/// Whether of so many webhooks the page's alone are read.
+fn is_newest_first(listed: usize, asked: &Asked) -> bool {
+    listed > MOST_READ && asked.search.is_empty() && asked.shown == Shown::All
+}
+
+/// The page's own, in the order of the index.
+async fn newest(
+    webhooks: &Webhooks<'_>,
+    whose: Whose<'_>,
+    visit: &Visit,
+    asked: &Asked,
+    entries: &[Indexed],
+) -> Result<Listed, Error> {
+    let start = asked.skipped().min(entries.len());
+    let entries_of_page = &entries[start..entries.len().min(start + PAGE)];
+    let found = webhooks.read(entries_of_page, whose, visit.now).await?;
+    let mut rows: Vec<Row> = found.into_iter().map(Row::new).collect();
+    fill(webhooks, &mut rows, |_| true).await?;
+    Ok(Listed { rows, all: entries.len(), counts: None, found: entries.len() })
 }
 
 /// Reads the figures of some rows.
@@ -180,7 +215,7 @@ fn page(mut rows: Vec<Row>, asked: &Asked) -> Vec<Row> {
         Status::Disabled => 1,
         Status::Active | Status::Inactive => 2,
     });
-    rows.into_iter().skip((asked.page - 1).saturating_mul(PAGE)).take(PAGE).collect()
+    rows.into_iter().skip(asked.skipped()).take(PAGE).collect()
 }
 
 /// Whether `search` is in its name, endpoint, description, id or events, or names an event type that it gets.
@@ -227,6 +262,19 @@ mod tests {
         }
         for search in ["opportunity.won", "hidden", "whsec", "lead.unknown"] {
             assert!(!is_found(&one, search, &catalogue), "{search}");
+        }
+    }
+
+    #[test]
+    fn of_many_the_page_alone_is_read_unless_something_is_looked_for() {
+        for (listed, query, expected) in [
+            (MOST_READ, "", false),
+            (MOST_READ + 1, "", true),
+            (MOST_READ + 1, "all=true&page=7", true),
+            (MOST_READ + 1, "q=lead", false),
+            (MOST_READ + 1, "state=failing", false),
+        ] {
+            assert_eq!(is_newest_first(listed, &Asked::of(query)), expected, "{listed} {query}");
         }
     }
 

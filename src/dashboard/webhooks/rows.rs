@@ -30,7 +30,8 @@ pub fn page(visit: &Visit, asked: &Asked, listed: &Listed) -> Markup {
             div.card {
                 (search(asked))
                 (states(asked, listed))
-                @if listed.rows.is_empty() { (none_found(asked)) } @else { (table(&listed.rows, asked.scope, visit.now)) }
+                @if listed.counts.is_none() { (too_many(listed.all)) }
+                @if listed.rows.is_empty() { (none_found(asked)) } @else { (table(listed, asked.scope, visit.now)) }
                 (pages(asked, listed.found))
             }
         }
@@ -62,10 +63,10 @@ fn search(asked: &Asked) -> Markup {
 fn states(asked: &Asked, listed: &Listed) -> Markup {
     html! {
         nav.states aria-label="Narrow by state" {
-            @for (shown, number) in Shown::ALL.into_iter().zip(listed.counts) {
+            @for (place, shown) in Shown::ALL.into_iter().enumerate() {
                 @let other = Asked { shown, page: 1, ..asked.clone() };
                 a href=(address(&other)) aria-current=[(asked.shown == shown).then_some("true")] {
-                    (name(shown)) " " span.muted { (number) }
+                    (name(shown)) @if let Some(counts) = listed.counts { " " span.muted { (counts[place]) } }
                 }
             }
         }
@@ -107,11 +108,20 @@ fn none_found(asked: &Asked) -> Markup {
     }
 }
 
-fn table(rows: &[Row], scope: Scope, now: Millis) -> Markup {
+fn too_many(all: usize) -> Markup {
+    html! {
+        p.hint { "With " (count(all as u64)) " webhooks this list shows the newest first. To look through all of them, choose a state or search." }
+    }
+}
+
+fn table(listed: &Listed, scope: Scope, now: Millis) -> Markup {
     html! {
         div.scroll {
             table.cards.webhooks {
-                caption.unseen { "Webhooks, those that need looking at first, then the newest" }
+                caption.unseen {
+                    @if listed.counts.is_none() { "Webhooks, the newest first" }
+                    @else { "Webhooks, those that need looking at first, then the newest" }
+                }
                 thead {
                     tr {
                         th scope="col" { "Name" }
@@ -123,7 +133,7 @@ fn table(rows: &[Row], scope: Scope, now: Millis) -> Markup {
                         th scope="col" { "Last delivery" }
                     }
                 }
-                tbody { @for Row { webhook, figures } in rows { (row(webhook, *figures, scope, now)) } }
+                tbody { @for Row { webhook, figures } in &listed.rows { (row(webhook, *figures, scope, now)) } }
             }
         }
     }
@@ -181,7 +191,7 @@ fn rate(succeeded: u64, made: u64) -> String {
 }
 
 fn pages(asked: &Asked, found: usize) -> Markup {
-    let first = (asked.page - 1).saturating_mul(PAGE);
+    let first = asked.skipped();
     let last = first.saturating_add(PAGE).min(found);
     let to = |page| address(&Asked { page, ..asked.clone() });
     html! {
@@ -238,8 +248,9 @@ mod tests {
         hostile.settings.url = HOSTILE.into();
         hostile.settings.owner = HOSTILE.parse().unwrap_or(hostile.settings.owner);
         hostile.settings.events = vec![Pattern::Exact(HOSTILE.into())];
-        let rows = [Row { webhook: hostile, figures: Figures::default() }];
-        assert!(is_harmless(&table(&rows, Scope::Everybody, Millis(9)).into_string()));
+        let rows = vec![Row { webhook: hostile, figures: Figures::default() }];
+        let listed = Listed { rows, all: 1, counts: None, found: 1 };
+        assert!(is_harmless(&table(&listed, Scope::Everybody, Millis(9)).into_string()));
         let asked = Asked { search: HOSTILE.into(), ..Asked::of("") };
         assert!(is_harmless(&search(&asked).into_string()) && is_harmless(&none_found(&asked).into_string()));
     }

@@ -1,11 +1,14 @@
 //! The pages of webhooks, against a real Redis.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::testing::{HOSTILE, is_harmless};
 use crate::api::testing::{Answer, admin, config, token, user};
+use crate::clock;
 use crate::dashboard::testing::{Browser, hidden};
-use crate::domain::EncryptionKey;
+use crate::domain::{EncryptionKey, Shard, WebhookId};
 use crate::store::testing::TestRedis;
 
 const LIST: &str = "/dashboard/webhooks";
@@ -518,6 +521,39 @@ async fn an_administrator_may_look_at_all_pause_and_delete() {
     let paused = chief.get(&format!("{path}/edit")).await;
     assert!(!paused.text.contains("/resume"), "what would be refused is not offered");
     assert_eq!(chief.post(&format!("{path}/delete"), &[]).await.status, 303);
+}
+
+#[actix_web::test]
+async fn of_more_than_a_thousand_the_newest_come_first_and_only_a_search_looks_at_all() {
+    let bench = Bench::new().await;
+    bench.webhook(json!({})).await;
+    let index: Vec<String> = bench.redis.redis.query(redis::cmd("KEYS").arg("*}:all:*")).await.unwrap();
+    assert_eq!(index.len(), 1, "{index:?}");
+    // Older entries, too young to be swept, of which there are no records.
+    let mut add = redis::cmd("ZADD");
+    add.arg(&index[0]);
+    let older = clock::now().minus(Duration::from_secs(1)).0;
+    for number in 0..1000 {
+        add.arg(older).arg(WebhookId::new(Shard(0), &format!("{number:022}")).as_str());
+    }
+    bench.redis.redis.query::<u32>(&add).await.unwrap();
+    let chief = bench.browser_of(&admin("chief")).await;
+    let all = chief.get(&format!("{LIST}?all=true")).await.text;
+    for part in
+        ["With 1,001 webhooks this list shows the newest first", "1–25 of 1001", ">first<", ">Active<"]
+    {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    assert!(!all.contains("<span class=\"muted\">1<"), "nothing was counted: {all}");
+    let active = chief.get(&format!("{LIST}?all=true&state=active")).await.text;
+    assert!(
+        active.contains(">Active <span class=\"muted\">1<") && !active.contains("newest first."),
+        "{active}"
+    );
+    let found = chief.get(&format!("{LIST}?all=true&q=first")).await.text;
+    assert!(found.contains(">All <span class=\"muted\">1<") && found.contains(">first<"), "{found}");
+    let beyond = chief.get(&format!("{LIST}?all=true&page={}", usize::MAX)).await;
+    assert!(beyond.status == 200 && beyond.text.contains("None found"), "{}", beyond.text);
 }
 
 #[actix_web::test]
