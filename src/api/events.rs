@@ -60,7 +60,8 @@ pub struct View {
     pub webhooks: Vec<Target>,
 }
 
-/// Deliveries of one event of which it is told what keeps them, and what their last attempt came to.
+/// Deliveries of one event of which it is told what keeps them, and, as far as the rows of [`last_of`] reach, what their last attempt
+/// came to.
 const MOST_EXPLAINED: usize = 1000;
 
 /// One webhook that subscribes to it.

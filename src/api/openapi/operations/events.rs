@@ -63,9 +63,9 @@ fn show(examples: Examples<'_>) -> Operation {
             TAG,
             "Read an event",
             "The event, and where it stands at each of the caller's webhooks that subscribe to its type; where it is pending or \
-             failed, also what its last attempt came to. Of 1000 such webhooks at most, and as far as that attempt is among the \
-             few hundred rows of the log that are looked at for each: the newest of a pending delivery, those around the end of \
-             a failed one. Else those members are null; `GET /api/webhooks/{id}/deliveries?eventId=` looks through all of it.",
+             failed, also what its last attempt came to, as far as that attempt is among the rows of the log that are looked at: the \
+             50 newest of a pending delivery, 50 on either side of the end of a failed one, fewer each where there are more \
+             than ten such webhooks. Else those members are null; `GET /api/webhooks/{id}/deliveries?eventId=` looks through all of it.",
         )
         .access(ReadOrPublish)
         .answers(200, "The event.", "EventStatus", examples.event_status())
