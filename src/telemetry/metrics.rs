@@ -44,20 +44,24 @@ const HELD_BY: [&str; 2] = ["node", "webhook"];
 /// The states of a webhook's breaker, as a label.
 const BREAKER_STATES: [&str; 3] = ["flowing", "paused", "probing"];
 /// The status codes that the API answers with, as numbers and as labels; any other is counted as the last.
-const STATUSES: [(u16, &str); 18] = [
+const STATUSES: [(u16, &str); 22] = [
     (200, "200"),
     (201, "201"),
     (202, "202"),
     (204, "204"),
     (303, "303"),
+    (304, "304"),
+    (308, "308"),
     (400, "400"),
     (401, "401"),
     (403, "403"),
     (404, "404"),
     (405, "405"),
+    (408, "408"),
     (409, "409"),
     (412, "412"),
     (413, "413"),
+    (414, "414"),
     (415, "415"),
     (429, "429"),
     (500, "500"),
