@@ -12,6 +12,7 @@
 
 use maud::{Markup, html};
 
+use super::when::grouped;
 use crate::domain::Millis;
 
 /// The most bars of one chart: a week of hours.
@@ -303,19 +304,6 @@ fn table(bars: &[Bar], unit: Unit) -> Markup {
             }
         }
     }
-}
-
-/// `12,345,678`
-fn grouped(number: u128) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A number of the scale, short enough to stand beside it: `500,000`, `20 million`, `5 billion`.

@@ -43,8 +43,6 @@ pub struct Visit {
     pub mark: String,
     /// What the change just made came to, told on the page that follows it.
     pub notice: Option<Notice>,
-    /// Path and query of the page.
-    pub address: String,
     /// When the page was asked for.
     pub now: Millis,
 }
@@ -70,12 +68,10 @@ impl Deref for Visit {
 
 impl Visit {
     fn new(request: &HttpRequest, caller: Caller) -> Self {
-        let address = request.uri().path_and_query().map_or(PAGES.prefix, |asked| asked.as_str());
         Self {
             caller,
             mark: PAGES.token(request.headers()).map(mark_of).unwrap_or_default(),
             notice: Notice::of(request),
-            address: address.to_owned(),
             now: clock::now(),
         }
     }

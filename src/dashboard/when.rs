@@ -43,8 +43,22 @@ pub fn written(at: Millis) -> String {
     time.unwrap_or_default().format("%-d %b %Y, %H:%M:%S UTC").to_string()
 }
 
+/// How long something took: `250 ms`, `1.3 s`, `30 s`.
+pub fn took(ms: f64) -> String {
+    match ms {
+        ..999.5 => format!("{ms:.0} ms"),
+        ..9_950.0 => format!("{:.1} s", ms / 1000.0),
+        _ => format!("{:.0} s", ms / 1000.0),
+    }
+}
+
 /// A number with its thousands apart: `12,345`.
 pub fn count(number: u64) -> String {
+    grouped(number.into())
+}
+
+/// The same of a sum that may be larger.
+pub fn grouped(number: u128) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -80,10 +94,26 @@ mod tests {
     }
 
     #[test]
+    fn spans_are_told_as_exactly_as_people_ask() {
+        for (ms, text) in [
+            (0.4, "0 ms"),
+            (999.4, "999 ms"),
+            (999.6, "1.0 s"),
+            (1349.0, "1.3 s"),
+            (9_949.0, "9.9 s"),
+            (9_950.0, "10 s"),
+            (30_001.0, "30 s"),
+        ] {
+            assert_eq!(took(ms), text, "{ms}");
+        }
+    }
+
+    #[test]
     fn thousands_stand_apart() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")] {
             assert_eq!(count(number), text);
         }
+        assert_eq!(grouped(2 * u128::from(u64::MAX)), "36,893,488,147,419,103,230");
         assert_eq!((many(1, "a", "b"), many(0, "a", "b")), ("1 a".into(), "0 b".into()));
     }
 }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use crate::api::cluster::{Answer, Node};
 use crate::api::stats::OfCluster;
-use crate::dashboard::figures::{NONE, figure, took};
+use crate::dashboard::figures::{NONE, figure, took_or_none};
 use crate::dashboard::when::{ago, at, count, many};
 use crate::domain::{Millis, NodeId};
 use crate::store::overview::PartitionState;
@@ -74,8 +74,8 @@ fn figures(cluster: &Answer, minute: Option<&OfCluster>) -> Markup {
             (figure("On their way", told(|minute| count(minute.in_flight)), &html! { "requests without an answer yet" }))
             (figure("Waiting", count(cluster.backlog), &html! { "deliveries, and " (count(new)) " new events" }))
             (figure("Held back", cluster.held_back.map_or_else(|| NONE.to_owned(), count), &html! { "webhooks that keep failing" }))
-            (figure("Response time", told(|minute| took(minute.response_time_ms.p95)), &html! {
-                "95 of 100 within; average " (told(|minute| took(minute.response_time_ms.avg))) }))
+            (figure("Response time", told(|minute| took_or_none(minute.response_time_ms.p95)), &html! {
+                "95 of 100 within; average " (told(|minute| took_or_none(minute.response_time_ms.avg))) }))
         }
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use super::result::{is_test, status_line, took};
+use super::result::{is_test, status_line};
 use crate::dashboard::curl::{HIDDEN, curl};
 use crate::dashboard::pretty::pretty;
 use crate::dashboard::preview::in_words;
-use crate::dashboard::when::count;
+use crate::dashboard::when::{count, took};
 use crate::domain::AttemptRow;
 use crate::store::attempts::Payload;
 
@@ -161,7 +161,7 @@ fn kept(exchange: &Exchange<'_>) -> String {
 /// How long it took, beside what it may take.
 fn duration(elapsed_ms: u32, timeout: Duration) -> Markup {
     let most = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
-    let words = format!("Took {} of the {} that it may take", took(elapsed_ms), took(most));
+    let words = format!("Took {} of the {} that it may take", took(elapsed_ms.into()), took(most.into()));
     // A sliver is left of the shortest, so that there is something to see.
     let share = (u64::from(elapsed_ms) * 100 / u64::from(most)).clamp(1, 100);
     html! {

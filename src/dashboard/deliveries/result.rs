@@ -96,15 +96,6 @@ fn missing(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// `250 ms`, `1.3 s`, `30 s`.
-pub fn took(ms: u32) -> String {
-    match ms {
-        0..1000 => format!("{ms} ms"),
-        1000..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
-        _ => format!("{} s", ms / 1000),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,13 +120,6 @@ mod tests {
         assert_eq!((status_line(599), status_line(200)), ("599".into(), "200 OK".into()));
         for kind in ErrorKind::ALL {
             assert!((5..30).contains(&in_short(&failed(kind)).len()), "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn times_are_told_as_exactly_as_people_ask() {
-        for (ms, text) in [(0, "0 ms"), (999, "999 ms"), (1000, "1.0 s"), (1349, "1.3 s"), (30_001, "30 s")] {
-            assert_eq!(took(ms), text);
         }
     }
 }

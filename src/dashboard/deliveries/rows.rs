@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 
 use super::asked::Asked;
-use super::result::{Standing, badge, in_short, next, took};
+use super::result::{Standing, badge, in_short, next};
 use super::seen::Seen;
 use crate::dashboard::routes::of_webhook;
-use crate::dashboard::when::ago;
+use crate::dashboard::when::{ago, took};
 use crate::domain::{AttemptId, AttemptRow, Millis};
 use crate::store::attempts::Logged;
 
@@ -68,7 +68,7 @@ fn row(shown: &Shown<'_>, row: &AttemptRow) -> Markup {
             }
             td.number data-label="Attempt" { (row.attempt) }
             td data-label="Answer" { (in_short(row)) }
-            td.number.nowrap data-label="Took" { (took(row.elapsed_ms)) }
+            td.number.nowrap data-label="Took" { (took(row.elapsed_ms.into())) }
             td.nowrap data-label="When" { (ago(row.at, shown.now)) }
             td.nowrap.none[!matches!(standing, Standing::RetryAt(_))] data-label="Next try" { span { (next(standing, shown.now)) } }
         }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use super::result::{Standing, badge, in_short, took};
+use super::result::{Standing, badge, in_short};
 use crate::dashboard::preview::in_words;
 use crate::dashboard::routes::of_webhook;
-use crate::dashboard::when::{ago, at};
+use crate::dashboard::when::{ago, at, took};
 use crate::domain::{AttemptId, AttemptRow, EntryId, Millis, WebhookId};
 
 /// How an attempt came about.
@@ -78,7 +78,7 @@ fn entry(webhook: &WebhookId, step: &Step<'_>, opened: Option<EntryId>, now: Mil
                 }
                 " " (badge(standing)) " "
                 span { (in_short(step.row)) } " "
-                span.muted.small { (at(step.row.at)) " · took " (took(step.row.elapsed_ms)) }
+                span.muted.small { (at(step.row.at)) " · took " (took(step.row.elapsed_ms.into())) }
                 @if is_opened { span.small { " · this one" } }
             }
         }

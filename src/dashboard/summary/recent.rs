@@ -2,10 +2,9 @@
 
 use maud::{Markup, html};
 
-use crate::dashboard::figures::took;
 use crate::dashboard::routes::of_webhook;
 use crate::dashboard::visit::Visit;
-use crate::dashboard::when::ago;
+use crate::dashboard::when::{ago, took};
 use crate::domain::{AttemptId, AttemptRow, Millis, Webhook};
 use crate::store::attempts::Logged;
 
@@ -79,7 +78,7 @@ fn result(row: &AttemptRow, now: Millis) -> Markup {
 }
 
 fn answer(row: &AttemptRow) -> String {
-    let took = took(Some(row.elapsed_ms.into()));
+    let took = took(row.elapsed_ms.into());
     row.status.map_or_else(|| format!("none, {took}"), |status| format!("{status}, {took}"))
 }
 

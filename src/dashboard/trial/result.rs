@@ -1,9 +1,9 @@
 //! What a test came to, in plain words. Pure.
 
-use actix_web::http::StatusCode;
 use maud::{Markup, html};
 
 use crate::api::trial::Report;
+use crate::dashboard::deliveries::result::status_line;
 use crate::dashboard::explain::explain;
 use crate::dashboard::pretty::pretty;
 use crate::dashboard::routes::of_webhook;
@@ -27,19 +27,13 @@ pub(super) fn card(webhook: &WebhookId, report: &Report, kept: usize) -> Markup 
             @if !report.success { (failure(report)) }
             dl.facts {
                 dt { "Event" } dd { code { (report.event) } " " span.muted { code { (report.event_id) } } }
-                dt { "Answer" } dd { (status(report.status_code)) }
+                dt { "Answer" } dd { @match report.status_code { Some(code) => strong { (status_line(code)) }, None => span.muted { "None came" } } }
                 dt { "Time taken" } dd { (count(report.response_time_ms.into())) " ms" }
             }
             @if let Some(body) = &report.response_body { (answer(body, kept)) }
             p.row { a.button href=(of_webhook(webhook, &log)) { "See it in the log" } }
         }
     }
-}
-
-fn status(code: Option<u16>) -> Markup {
-    let Some(code) = code else { return html! { span.muted { "None came" } } };
-    let meaning = StatusCode::from_u16(code).ok().and_then(|status| status.canonical_reason());
-    html! { strong { (code) } @if let Some(meaning) = meaning { " " (meaning) } }
 }
 
 fn answer(body: &str, kept: usize) -> Markup {
@@ -104,7 +98,7 @@ mod tests {
         for words in [
             ">The endpoint took the test<",
             "badge ok\">Delivered<",
-            "<strong>204</strong> No Content",
+            "<strong>204 No Content</strong>",
             "1,234 ms",
             "its answer has no body",
             "href=\"/dashboard/webhooks/wh_00aaaaaaaaaaaaaaaaaaaaaa/deliveries?eventId=evt_1\"",
@@ -134,7 +128,7 @@ mod tests {
             "badge fail\">Failed<",
             "problem\">The endpoint answered 500.<",
             "When it is repaired, send the test again.",
-            "<strong>500</strong> Internal Server Error",
+            "<strong>500 Internal Server Error</strong>",
             ">boom</pre>",
         ] {
             assert!(page.contains(words), "{words}: {page}");

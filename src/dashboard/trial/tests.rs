@@ -133,7 +133,7 @@ async fn a_test_reaches_the_endpoint_as_it_was_typed_and_its_result_is_told() {
     for words in [
         "<title>Test delivered · ",
         "The endpoint took the test",
-        "<strong>204</strong> No Content",
+        "<strong>204 No Content</strong>",
         "/deliveries?eventId=evt_",
         "{&quot;z&quot;: 1.50,\n &quot;a&quot;",
         "<option value=\"lead.created\" selected>",
