@@ -2,6 +2,7 @@
 // tries to become a part of the page, and stays a text.
 
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
 
 import { PLANT } from "./receiver.mjs";
 import { READ } from "./routes.mjs";
@@ -18,15 +19,31 @@ const PAYLOADS = [
   "\u202e<img data-planted src=x onerror=alert`1`>",
 ];
 
-/** Parameters that a page may take from its address. */
-const PARAMETERS = ["search", "q", "status", "event", "success", "since", "until", "page", "limit", "sort", "next", "done", "name", "url", "events", "filter", "kind", "all", "data"];
+/** Parameters that pages take from their addresses. */
+const PARAMETERS = ["q", "state", "all", "page", "result", "time", "event", "eventId", "since", "until", "live", "count", "done"];
+/** Those that the part beside the form of a webhook takes. */
+const FIELDS = [
+  "name", "description", "url", "events", "headerName", "headerValue", "isActive", "retryAttempts", "retryDelaySeconds", "retryBackoff",
+  "retrySchedule", "timeoutSeconds", "rateLimitPerSecond", "maxConcurrency", "ordered", "filter", "secret",
+];
+const RETRIES = { retryAttempts: "3", retryDelaySeconds: "60", retryBackoff: "fixed" };
+
+const all = (names, text) => Object.fromEntries(names.map((name) => [name, text]));
+
+/** Addresses with a text in them. A choice that makes no sense keeps a page from reading the rest, so it is made well too. */
+const queries = (text) => [
+  [[200, 400], all(PARAMETERS, text)],
+  [[200, 400], { ...all(["since", "until", "eventId"], text), time: "own", live: "1" }],
+  [[200, 400], { ...all(["since", "until", "event"], text), count: "1" }],
+  [[200], { ...all(["q", "event", "page", "done"], text), state: "active", all: "true" }],
+  [[200], { event: text, part: "1" }],
+];
 
 test("what others write is shown as a text on every page", async (world) => {
   const told = await hostileStory(world);
   const visitor = await world.visit(told.person);
   const without = ["new", "cluster", "verify"];
-  for (const [name, path, route] of pagesOf(told)) {
-    if (!READ.includes(route)) continue;
+  for (const [name, path] of pagesOf(told)) {
     await visitor.open(path);
     await visitor.check();
     const html = await visitor.page.content();
@@ -37,17 +54,37 @@ test("what others write is shown as a text on every page", async (world) => {
 test("what an address holds is shown as a text on every page", async (world) => {
   const told = await hostileStory(world);
   const visitor = await world.visit(told.person);
-  // A page may refuse what makes no sense.
-  visitor.expected.add(400);
-  for (const [name, path, route] of pagesOf(told)) {
-    if (!READ.includes(route)) continue;
-    for (const payload of PAYLOADS) {
-      const query = new URLSearchParams(PARAMETERS.map((parameter) => [parameter, payload]));
+  // A page may refuse what makes no sense; a part names no icon, so the browser asks the host for one.
+  for (const status of [400, 404]) visitor.expected.add(status);
+  for (const [name, path] of pagesOf(told)) {
+    for (const [statuses, parameters] of PAYLOADS.flatMap(queries)) {
+      const query = new URLSearchParams(parameters);
       const answer = await visitor.page.goto(`${world.node.origin}/dashboard${path}?${query}`);
-      assert.ok([200, 400].includes(answer.status()), `${name}: ${answer.status()}`);
+      assert.ok(statuses.includes(answer.status()), `${name}: ${answer.status()}: ${query}`);
       await visitor.check();
     }
   }
+});
+
+test("what the form of a webhook holds is shown as a text beside it", async (world) => {
+  assert.ok(READ.includes("/webhooks/preview"));
+  const visitor = await world.visit(world.somebody());
+  // A part names no icon, so the browser asks the host for one.
+  visitor.expected.add(404);
+  for (const payload of PAYLOADS) {
+    for (const parameters of [all(FIELDS, payload), { ...all(FIELDS, payload), ...RETRIES }, { ...RETRIES, retrySchedule: payload, events: payload }]) {
+      await visitor.open(`/webhooks/preview?${new URLSearchParams(parameters)}`);
+      assert.ok((await visitor.text("body")).includes("What this comes to"));
+      await visitor.check();
+    }
+  }
+});
+
+test("what an address is attacked with is read somewhere", () => {
+  const source = new URL("../../src/dashboard/", import.meta.url);
+  const files = readdirSync(source, { recursive: true }).filter((file) => file.endsWith(".rs"));
+  const text = files.map((file) => readFileSync(new URL(file, source), "utf8")).join("\n");
+  assert.deepEqual([...PARAMETERS, ...FIELDS, "part"].filter((name) => !text.includes(`"${name}"`)), []);
 });
 
 test("an address that leads nowhere is answered without a part of it", async (world) => {

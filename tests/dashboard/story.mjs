@@ -1,6 +1,9 @@
 // A person with webhooks in every state, and events delivered and failed: what pages have to show.
 
+import assert from "node:assert/strict";
+
 import { PLANT } from "./receiver.mjs";
+import { READ } from "./routes.mjs";
 
 /** Webhooks of one person: what pages show of them is known by their names. */
 export async function story(world, { plant = "", role = "ADMIN" } = {}) {
@@ -32,7 +35,7 @@ export function hostileStory(world) {
 export function pagesOf({ event, webhooks, attempts }) {
   const of = (webhook, rest = "") => `/webhooks/${webhook.id}${rest}`;
   const { broken, fine, waiting, paused } = webhooks;
-  return [
+  const pages = [
     ["overview", "", ""],
     ["webhooks", "/webhooks", "/webhooks"],
     ["new", "/webhooks/new", "/webhooks/new"],
@@ -55,4 +58,6 @@ export function pagesOf({ event, webhooks, attempts }) {
     ["event", `/events/${event.id}`, "/events/{id}"],
     ["cluster", "/cluster", "/cluster"],
   ];
+  for (const [name, , route] of pages) assert.ok(READ.includes(route), `${name}: there is no route ${route}`);
+  return pages;
 }
