@@ -5,7 +5,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use maud::{Markup, html};
 
-use super::page::{Section, bare};
+use super::page::bare;
 use super::routes::{PAGES, PREFIX};
 use super::sign_in;
 use crate::api::Error;
@@ -30,7 +30,7 @@ pub fn page(request: &HttpRequest, error: &Error, about: &About<'_>) -> HttpResp
         }
         p.muted { "Request " code { (about.request_id) } ", " (about.now) }
     };
-    let mut response = bare(error.status_code(), title, Section::None, &body);
+    let mut response = bare(error.status_code(), title, &[], &body);
     if let Some(wait) = error.retry_after() {
         let seconds = wait.as_secs().max(1);
         response.headers_mut().insert(RETRY_AFTER, seconds.into());

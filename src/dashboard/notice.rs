@@ -35,8 +35,6 @@ macro_rules! notices {
 }
 
 notices! {
-    /// A webhook was created.
-    Created = "created", "The webhook was created.";
     /// A webhook's settings were changed.
     Saved = "saved", "The changes were saved.";
     /// A webhook was switched off.

@@ -73,13 +73,8 @@ impl Page<'_> {
     }
 }
 
-/// A page for somebody who is not signed in, or of whom nothing is known.
-pub fn bare(status: StatusCode, title: &str, section: Section, body: &Markup) -> HttpResponse {
-    html_response(status, sheet(title, section, &[], None, body))
-}
-
-/// As [`bare`], with scripts.
-pub fn bare_with(title: &str, scripts: &[&str], status: StatusCode, body: &Markup) -> HttpResponse {
+/// A page for somebody who is not signed in, or of whom nothing is known, and the scripts that it is handier with.
+pub fn bare(status: StatusCode, title: &str, scripts: &[&str], body: &Markup) -> HttpResponse {
     html_response(status, sheet(title, Section::None, scripts, None, body))
 }
 

@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 use super::form::Form;
 use super::notice::{self, Notice};
-use super::page::{bare_with, to, told};
+use super::page::{bare, to, told};
 use super::routes::{PAGES, PREFIX, SESSION};
 use super::visit::{Leaving, MARK, Visit, check_site, is_same};
 use crate::api::Error;
@@ -151,7 +151,7 @@ fn form_page(status: StatusCode, request: &HttpRequest, next: &str, standing: &S
     let guard =
         guard_of(request).unwrap_or_else(|| URL_SAFE_NO_PAD.encode(rand::random::<[u8; GUARD_BYTES]>()));
     let body = form_of(&guard, next, Notice::of(request), standing);
-    let mut response = bare_with("Sign in", &["sign-in.js"], status, &body);
+    let mut response = bare(status, "Sign in", &["sign-in.js"], &body);
     set(&mut response, cookie(request, GUARD, guard, PATH, GUARD_AGE));
     response
 }

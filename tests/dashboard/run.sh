@@ -10,6 +10,8 @@ npm=(playwright-core@1.65.1 axe-core@4.14.1)
 tools=$PWD/target/tools
 export CHROMIUM=${CHROMIUM:-chromium}
 
+scripts/require-package openssl openssl "Install OpenSSL with its command line (https://openssl.org)."
+scripts/require-package curl curl "Install curl (https://curl.se)."
 for tool in cargo python3 node npm openssl curl redis-server redis-cli "$CHROMIUM"; do
     command -v "$tool" >/dev/null || { echo "tests/dashboard: $tool is not in PATH" >&2; exit 1; }
 done

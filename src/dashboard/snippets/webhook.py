@@ -23,8 +23,7 @@ def is_genuine(headers, body):
     if abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
         return False
     try:
-        text = SECRET.removeprefix("whsec_")
-        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        key = base64.b64decode(SECRET.removeprefix("whsec_"), validate=True)
     except ValueError:
         return False
     if len(key) < 16:  # no secret, or not the whole of it
